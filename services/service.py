@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess  # only for the quoting rules of Windows
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from services import _block_flags, _findings, _parsers, _path_map, _task_info, _thumbnail_commands
@@ -38,6 +38,8 @@ class service:
     """The agent's settings that plugins may read; set before the constructor runs."""
     load_parser: Callable[[str], type] = staticmethod(_parsers.load)
     """Returns a parser's class by name; raises PluginError. Replaced in plugin hosts."""
+    secrets: Sequence[str] = ()
+    """Values that must not leave the host, such as a token that the command contains."""
     grace: float | None = None
     """Seconds between TERM and KILL; None: the agent's setting."""
     limits: Mapping[str, float] | None = None

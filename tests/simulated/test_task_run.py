@@ -607,3 +607,25 @@ def test_a_run_is_the_same_each_time() -> None:
     runs = [trio.run(scenario, clock=MockClock(autojump_threshold=0)) for _ in range(5)]
     texts = [[repr(event) for event in run] for run in runs]
     assert all(text == texts[0] for text in texts)
+
+
+async def test_a_task_may_name_secrets_of_its_own(autojump_clock: MockClock) -> None:
+    """Also where the line that names it is left out of the window, or comes after its first use."""
+    async with open_bench(window=400) as bench:
+        bench.control.listen(on=True)
+        child = await bench.host.spawn.next()
+        await trio.sleep(2)
+        await child.write(b"at first s3cr3t-of-task\n" + b"filler\n" * 60)
+        await child.write(b"::add-ma")
+        await trio.sleep(2)
+        await child.write(b"sk::s3cr3t-of-task\r\n" + b"filler\n" * 60)
+        await child.write(b"ACTIVITY: uses s3cr3t-of-task\nREPORT: s3cr3t-of-task\n")
+        await trio.sleep(5)
+        child.exit(1)
+    assert "filler" in bench.outcome.output
+    assert "left out here" in bench.outcome.output
+    assert "s3cr3t" not in repr(bench.outcome)
+    listened = "".join(e.text for e in bench.events if isinstance(e, Listened))
+    assert "::add-mask::[redacted]" in listened
+    assert listened.count("s3cr3t-of-task") == 1, "what was sent before it was named"
+    assert "uses [redacted]" in bench.outcome.activity

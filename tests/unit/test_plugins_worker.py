@@ -17,6 +17,7 @@ from services import service as base_service
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound
 from trio_afrender.plugins.diagnostics import Captured, Problems, capturing
+from trio_afrender.plugins.host.host_protocol import dump_facts, load_facts
 from trio_afrender.plugins.interfaces import Conclusion, ParserState, Replaced
 from trio_afrender.plugins.lookup import list_plugins
 from trio_afrender.plugins.task_worker import TaskWorker
@@ -65,6 +66,8 @@ def test_facts_are_the_values_of_the_service() -> None:
     facts = worker.facts
     assert (facts.command, facts.environment) == ("render -f 1", {"A": "1", "B": "2"})
     assert (facts.has_parser, facts.skip, facts.grace, facts.log) == (True, False, 3.0, "")
+    assert facts.secrets == ("token-of-a-service",)
+    assert load_facts(dump_facts(facts)).secrets == facts.secrets
     assert worker.check_exit_status(7)
     assert not worker.check_exit_status(0)
 

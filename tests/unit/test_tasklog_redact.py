@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_afrender.tasklog.redact import REDACTION_MARK, Redactor, find_secrets
+from trio_afrender.tasklog.redact import REDACTION_MARK, Redactor, find_masks, find_secrets
 
 secret_lists = st.lists(st.text("ab", min_size=1, max_size=9), max_size=4)
 texts = st.text("abc", max_size=60)
@@ -106,3 +106,17 @@ def test_data_keeps_its_length() -> None:
     redactor = Redactor(["hunter22", "hunter22-longer", "grüße-an"])
     data = b"\x00hunter22-longer\xffhunter22" + "grüße-an".encode()
     assert redactor.cover(data) == b"\x00" + b"*" * 15 + b"\xff" + b"*" * 8 + b"*" * 10
+
+
+def test_masks_that_the_output_names() -> None:
+    text = (
+        "::add-mask::hunter22\n  ::add-mask::second one\r\n::add-mask::abc\nx ::add-mask::inside\n"
+    )
+    assert find_masks(text) == ("hunter22", "second one"), "not short ones, not in a line of text"
+    redactor = Redactor(["known-secret"])
+    assert redactor.learn(text)
+    assert not redactor.learn(text)
+    assert redactor.learned == ("hunter22", "second one")
+    assert redactor.redact("hunter22 known-secret") == f"{REDACTION_MARK} {REDACTION_MARK}"
+    redactor.learn("".join(f"::add-mask::secret-number-{n}\n" for n in range(10_000)))
+    assert len(redactor.learned) == 200, "each costs a search in every text"

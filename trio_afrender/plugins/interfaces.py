@@ -48,6 +48,8 @@ class ServiceFacts:
     command: str
     environment: Mapping[str, str]
     files: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    """Values that must not leave the host (attribute ``secrets``): redacted in all that leaves the run."""
     skip: bool = False
     has_parser: bool = False
     wants_ticks: bool = False
@@ -103,6 +105,8 @@ class ParserState:
     """How many files the program needed and did not find."""
     missing_names: tuple[str, ...] = ()
     """Names of the first of them."""
+    masks: tuple[str, ...] = ()
+    """Values that the output has named as secrets in this call (`tasklog.redact.MASK_COMMAND`)."""
     files: tuple[str, ...] = ()
     files_onthefly: tuple[str, ...] = ()
     """Files announced since the last call."""

@@ -40,6 +40,7 @@ from trio_afrender.plugins.validation import (
     read_texts,
 )
 from trio_afrender.tasklog.interfaces import LogReader
+from trio_afrender.tasklog.redact import find_masks
 
 __all__ = ("TaskWorker", "only_exit_code_counts", "remember_base")
 
@@ -142,6 +143,7 @@ class TaskWorker:
             command=self._require("getCommand", read_text, "a str"),
             environment=self._require("getEnvironment", read_map, "a dict"),
             files=self._call("getFiles", read_texts, (), "a list"),
+            secrets=read_texts(getattr(service, "secrets", ())) or (),
             skip=self._call("skipTask", read_flag, False, "a bool"),
             has_parser=has_parser,
             wants_ticks=ticks,
@@ -225,6 +227,7 @@ class TaskWorker:
             self._state.take(),
             consumed=self._chunks.consumed,
             replaced=tuple(turn.replaced),
+            masks=tuple(turn.masks),
             problem="\n".join(turn.problems),
         )
 
@@ -369,6 +372,7 @@ class TaskWorker:
         tail: str | None = None,
     ) -> None:
         """Call the service's ``parse`` once. `span` returns the log offsets of `data`."""
+        turn.masks += find_masks(data)
         args = {"pid": turn.pid, "mode": mode, "data": data, "resources": turn.resources}
         if tail is not None:
             args["tail"] = tail
@@ -410,6 +414,7 @@ class _Turn:
     room: int = MAX_REPLACED
     replaced: list[Replaced] = attrs.field(factory=list)
     problems: list[str] = attrs.field(factory=list)
+    masks: list[str] = attrs.field(factory=list)
 
 
 def _summarize(error: BaseException) -> str:

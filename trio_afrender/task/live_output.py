@@ -34,6 +34,7 @@ class LiveOutput:
 
     def _reset(self) -> None:
         self._redactor = Redactor(self._state.secrets)
+        self._line = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
 
     async def run(self) -> None:
@@ -68,7 +69,12 @@ class LiveOutput:
                 break  # the rest is missing
             gap = chunk.offset - self._offset
             self._offset = chunk.end
-            text = self._redactor.feed(self._decoder.decode(chunk.data))
+            decoded = self._decoder.decode(chunk.data)
+            # With the line that the piece before it may have ended in.
+            self._redactor.learn(self._line + decoded)
+            self._line = (self._line + decoded).rpartition("\n")[2][-CHUNK_SIZE:]
+            self._state.hide(self._redactor.learned)
+            text = self._redactor.feed(decoded)
             mark = f"\n[{gap} bytes left out]\n" if gap else ""
             if mark or text:
                 await self._send(mark + text)

@@ -200,11 +200,13 @@ async def _collect_results(
     # The thread that looks for files is the most expensive step here. Nothing can have come since the tree
     # left nothing: settled plugins make no post commands and no thumbnails, and run no foreign code.
     if not (plugins.facts.settled and state.end is not None and state.end.left_nothing):
+        redactor = Redactor(state.secrets)
         files, output = await run_folder.collect_final(
             state.sent_files,
             viewed=state.has_parser,
             limit=min(state.config.window, MAX_OUTPUT_WINDOW),
-            redactor=Redactor(state.secrets),
+            redactor=redactor,
         )
+        state.hide(redactor.learned)
     state.concluded(status, output, parsed_files)
     await state.send_files(files)

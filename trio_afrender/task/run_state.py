@@ -115,7 +115,7 @@ class RunState:
         # A run can be refused before its service is known, with a text that quotes its command.
         environment = self.dependencies.environment
         own = find_secrets(self.task.environment, environment.redact)
-        self._hide((*environment.secrets, *own))
+        self.hide((*environment.secrets, *own))
 
     # -- preparation ----------------------------------------------------------------------------
 
@@ -141,11 +141,13 @@ class RunState:
         )
         # After the variables of the service, which must not undo the assignment of GPUs.
         self._environment = {**environment, **self._gpu_variables}
-        self._hide((*self.secrets, *secrets))
+        self.hide((*secrets, *facts.secrets))
 
-    def _hide(self, secrets: tuple[str, ...]) -> None:
-        self.secrets = tuple(dict.fromkeys(secrets))
-        self._redactor = Redactor(self.secrets) if self.secrets else None
+    def hide(self, secrets: tuple[str, ...]) -> None:
+        """Redact these values, too, in all that leaves the run from now on."""
+        if new := [secret for secret in secrets if secret not in self.secrets]:
+            self.secrets = (*self.secrets, *dict.fromkeys(new))
+            self._redactor = Redactor(self.secrets)
 
     def make_launch(
         self, command: str, slot: str, *, attach: bool = False, own_log: bool = False
@@ -218,6 +220,7 @@ class RunState:
             old.percentframe,
         ):
             self.progressed_at = trio.current_time()
+        self.hide(parsed.masks)
         self.parsed, self.activity = parsed, parsed.activity
         if count_flags:
             self.flags.update(name for name in PARSER_FLAGS if getattr(parsed, name))
@@ -296,11 +299,13 @@ class RunState:
             return "The task is being prepared.\n"
         if self.config.console:
             return NO_REDIRECTION_NOTE
+        redactor = Redactor(self.secrets)
         text = await self.folder.read_window(
             viewed=self.has_parser,
             limit=min(self.config.window, MAX_OUTPUT_WINDOW),
-            redactor=Redactor(self.secrets),
+            redactor=redactor,
         )
+        self.hide(redactor.learned)
         return text or "The task has printed nothing so far.\n"
 
     # -- events ---------------------------------------------------------------------------------

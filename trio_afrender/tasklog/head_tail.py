@@ -15,11 +15,12 @@ import trio
 
 from trio_afrender.tasklog.interfaces import Chunk, LogReader, Window
 from trio_afrender.tasklog.io_threads import work_in_thread
-from trio_afrender.tasklog.redact import Redactor
+from trio_afrender.tasklog.redact import MASK_COMMAND, Redactor
 
 __all__ = ("Readable", "make_window", "missing_marker", "read_window")
 
 _CHUNK = 1024 * 1024
+_MASK_COMMAND = MASK_COMMAND.encode()
 _LINE_SEARCH = 4096
 """Bytes of the window that are given up at most to cut between two lines."""
 _MAX_TRIES = 5
@@ -70,7 +71,7 @@ def missing_marker(count: int, lines: int) -> str:
 
 
 def _try_window(reader: LogReader, limit: int, redact: Redactor) -> tuple[Window, bool]:
-    """Return a window, and whether nothing was dropped while it was made."""
+    """Return a window, and whether it is right: nothing was dropped, no secret learned meanwhile."""
     size = reader.size()  # the window is of so many bytes; the log may grow meanwhile
     missing = reader.missing(size)
     head = b""
@@ -81,6 +82,9 @@ def _try_window(reader: LogReader, limit: int, redact: Redactor) -> tuple[Window
         head += chunk.data
     # Not from before the end of the head, so that no byte is shown twice.
     start, tail = _read_tail(reader, max(len(head), size - (limit - limit // 2)), size)
+    known = len(redact.learned)
+    redact.learn(_decode(head))
+    redact.learn(_decode(tail))
     if start == len(head) and start + len(tail) == size:
         # Redaction can make the text longer than the bytes, so this may still not fit.
         text = _show(redact.redact(_decode(head + tail)))
@@ -89,7 +93,7 @@ def _try_window(reader: LogReader, limit: int, redact: Redactor) -> tuple[Window
     head_text, stop = _fit_head(head, limit // 2, redact)
     tail_text, cut = _fit_tail(tail, limit - limit // 2, redact)
     start += cut
-    lines = _count_lines(reader, stop, start) + reader.missing(size).lines
+    lines = _count_lines(reader, stop, start, redact) + reader.missing(size).lines
     # The marker is a line of its own.
     if head_text and not head_text.endswith("\n"):
         head_text += "\n"
@@ -99,7 +103,7 @@ def _try_window(reader: LogReader, limit: int, redact: Redactor) -> tuple[Window
         left_out_bytes=start - stop,
         left_out_lines=lines,
     )
-    return window, reader.missing(size) == missing
+    return window, reader.missing(size) == missing and len(redact.learned) == known
 
 
 def _read_tail(reader: LogReader, start: int, size: int) -> tuple[int, bytes]:
@@ -121,14 +125,22 @@ def _until(chunk: Chunk, end: int) -> bytes:
     return chunk.data[: end - chunk.offset]
 
 
-def _count_lines(reader: LogReader, start: int, stop: int) -> int:
-    """Count the line feeds that are stored between two offsets, in bounded memory."""
-    lines = 0
+def _count_lines(reader: LogReader, start: int, stop: int, redact: Redactor) -> int:
+    """Count the line feeds that are stored between two offsets, in bounded memory.
+
+    `redact` learns the secrets that are named there.
+    """
+    lines, rest = 0, b""
     while start < stop:
         chunk = reader.read(start, min(_CHUNK, stop - start))
         if not chunk.data:
             break
-        lines += _until(chunk, stop).count(b"\n") if chunk.offset < stop else 0
+        data = _until(chunk, stop) if chunk.offset < stop else b""
+        lines += data.count(b"\n")
+        # With the end of the chunk before it, in which such a line may begin.
+        if _MASK_COMMAND in (block := rest + data):
+            redact.learn(_decode(block))
+        rest = block[block.rfind(b"\n") + 1 :][:_CHUNK]
         start = chunk.end
     return lines
 

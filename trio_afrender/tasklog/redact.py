@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-__all__ = ("REDACTION_MARK", "Redactor", "find_secrets")
+__all__ = ("MASK_COMMAND", "REDACTION_MARK", "Redactor", "find_masks", "find_secrets")
+
+MASK_COMMAND = "::add-mask::"
+"""A line of output that begins with this names a value to be redacted, as known from GitHub Actions."""
+_MAX_MASK = 4096
+"""Characters of one such value; a longer one is cut, which redacts its first part."""
+_MAX_MASKS = 200
+"""Values that a task may name; each costs a search in every text."""
 
 REDACTION_MARK = "[redacted]"
 _MIN_SECRET = 6
@@ -29,15 +36,38 @@ def find_secrets(environment: Mapping[str, str], patterns: Iterable[str]) -> tup
     return tuple(sorted(kept, key=lambda value: (-len(value), value)))
 
 
+def find_masks(text: str) -> tuple[str, ...]:
+    """Return the values that lines of a task's output name with `MASK_COMMAND`."""
+    if MASK_COMMAND not in text:
+        return ()
+    lines = (line.strip() for line in text.splitlines())
+    values = (line.removeprefix(MASK_COMMAND) for line in lines if line.startswith(MASK_COMMAND))
+    return tuple(value[:_MAX_MASK] for value in values if len(value) >= _MIN_SECRET)
+
+
 class Redactor:
-    """Replaces a set of secrets. `feed` and `finish` process one stream; the rest keeps no state."""
+    """Replaces a set of secrets. `feed` and `finish` process one stream."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        # The longest first: `cover` must not break up one that contains another.
-        kept = {secret for secret in secrets if len(secret) >= _MIN_SECRET}
-        self._secrets = tuple(sorted(kept, key=lambda secret: (-len(secret), secret)))
+        self._secrets: tuple[str, ...] = ()
+        self.learned: tuple[str, ...] = ()
+        """The secrets that `learn` has added."""
+        self._add(secrets)
         self._carry = ""  # the end of the stream so far, if it can be the start of a secret
         self._covered = 0  # how much of it belongs to a secret whose mark has been returned
+
+    def learn(self, text: str) -> bool:
+        """Redact from now on also what the text names with `MASK_COMMAND`; whether it is new."""
+        new = [mask for mask in find_masks(text) if mask not in self._secrets]
+        new = list(dict.fromkeys(new))[: _MAX_MASKS - len(self.learned)]
+        self.learned = (*self.learned, *new)
+        self._add(new)
+        return bool(new)
+
+    def _add(self, secrets: Iterable[str]) -> None:
+        # The longest first: `cover` must not break up one that contains another.
+        kept = {secret for secret in secrets if len(secret) >= _MIN_SECRET} | {*self._secrets}
+        self._secrets = tuple(sorted(kept, key=lambda secret: (-len(secret), secret)))
 
     def redact(self, text: str) -> str:
         """Return the text with a mark in place of each secret."""
