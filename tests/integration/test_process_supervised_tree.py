@@ -30,7 +30,7 @@ from trio_afrender.errors import SpawnError, StoreError
 from trio_afrender.message_framing import encode
 from trio_afrender.process.interfaces import Launch, Persistence, TreeSignal
 from trio_afrender.process.procfs import read_token, scan
-from trio_afrender.process.supervised_tree import SupervisedTree, read_exit_record
+from trio_afrender.process.supervised_tree import MAX_SEEN, SupervisedTree, read_exit_record
 from trio_afrender.process.supervisor_client import (
     SupervisorClient,
     has_record,
@@ -135,6 +135,17 @@ async def test_all_of_300_members_are_killed(trees: RealTrees) -> None:
         assert (len(set(pids)), pids[0]) == (301, started.tree.pid)
         assert await started.tree.kill_until_empty(GUARD) == ()
         assert not any(lives(pid) for pid in pids)
+
+
+@pytest.mark.parametrize("count", [1, MAX_SEEN - 1, MAX_SEEN, 3 * MAX_SEEN])
+async def test_the_members_of_a_tree_of_any_size(count: int, trees: RealTrees) -> None:
+    words = f"for i in $(seq {count}); do sleep 300 & echo member $!; done; echo up; wait"
+    async with trees.run(make_shell(words)) as started:
+        leader, *others = await started.tree.members()
+        assert leader == started.tree.pid
+        assert (len(others), set(others)) == (count, set(started.members))
+        assert await started.tree.kill_until_empty(GUARD) == ()
+        assert await started.tree.members() == ()
 
 
 async def test_a_daemon_without_environment_is_found_beside_other_tasks(trees: RealTrees) -> None:

@@ -9,6 +9,7 @@ sent again until nothing is left.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import resource
 import signal
@@ -42,11 +43,14 @@ def _list_children_of(pid: int, thread: str | int) -> Iterator[int]:
     return iter(())
 
 
-def find_below(root: int = 0) -> list[int]:
-    """Return every living descendant of `root` (0: this process), parents before children."""
-    waiting, found = deque(list_children(root or os.getpid())), []
-    seen: set[int] = set()
-    while waiting:
+def find_below(root: int = 0, most: float = math.inf) -> list[int]:
+    """Return every living descendant of `root` (0: this process), parents before children.
+
+    The walk ends as soon as it has found more than `most` of them.
+    """
+    waiting, seen = deque(list_children(root or os.getpid())), set[int]()
+    found: list[int] = []
+    while waiting and len(found) <= most:
         pid = waiting.popleft()
         if pid in seen:
             continue
