@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import sys
 import weakref
@@ -67,7 +68,7 @@ def test_facts_are_the_values_of_the_service() -> None:
     assert (facts.command, facts.environment) == ("render -f 1", {"A": "1", "B": "2"})
     assert (facts.has_parser, facts.skip, facts.grace, facts.log) == (True, False, 3.0, "")
     assert facts.secrets == ("token-of-a-service",)
-    assert load_facts(dump_facts(facts)).secrets == facts.secrets
+    assert load_facts(json.loads(json.dumps(dump_facts(facts)))) == facts
     assert worker.check_exit_status(7)
     assert not worker.check_exit_status(0)
 
