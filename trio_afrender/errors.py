@@ -10,6 +10,7 @@ __all__ = (
     "ConfigError",
     "EditRefused",
     "JobError",
+    "JobGone",
     "LinkLost",
     "LinkRefused",
     "PluginError",
@@ -40,6 +41,13 @@ class JobError(ConfigError):
 
 class EditRefused(AfRenderError):
     """A parameter or an operation that a user asked for is refused. Nothing has changed."""
+
+
+class JobGone(AfRenderError):
+    """A job was deleted while it was looked at or followed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"job {number} is not on the server any more: it was deleted")
 
 
 class ProtocolError(AfRenderError):

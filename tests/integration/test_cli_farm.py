@@ -304,3 +304,15 @@ async def _answer(home: Path, answer: bytes, *words: str) -> int:
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+async def test_submit_sends_a_job_to_the_open_farm_and_follows_it(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "echo one", "exit 5", errors_retries=0)
+    report = tmp_path / "report.json"
+    async with open_farm_program(tmp_path) as (_, url):
+        code, out, err = await ask(tmp_path, "submit", job, "--wait", "--report", report)
+        assert (code, out) == (1, "2\n")
+        assert f'job "j" is 2 on {url}' in err
+        assert 'job "j": error' in err
+    tasks = json.loads(report.read_text())["tasks"]
+    assert [(task["state"], task["output"]) for task in tasks] == [("done", "one\n"), ("error", "")]

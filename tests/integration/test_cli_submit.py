@@ -179,9 +179,9 @@ async def test_a_refusal_is_one_sentence_and_exit_code_3(
     ("words", "code", "sentence"),
     [
         (["--server", "af://127.0.0.1:1"], 3, "no server listens there (connection refused)"),
-        (["--server", "ws://127.0.0.1:1"], 2, "jobs are submitted to an afserver"),
+        (["--server", "ws://127.0.0.1:1"], 2, "this command is for a farm with"),
         (["--server", "af://127.0.0.1:1/x"], 2, "expected af://HOST or af://HOST:PORT"),
-        ([], 2, "no server: give --server af://HOST:PORT, or set af_servername"),
+        ([], 3, "no farm is open on this machine, and no server is set; open a farm with"),
         (["--server", "af://h", "--report", "r.json"], 2, "give --wait, too"),
         (["--server", "af://h", "--wait", "--report", "/no/r"], 2, "is missing or not writable"),
     ],

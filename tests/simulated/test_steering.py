@@ -16,7 +16,6 @@ from support.scripted_farm import (
 )
 
 from trio_afrender.afserver.editable_parameters import parse_settings
-from trio_afrender.afserver.job_follower import JobGone
 from trio_afrender.afserver.remote_nodes import read_job
 from trio_afrender.cli import steering
 from trio_afrender.cli.commands import set as set_command
@@ -24,7 +23,7 @@ from trio_afrender.cli.commands.steer import _change
 from trio_afrender.cli.confirmation import Declined
 from trio_afrender.cli.node_changes import TASK_CHANGES, VERBS
 from trio_afrender.cli.steering import ChangeReport, change_tasks
-from trio_afrender.errors import ConfigError, LinkRefused, ProtocolError
+from trio_afrender.errors import ConfigError, JobGone, LinkRefused, ProtocolError
 
 ONLINE, OWNER, NOBODY, FALLING, SLEEPING, PAUSED = (1 << bit for bit in (0, 1, 2, 5, 6, 8))
 READY, RUNNING, DONE, ERROR, SKIPPED, OFF = (1 << bit for bit in (0, 1, 4, 5, 8, 9))

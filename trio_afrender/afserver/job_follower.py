@@ -7,40 +7,31 @@ request a second is as often as the server changes the state of a task.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import attrs
 import trio
 
-from trio_afrender.afserver.client import Dialer
 from trio_afrender.afserver.job_view import RemoteTexts, is_paused, make_view, questions
-from trio_afrender.afserver.json_api import ask_json
+from trio_afrender.afserver.output_follower import is_error_text
+from trio_afrender.afserver.remote_farm import RemoteFarm
+from trio_afrender.afserver.remote_nodes import read_job
 from trio_afrender.async_helpers import RepeatedEvent
-from trio_afrender.errors import AfRenderError, LinkLost, LinkRefused, ProtocolError
+from trio_afrender.errors import JobGone, LinkLost, LinkRefused, ProtocolError
 from trio_afrender.jobs.job_spec import JobSpec
 from trio_afrender.jobs.views import FINAL_STATES, JobView, TaskView
 
-__all__ = ("JobGone", "RemoteJob")
+__all__ = ("RemoteJob",)
 
 _POLL_INTERVAL = 1.0
 """Seconds between two polls; the server's own cycle is as long."""
 _IDLE_INTERVAL = 6.0
-"""Seconds without a running task before the list of renders is requested, and between two such
-requests. From one task to the next a server needs two or three."""
+"""Seconds without a running task before the reason is requested, and between two such requests. From
+one task to the next a server needs two or three."""
 _WRITE_DELAY = 0.5
 """Seconds before texts of ended tasks are fetched."""
-_NO_FILE = "ERROR: Can't get file"
-"""The start of the server's answer in place of an output that is not on its disk."""
 _MAX_TEXTS = 40
 """Failed attempts whose output is fetched, more than are displayed."""
-
-
-class JobGone(AfRenderError):
-    """The job was deleted while it was followed."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"job {number} is not on the server any more: it was deleted")
 
 
 @attrs.define(eq=False)
@@ -50,7 +41,7 @@ class RemoteJob:
     `serial` tells it from a later job with the same number: the server reuses numbers.
     """
 
-    dialer: Dialer
+    farm: RemoteFarm
     spec: JobSpec
     number: int
     serial: int
@@ -107,7 +98,7 @@ class RemoteJob:
                 texts[task.key] = await self._fetch_text(task, mode)
 
     async def _poll(self) -> JobView:
-        ask = partial(ask_json, self.dialer)
+        ask = self.farm.ask
         # Two requests: a job that waits for other jobs shows that in its blocks alone, while the
         # progress lists its tasks as ready.
         summary, progress = questions(self.number)
@@ -120,7 +111,7 @@ class RemoteJob:
         answer = (await ask(progress)).get("job_progress")
         tasks = answer.get("progress") if isinstance(answer, dict) else None
         if not isinstance(tasks, list):
-            raise ProtocolError(f"{self.dialer.address.url}: no progress of job {self.number}")
+            raise ProtocolError(f"{self.farm.url}: no progress of job {self.number}")
         view = make_view(self.spec, self.number, job, tasks, self.texts)
         # Before the view is published: the display prints the output of a failure together with it.
         before = {task.key: task for task in self.view(self.number).tasks}
@@ -131,7 +122,7 @@ class RemoteJob:
         return view
 
     async def _reasons(self, job: Mapping[str, Any], view: JobView) -> tuple[str, ...]:
-        """Return why nothing runs. Requests the renders at most every `_IDLE_INTERVAL`."""
+        """Return why nothing runs. Asks for it at most every `_IDLE_INTERVAL`."""
         if is_paused(job):
             return (f"job {self.number} is paused on the server",)
         now = trio.current_time()
@@ -141,16 +132,8 @@ class RemoteJob:
         if now - self._renders_asked < _IDLE_INTERVAL:
             return self._waiting if self._renders_asked > self._idle_since else ()
         self._renders_asked = now
-        found = (await ask_json(self.dialer, {"get": {"type": "renders"}})).get("renders")
-        renders = (
-            [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-        )
-        online = [each for each in renders if int(each.get("st", 0)) & 1]
-        if not online:
-            return ("no render is online",)
-        return (
-            f"none of {len(online)} renders takes it: busy, or by services, masks, nimby, capacity",
-        )
+        reasons = await self.farm.why_waiting(read_job(job))
+        return tuple(dict.fromkeys(text for each in reasons for text in each.sentences))
 
     async def _fetch_text(self, task: TaskView, mode: str) -> str:
         where: dict[str, object] = {
@@ -163,14 +146,14 @@ class RemoteJob:
             # A task that runs again has no output yet, so its previous run's is fetched.
             where["number"] = max(1, runs - (task.state == "running"))
         try:
-            answer = await ask_json(self.dialer, {"get": {"type": "jobs", **where, "mode": mode}})
+            answer = await self.farm.ask({"get": {"type": "jobs", **where, "mode": mode}})
         except (LinkLost, LinkRefused, ProtocolError):
             return ""
         found = answer.get("task")
         text = str(found.get("data", "")) if isinstance(found, dict) else ""
         # The server writes no file for a task that printed nothing, and answers with an error text
         # as the output.
-        return "" if text.startswith(_NO_FILE) else text
+        return "" if is_error_text(text) else text
 
     def _publish(self, view: JobView | None, waiting: tuple[str, ...]) -> None:
         self._view, self._waiting = view, waiting

@@ -14,7 +14,6 @@ import attrs
 import trio
 
 from trio_afrender.afserver.client import Dialer
-from trio_afrender.afserver.job_follower import JobGone
 from trio_afrender.afserver.json_api import ask_json
 from trio_afrender.afserver.output_follower import (
     OutputPieces,
@@ -43,7 +42,7 @@ from trio_afrender.afserver.wait_reasons import (
     explain_waiting,
     read_wait_answers,
 )
-from trio_afrender.errors import AfRenderError, LinkLost, LinkRefused, ProtocolError
+from trio_afrender.errors import AfRenderError, JobGone, LinkLost, LinkRefused, ProtocolError
 from trio_afrender.text import printable
 
 __all__ = ("EventMonitor", "RemoteFarm")

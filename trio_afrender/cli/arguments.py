@@ -195,6 +195,11 @@ _NO_DATE = _option("-log_nodate", "--log-nodate", action="store_true", help="no 
 _AFSERVER = _option(
     "--server", metavar="URL", help="af://HOST:PORT (default: af_servername, af_serverport)"
 )
+_FARM_SERVER = _option(
+    "--server",
+    metavar="URL",
+    help="af://HOST:PORT (default: the farm that is open on this machine, else af_servername)",
+)
 _NO_SUPERVISOR = _option(
     "--no-supervisor",
     action="store_true",
@@ -262,7 +267,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
         )
 
     _add_farm_commands(add_command)
-    add_steering_commands(add_command, _option, _PERIOD)
+    add_steering_commands(add_command, _option, _FARM_SERVER, _PERIOD)
     _add_host_commands(add_command)
     _add_check_commands(add_command)
     return program, commands.choices
@@ -311,8 +316,8 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     add("--move-damaged", action="store_true", help=text)
     add("--gui", **_FOLDER, help="serve CGRU's own browser page from this folder of CGRU")
 
-    text = "send a job file, as `run` takes it, to an afserver"
-    add = add_command("submit", text, _AFSERVER).add_argument
+    text = "send a job file, as `run` takes it, to a farm: one open on this machine, or an afserver"
+    add = add_command("submit", text, _FARM_SERVER).add_argument
     add("job", **_JOB)
     text = "the job's user, if the file names none (default: AF_USERNAME, else your login name)"
     add("--user", "-username", help=text)

@@ -9,13 +9,14 @@ from trio_afrender.afserver.client import Dialer
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.cli.farm_record import find_open_farms
 from trio_afrender.cli.load_settings import find_afserver, load_options
-from trio_afrender.config.load import make_config
+from trio_afrender.config import Config
+from trio_afrender.config.load import Settings, make_config
 from trio_afrender.errors import ConfigError, LinkLost
 
-__all__ = ("explain_no_farm", "find_remote_farm")
+__all__ = ("choose_farm", "explain_no_farm", "find_remote_farm")
 
 _USE = "this command is for a farm with Afanasy's JSON interface"
-NO_FARM = "open a farm with `trio_afrender farm`, or give --server af://HOST:PORT"
+_NO_FARM = "open a farm with `trio_afrender farm`, or give --server af://HOST:PORT"
 
 
 def find_remote_farm(options: Namespace) -> RemoteFarm:
@@ -23,13 +24,18 @@ def find_remote_farm(options: Namespace) -> RemoteFarm:
     if options.server and "://" not in options.server:
         options.server = f"af://{options.server}"
     settings = load_options(options)
-    config = make_config(settings)
+    return choose_farm(settings, make_config(settings), given=bool(options.server))
+
+
+def choose_farm(settings: Settings, config: Config, *, given: bool) -> RemoteFarm:
+    """The same with loaded settings. `given`: the server is one of the command line."""
     farms = find_open_farms(Path(str(settings["af_store_folder"])))
     token = ""
     if not farms and not settings["server"]:
-        raise LinkLost(f"no farm is open on this machine, and no server is set; {NO_FARM}")
-    if options.server or not farms:
+        raise LinkLost(f"no farm is open on this machine, and no server is set; {_NO_FARM}")
+    if given or not farms:
         address = find_afserver(settings, _USE)
+        # The token of a farm of our own, which no other server gets.
         known = [farm for farm in farms if farm.address == address]
         token = known[0].token if known else ""
     elif len(farms) == 1:
@@ -47,4 +53,4 @@ def find_remote_farm(options: Namespace) -> RemoteFarm:
 
 def explain_no_farm(error: LinkLost) -> LinkLost:
     """Return the error of a farm that cannot be reached, with what to do."""
-    return LinkLost(f"{error}; {NO_FARM}")
+    return LinkLost(f"{error}; {_NO_FARM}")

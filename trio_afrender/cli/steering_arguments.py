@@ -41,14 +41,15 @@ _RESTARTS = (
 
 
 def add_steering_commands(
-    add_command: Callable[..., Any], option: Callable[..., Any], period: Callable[[str], float]
+    add_command: Callable[..., Any],
+    option: Callable[..., Any],
+    server: argparse.ArgumentParser,
+    period: Callable[[str], float],
 ) -> None:
-    """Add the commands. `option` makes a parser with one option, `period` reads seconds."""
-    server = option(
-        "--server",
-        metavar="URL",
-        help="af://HOST:PORT (default: the farm that is open on this machine, else af_servername)",
-    )
+    """Add the commands. `option` makes a parser with one option, `server` has that of the farm.
+
+    `period` reads seconds.
+    """
     as_json = option("--json", action="store_true", help="print JSON")
     watch = option(
         "--watch",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 
-from trio_afrender.afserver.job_follower import JobGone
 from trio_afrender.afserver.node_selection import select_nodes
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.afserver.remote_nodes import JobNode
@@ -20,6 +19,7 @@ from trio_afrender.cli.node_tables import (
 from trio_afrender.cli.repeated_display import Shown, display
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.cli.text_table import Line
+from trio_afrender.errors import JobGone
 
 __all__ = ("run",)
 

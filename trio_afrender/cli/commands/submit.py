@@ -1,4 +1,4 @@
-"""``trio_afrender submit``: sends a job file to an afserver; ``--wait`` follows it to its end."""
+"""``trio_afrender submit``: sends a job file to a farm; ``--wait`` follows it to its end."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import attrs
 import trio
 
-from trio_afrender.afserver.client import Dialer
 from trio_afrender.afserver.job_follower import RemoteJob
-from trio_afrender.afserver.json_api import ask_json
+from trio_afrender.afserver.remote_farm import RemoteFarm
+from trio_afrender.cli.find_farm import choose_farm
 from trio_afrender.cli.job_progress import open_progress
-from trio_afrender.cli.load_settings import find_afserver, load_options
+from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.progress_display import Screen, choose_screen
 from trio_afrender.cli.report_file import check_report, write_report
 from trio_afrender.cli.signals import ignore_signals, open_signals
@@ -40,8 +40,7 @@ def run(options: Namespace) -> int:
     spec = parse_job(data, folder=options.job.absolute().parent)
     settings = load_options(options)
     config = make_config(settings)
-    server = find_afserver(settings, "jobs are submitted to an afserver")
-    dialer = Dialer(server, timeout=config.timing.connect)
+    farm = choose_farm(settings, config, given=bool(options.server))
     report = check_report(options.report)
     if report is not None and not options.wait:
         raise ConfigError("--report needs the end of the job: give --wait, too")
@@ -57,7 +56,7 @@ def run(options: Namespace) -> int:
         print_line(f"warning: {clean(note)}")
     screen = choose_screen(quiet=options.no_progress)
     submission = _Submission(
-        spec, message, dialer, screen, wait=options.wait, texts=report is not None
+        spec, message, farm, screen, wait=options.wait, texts=report is not None
     )
     trio.run(submission.run)
     return _write_results(submission, report)
@@ -69,7 +68,7 @@ class _Submission:
 
     spec: JobSpec
     message: dict[str, Any]
-    dialer: Dialer
+    farm: RemoteFarm
     screen: Screen
     wait: bool
     texts: bool
@@ -82,18 +81,16 @@ class _Submission:
         waiting = trio.CancelScope()
         async with open_signals(lambda _count, _name: waiting.cancel()):
             with waiting:
-                answer = await ask_json(self.dialer, self.message)
+                answer = await self.farm.ask(self.message)
                 number, serial = answer.get("id"), answer.get("serial")
                 if not isinstance(number, int) or not isinstance(serial, int) or number <= 0:
                     raise LinkRefused(str(answer.get("error", "the server created no job")))
                 self.number = number
                 sys.stdout.write(f"{number}\n")
                 sys.stdout.flush()
-                print_line(
-                    f'job "{clean(self.spec.name)}" is {number} on {self.dialer.address.url}'
-                )
+                print_line(f'job "{clean(self.spec.name)}" is {number} on {self.farm.url}')
                 if self.wait:
-                    job = RemoteJob(self.dialer, self.spec, number, serial)
+                    job = RemoteJob(self.farm, self.spec, number, serial)
                     async with open_progress(job, number, self.screen, self.spec):
                         view = await job.follow()
                     if self.texts:

@@ -6,7 +6,6 @@ import time
 from argparse import Namespace
 from collections.abc import Sequence
 
-from trio_afrender.afserver.job_follower import JobGone
 from trio_afrender.afserver.node_selection import TaskSelection, select_tasks
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.afserver.remote_nodes import TaskNode
@@ -14,6 +13,7 @@ from trio_afrender.cli.find_farm import find_remote_farm
 from trio_afrender.cli.node_tables import count_text, task_object, tasks_table
 from trio_afrender.cli.repeated_display import Shown, display
 from trio_afrender.cli.terminal import clean, print_line
+from trio_afrender.errors import JobGone
 
 __all__ = ("fetch_tasks", "run")
 
