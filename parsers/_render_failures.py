@@ -122,7 +122,7 @@ RENDER_FAILURES = Messages(
         ),
         like("licen", r"(?i)\blicen(?:se|sing)(?: check)? (?:error|failure|failed)\b"),
         *_many(
-            ("licen", "licenc"),
+            ("licen",),
             r"\b(?i:could not|cannot|can't|unable to|failed to) (?i:obtain|get|acquire|check ?out|find)"
             r"(?i: an?| the| any| valid| \w+){0,3} (?i:licen[cs]e)\b",
         ),

@@ -5,6 +5,7 @@ tests/data/logs/README.md has the sources of these logs and lines.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -625,3 +626,28 @@ def test_a_pdg_result_has_five_fields_or_four(tmp_path: Path) -> None:
             made.setTaskInfo({"wdir": str(tmp_path)})
             made.parse({"data": f"{before}{fields}\n", "mode": "RUN"})
             assert made.getFiles() == [str(tmp_path / "a.exr")]
+
+
+@pytest.mark.parametrize("name", [*HOSTS, "arnold", "redshift", "vray", "prman", "usdrecord"])
+def test_no_token_again_and_again_takes_long(name: str) -> None:
+    """A pattern that searches the rest of the line behind each token takes minutes."""
+    slowest = 0.0
+    for one in getattr(load(name), "rules", ()):
+        made = load(name)()
+        line = (f"{one.token} 1 " * 60_000)[:60_000]
+        started_at = time.process_time()
+        made.parse({"data": f"{line}\n", "mode": "RUN"})
+        slowest = max(slowest, time.process_time() - started_at)
+    assert slowest < 2
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("maya", "\x1b[31m// Error: something that no table has //\x1b[0m"),
+        ("vray", "\x1b[1;33m[1/Jan/1|1:0:0] error: something that no table has\x1b[0m"),
+        ("c4d", "\x1b[31mCRITICAL: Stop [ge_file.cpp(1172)]\x1b[m"),
+    ],
+)
+def test_colours_hide_no_marker(name: str, line: str) -> None:
+    assert _flags(name, line) == WARNING
