@@ -59,5 +59,5 @@ FFMPEG = Messages(
         like("alsa", r"^(?:ALSA lib |\[alsa @)"),
         like("fontconfig ", r"^Fontconfig (?:warning|error): "),
     ),
-    words=("error", "invalid", "no such", "impossible to open", "file is empty"),
+    words=("error", "failed", "invalid", "no such", "impossible to open", "file is empty"),
 )

@@ -50,6 +50,9 @@ _PROGRESS_METHODS = (
 )  # fmt: skip
 """The methods that built-in actions call, those of subclasses included."""
 
+_RARE = '@#~^$`{}\\"%<>|=*;!?&ZQXJKYVWUGBHFNDRPLMOTAISCE'
+"""Characters from the rarest to more usual ones; the empty text is in any text."""
+
 
 class RuleParser(parser):
     """A parser that is a table. Subclasses set `rules` and the tuples of texts."""
@@ -89,7 +92,7 @@ class RuleParser(parser):
         self._scanner = make_scanner(_tables_of(type(self)))
         # Rules that set a flag are searched for by the scanner.
         others = (one for one in self.rules if not isinstance(one.action, Mark))
-        self._rules = (*MARKERS, *others)
+        self._rules = tuple((one, _rarest(one.token)) for one in (*MARKERS, *others))
 
     def findMarkers(self, i_data: str) -> None:
         """Do nothing: the markers are rules here, so that their order among others is kept."""
@@ -120,7 +123,7 @@ class RuleParser(parser):
 
     def _apply_rules(self, text: str) -> None:
         # Most tokens are absent from most batches, and a search of the whole batch is cheap.
-        rules = [one for one in self._rules if one.token in text]
+        rules = [one for one, rarest in self._rules if rarest in text and one.token in text]
         if rules and self._is_over:
             rules = [one for one in rules if not is_progress(one.action)]
         if rules:
@@ -143,7 +146,9 @@ class RuleParser(parser):
             return
         if self.tells_frames and self.expects_frames() and not self.has_worked():
             self.badresult = True
-            self.note_report("the program ended with exit code 0 and reported no frame", decides=True)
+            self.note_report(
+                "the program ended with exit code 0 and reported no frame", decides=True
+            )
 
     def is_bad(self) -> bool:
         """Whether any line so far makes the task an error or its result a bad one."""
@@ -343,6 +348,11 @@ class RuleParser(parser):
         """Compute `percent` as the base class does, but never below that of `grow_task`."""
         super().calculate()
         self.percent = max(self.percent, self._task_percent)
+
+
+def _rarest(token: str) -> str:
+    """Return a character of the token that few texts have: a search for it alone is ten times faster."""
+    return next((one for one in _RARE if one in token), "")
 
 
 def _tables_of(made: type[RuleParser]) -> tuple[Messages, ...]:

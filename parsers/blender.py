@@ -19,7 +19,7 @@ from parsers._blender_messages import BLENDER_MESSAGES
 from parsers._frames_from_files import FileParser, frame_number
 from parsers._messages import Messages
 from parsers._text import text_of
-from parsers.parser import Found, Rule, frame_share, new_frame, progress_only, rule
+from parsers.parser import Found, Rule, frame_share, image, new_frame, progress_only, rule
 
 __all__ = ("blender", "in_passes")
 
@@ -127,6 +127,7 @@ class blender(FileParser):
         rule("Saved: ", _SAVED, _written),
         rule("(Saving: ", r"\bTime: [\d:.]+ \(Saving: ", _over),
         rule("ppend frame ", r"[Aa]ppend frame (-?\d+)", _appended),
+        rule("Output #", r"^(?:[\d:.]+ +\w+ +\| )?Output #\d+, .*?, to '(.+)':", image),
         rule("kipping existing frame ", r'kipping existing frame "([^"\n]+)"', _skipped),
     )
 

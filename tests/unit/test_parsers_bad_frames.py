@@ -231,6 +231,12 @@ FRAMES = (
     Case("blender", "blender41_stereo", 2, _frames(1, percentframe=100)),
     Case("blender", "blender50_stereo", 4, Outcome(percent=75, frame=3)),
     Case("blender", "blender42_view_layers", 2, Outcome(percent=87, frame=1, percentframe=75)),
+    Case(
+        "blender",
+        "blender42_movie",
+        3,
+        _frames(2, percentframe=100, files=("movie/0001-0003.mp4",)),
+    ),
     Case("afterfx", "afterfx_skipped", 4, _frames(4)),
     Case("afterfx", "afterfx_drop_frames", 4, _frames(4)),
     Case("afterfx", "afterfx_drop_frames", 1, Outcome(**ONE)),
