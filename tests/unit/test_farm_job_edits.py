@@ -497,6 +497,22 @@ def test_a_job_that_is_over_continues_after_a_restart() -> None:
     assert farm.task(job).attempts == 2
 
 
+def test_a_drained_job_starts_tasks_again_after_a_restart() -> None:
+    farm = FarmHarness()
+    job = job_of_joe(farm, listed(3))
+    render = farm.render(max_tasks=1)
+    running = render.take_one()
+    farm.end_job(job, "drained", stop=False)
+    assert farm.states(job) == ["running", "killed", "killed"]
+    farm.operate_blocks(job, [0], "restart", task_ids=[1])
+    assert farm.states(job) == ["running", "ready", "killed"]
+    render.end(running)
+    task = render.take_one()
+    render.leave()
+    assert farm.states(job) == ["done", "ready", "killed"], "it is queued, not killed"
+    assert task.key.task == 1
+
+
 def test_a_restart_of_tasks_that_wait_for_a_failed_block() -> None:
     farm = FarmHarness(errors_retries=0)
     job = job_of_joe(farm, listed(1, name="a"), listed(1, name="b", depend_mask="a"))
@@ -517,6 +533,20 @@ def test_a_job_that_waits_for_a_restarted_one_waits_again() -> None:
     farm.operate(first, "restart")
     ended(farm, render, Done)
     assert render.take_one().job == second
+
+
+def test_a_job_that_is_over_can_get_another_dependency() -> None:
+    farm = FarmHarness()
+    first = job_of_joe(farm, name="first")
+    job = job_of_joe(farm, name="second", priority=200)
+    render = farm.render(max_tasks=1)
+    render.end(render.take_one())
+    farm.edit(job, {"depend_mask": "first"})
+    assert farm.view(job).state == "done"
+    ended(farm, render, Done)
+    assert farm.view(first).state == "done"
+    farm.operate(job, "restart")
+    assert render.take_one().job == job
 
 
 def test_a_restart_forgets_errors_but_not_of_running_tasks() -> None:

@@ -388,6 +388,7 @@ def _restart(state: FarmState, job: Job, tasks: Iterable[Task], reason: str, now
     with changing_tasks(state, job, now):
         for task in chosen:
             restart_task(state, task, reason, now)
+    state.mark_job(job)
 
 
 def _change_tasks(
@@ -459,6 +460,7 @@ def _append_blocks(state: FarmState, job: Job, data: object, now: float) -> Repl
         _check_count(spec)
         checked = check_spec(spec)
     with changing_tasks(state, job, now):
+        job.ending = ""
         _use_spec(state, job, spec, checked.masks, checked.block_masks)
         for number in range(first, len(spec.blocks)):
             block = make_block(job, spec.blocks[number], checked.block_masks[number])
@@ -484,6 +486,7 @@ def _append_tasks(
         checked = check_spec(spec)
     task_ids: list[int] = []
     with changing_tasks(state, job, now):
+        job.ending = ""
         _use_spec(state, job, spec, checked.masks, checked.block_masks)
         for block in blocks:
             first = len(block.tasks)

@@ -482,8 +482,8 @@ def forget(state: FarmState, job: Job, now: float) -> None:
     state.unstored.drop_job(job)
     for run in [run for run in state.runs.values() if run.task.block.job is job]:
         del state.runs[run.id]
-    # A job that waits for this one waits no more.
-    for other in state.order:
+    # A job that waits for this one waits no more; one that is over may be restarted.
+    for other in state.jobs.values():
         if job in other.before:
             other.before.remove(job)
             state.mark_job(other)

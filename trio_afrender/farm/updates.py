@@ -53,6 +53,7 @@ def apply_update(
         if run is not None and log.n > run.log_n:
             run.log_n = log.n
             state.write_log(run.task, log.text)
+            state.unstored.note_task(run.task)
     for listened in update.listened:
         run = _find_run(state, render, listened.run)
         if run is not None and listened.n > run.listened_n:

@@ -92,13 +92,19 @@ def changing_tasks(state: FarmState, job: Job, now: float) -> Iterator[None]:
     # A run that was never sent ends at once, and the job may have ended with it.
     reopen(state, job)
     refresh(state, job, now)
+    # What the job waits for may have come while it was over.
+    release_held(state, now)
 
 
 # Inside of `changing_tasks`
 
 
 def restart_task(state: FarmState, task: Task, reason: str, now: float) -> None:
-    """Queue a task again, whatever its state. One that runs is stopped, and keeps its errors."""
+    """Queue a task again, whatever its state. One that runs is stopped, and keeps its errors.
+
+    A job that was to start no more tasks does so again.
+    """
+    task.block.job.ending = ""
     if task.run is not None:
         task.marks &= ~TaskBit.SUS.value
         _stop_run(state, task.run, Stop(FarmStopKind.RESTART, reason), now)
