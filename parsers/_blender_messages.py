@@ -8,8 +8,12 @@ the user is ``Error: ...`` in all versions.
 
 from __future__ import annotations
 
+from parsers._arnold import ARNOLD
 from parsers._messages import Messages, Pattern, like
+from parsers._redshift import REDSHIFT
 from parsers._render_failures import RENDER_FAILURES
+from parsers._renderman import RENDERMAN
+from parsers._vray import VRAY
 
 __all__ = ("BLENDER", "BLENDER_MESSAGES", "CYCLES")
 
@@ -133,11 +137,10 @@ BLENDER = Messages(
 )
 
 # What Cycles sets as its error is printed as a report, ``Error: ...``, too.
-_WORDS = ("error", "not ", "unable to ", "missing")
+_WORDS = ("error", "not ", "unable to ", "missing", "terminating early")
 
-BLENDER_MESSAGES = (
-    BLENDER._replace(words=_WORDS),
-    CYCLES._replace(words=_WORDS),
-    RENDER_FAILURES._replace(words=_WORDS),
+BLENDER_MESSAGES = tuple(
+    table._replace(words=_WORDS)
+    for table in (BLENDER, CYCLES, ARNOLD, REDSHIFT, VRAY, RENDERMAN, RENDER_FAILURES)
 )
-"""The tables for a task of Blender."""
+"""The tables for a task of Blender, with those of engines that run inside it."""

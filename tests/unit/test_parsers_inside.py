@@ -459,6 +459,21 @@ def test_errors_count_in_the_renderer_and_in_every_host(renderer: str, line: str
         assert _flags(name, line) == ERROR, name
 
 
+@pytest.mark.parametrize(
+    ("line", "flags"),
+    [
+        ("[Redshift] Maxon licensing error: no seat", ERROR),
+        ("[V-Ray] error: Could not obtain a license (-97).", ERROR),
+        ("R50009 {SEVERE} License error: no seat", ERROR),
+        ("00:00:06  1500MB WARNING |  render terminating early:  received abort signal", BAD),
+        ('X00002 {ERROR}   Plugin error: PxrTexture could not open "wood.tex"', WARNING),
+    ],
+)
+def test_failures_of_engines_count_in_blender(line: str, flags: frozenset[str]) -> None:
+    outcome, _ = follow(load("blender")(), [f"Fra:1 Mem:8M | Scene\n{line}\n".encode()])
+    assert outcome.flags == flags
+
+
 MARKED = (
     ("arnold", "00:00:01  100MB ERROR   | [color_manager_ocio] could not read 'a.ocio' profile"),
     ("redshift", "Redshift Error: something that no table has"),
