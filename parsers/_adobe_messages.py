@@ -13,7 +13,7 @@ from parsers._render_failures import RENDER_FAILURES
 __all__ = ("AFTER_EFFECTS",)
 
 _WORDS = ("after effects", "aerender ", "error", "abort")
-_ERROR = r"(?i:errors?|fehler|erreur|errore|erro)"
+_ERROR = r"(?i:err(?:ors?|eur|ore|o)|fehler)"
 
 AFTER_EFFECTS = (
     Messages(
@@ -30,7 +30,7 @@ AFTER_EFFECTS = (
             "not enough memory",
             "out of memory",
             like(
-                "licens",
+                "licen",
                 r"(?i)\b(?:unable to (?:obtain|find|verify)|no valid|expired?) .*\blicen[cs]e",
             ),
             like("overflow", r"(?i)overflow converting ratio denominators"),

@@ -124,7 +124,7 @@ ERRORS_WITH_CODE_0 = (
         Outcome(
             **ONE,
             flags=WARNING,
-            report="[vist#0:0/h264 @ 0x55add3716200] Error submitting packet to decoder:"
+            report="[dec:h264 @ 0x55add3716200] Error submitting packet to decoder:"
             " Generic failure in an external library",
         ),
     ),
