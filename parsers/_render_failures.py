@@ -51,6 +51,8 @@ _NOT_FOUND = rf"(?:{_FILE}|{_KIND}{_FILLER}{{0,20}}?{_QUOTED}){_FILLER}{{0,60}}?
 _NAMED_BEHIND = rf"(?i:\bnot found|\bdoes not exist|\bno such file(?: or directory)?|\bmissing (?:{_KIND})?(?: ?files?)?)[:, ]+{_FILE}"
 _MISSING = rf"\b[Mm]issing(?: external)? (?:{_KIND}|(?i:files?|dll))(?: (?i:files?))?: {{0,9}}(?:{_QUOTED}|(\S.{{0,300}}?)(?= - |\s{{0,9}}$))"
 
+_ITS_NAME = r"[:,]? {0,2}(?:named |prim |node )?(?:\"[^\"\n]{1,200}\"|'[^'\n]{1,200}'|<[^>\n]{1,200}>|[^\s\"'.]{1,100})?,? {0,2}"
+"""The name of a camera or a renderer; a file's name is none."""
 _NOT_WRITTEN = (
     r"\b(?i:(?:could not|couldn't|cannot|can't|unable to|failed to) (?:write|save|create)|error (?:writing|saving))"
     r"(?:(?<!create)(?i:(?: to| the| rendered){0,3} (?:output|image|frame|picture))\b"
@@ -133,17 +135,19 @@ RENDER_FAILURES = Messages(
         ),
         like(
             "camera",
-            r"(?i)\bcamera\b[^\n]{0,200}\b(?:does not exist|(?:was )?not found|could not be found)\b",
+            rf"(?i)\bcamera{_ITS_NAME}(?:does not exist|(?:was |is )?not found|could not be found)\b",
         ),
         *_many(
             ("render",),
-            r"(?i)\brender(?:er| delegate| ?layer| ?setup| settings?| ?product)\b[^\n]{0,200}?"
-            r"\b(?:not (?:currently )?(?:found|available|loaded|installed|registered)|does not exist|could not be found)\b",
+            rf"(?i)\brender(?:er| delegate| ?layer| ?setup| settings?| ?product){_ITS_NAME}"
+            r"(?:(?:was |is )?not (?:currently )?(?:found|available|loaded|installed|registered)"
+            r"|does not exist|could not be found)\b",
         ),
         *_many(
             ("could not ", "cannot ", "can't ", "unable to ", "failed to ", "failed "),
             r"(?i)\b(?:could not|cannot|can't|unable to|failed to|failed) (?:find|load|create|initiali[sz]e|use)"
-            r"(?: the| any)? (?:\w+ )?(?:render(?:er| delegate| ?layer| settings?)|hydra \w+|GPU|CUDA|OptiX)\b",
+            r"(?: the| any)? (?:\w+ )?(?:render(?:er| delegate| ?layer| settings?)|hydra \w+|GPU|CUDA|OptiX)\b"
+            r"(?! denoiser)(?!.*\b(?:fall(?:s|ing)? ?back|using (?:the )?CPU)\b)",
         ),
         *_many(
             (

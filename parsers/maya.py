@@ -45,11 +45,6 @@ MAYA = Messages(
             "was not found on maya_plug_in_path",
             r"Plug-in, \"(?:mtoa|redshift4maya|vrayformaya|RenderMan_for_Maya)(?:\.\w+)?\", was not found",
         ),
-        like(
-            "render layer",
-            r"\b[Rr]ender layer\b[^\n]{0,200}\b(?:not found|does not exist|could not be found)",
-        ),
-        like("render setup", r"\brender setup version\b"),
     ),
     assets=(
         like("was not found on maya_plug_in_path", r"Plug-in, \"([^\"\n]+)\", was not found"),

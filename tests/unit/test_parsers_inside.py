@@ -504,6 +504,10 @@ FATAL = (
     ("maya", '// Error: Plug-in, "mtoa", was not found on MAYA_PLUG_IN_PATH. //'),
     ("maya", "// Error: No renderable camera found. //"),
     ("maya", "maya encountered a fatal error"),
+    ("maya", 'Error: The render layer "chars" could not be found'),
+    ("hbatch", "Error: Camera /obj/cam1 not found"),
+    ("c4d", "Error: take not found: night"),
+    ("vray", "[1/Jan/1|1:0:0] error: Cannot find a GPU that V-Ray supports"),
     ("husk", "[12:00:00] Unable to create render delegate 'HdStorm'"),
     ("mentalray", "IMG  0.3  fatal  051011: something that no table has"),
     ("maya_delight", "3DL ERROR L2374: no license"),
@@ -542,6 +546,11 @@ def test_missing_files_are_warnings_with_names(name: str, line: str, asset: str)
 
 
 QUIET = (
+    ("maya", "Loading camera rig: 3 constraints not found in the old rig"),
+    ("maya", "Camera: no camera motion blur"),
+    ("vray", "[1/Jan/1|1:0:0] Cannot use GPU for the denoiser, falling back to CPU"),
+    ("c4d", "Renderer settings of an older version: 2 presets not found"),
+    ("maya", "AL lib: could not find a sound device in /etc/pulse/client.conf"),
     ("c4d", "CRITICAL: nullptr [text_object.cpp(1082)] [objectbase1.hxx(549)]"),
     ("c4d", "Description Error: ainode_image is already registered"),
     ("c4d", "Saving /render/Rendering failed/error.exr"),
