@@ -31,7 +31,8 @@ MAX = Messages(
         "Error loading scene",
         "An unexpected exception has occurred",
         like(
-            "scene file", r"\b[Ss]cene file\b.*\b(?:does not exist|not found|could not be opened)"
+            "scene file",
+            r"\b[Ss]cene file:? (?:'[^'\n]+'|\"[^\"\n]+\"|\S+) (?:does not exist|not found|could not be opened)",
         ),
         like("state set", r"\b[Ss]tate set\b.*\bdoes not exist"),
         like("opening '", r"\bError: while opening '"),
