@@ -25,7 +25,7 @@ from trio_afrender.cli.node_changes import TASK_CHANGES, VERBS
 from trio_afrender.cli.steering import ChangeReport, change_tasks
 from trio_afrender.errors import ConfigError, JobGone, LinkRefused, ProtocolError
 
-ONLINE, OWNER, NOBODY, FALLING, SLEEPING, PAUSED = (1 << bit for bit in (0, 1, 2, 5, 6, 8))
+ONLINE, OWNER, NO_JOBS, FALLING, SLEEPING, PAUSED = (1 << bit for bit in (0, 1, 2, 5, 6, 8))
 READY, RUNNING, DONE, ERROR, SKIPPED, OFF = (1 << bit for bit in (0, 1, 4, 5, 8, 9))
 
 
@@ -142,7 +142,7 @@ async def steer(farm: Any, verb: str, *names: str, **more: object) -> ChangeRepo
     ("verb", "bits", "sent"),
     [
         ("nimby", ONLINE | OWNER, {"params": {"nimby": True}}),
-        ("NIMBY", ONLINE | NOBODY, {"params": {"NIMBY": True}}),
+        ("NIMBY", ONLINE | NO_JOBS, {"params": {"NIMBY": True}}),
         ("free", ONLINE, {"params": {"nimby": False}}),
         ("sleep", ONLINE | FALLING, {"operation": {"type": "wol_sleep"}}),
         ("eject", ONLINE, {"operation": {"type": "eject_tasks"}}),
@@ -165,7 +165,7 @@ async def test_changes_of_renders(verb: str, bits: int, sent: dict[str, Any]) ->
     ("verb", "state", "problem"),
     [
         ("nimby", {}, "it has no nimby"),
-        ("free", {"st": ONLINE | NOBODY}, "it still has nimby"),
+        ("free", {"st": ONLINE | NO_JOBS}, "it still has nimby"),
         ("sleep", {"st": 0}, "it is offline"),
         ("sleep", {"tasks": [{}]}, "it runs 1 tasks"),
         ("sleep", {"netifs": []}, "no network interface"),

@@ -38,7 +38,7 @@ def test_texts_become_values(kind: str, words: list[str], params: dict[str, obje
 @pytest.mark.parametrize(
     ("kind", "word", "sentence"),
     [
-        ("render", "priorty=7", 'a render has no parameter "priorty", did you mean "priority"?'),
+        ("render", "prio=7", 'a render has no parameter "prio", did you mean "priority"?'),
         ("render", "zzz=7", 'a render has no parameter "zzz"; it has NIMBY, annotation'),
         ("render", "capacity=7", 'no parameter "capacity": it is capacity_host here'),
         ("job", "capacity=7", "no parameter"),

@@ -19,7 +19,7 @@ from trio_afrender.afserver.wait_reasons import FarmNodes, explain_waiting, read
 READY, RUNNING, DEPENDS, TIME, DONE, OFF, PREVIEW, SUSPENDED = (
     1 << bit for bit in (0, 1, 2, 3, 4, 9, 16, 20)
 )
-ONLINE, OWNER, NOBODY, FALLING, PAUSED, SICK = (1 << bit for bit in (0, 1, 2, 5, 8, 9))
+ONLINE, OWNER, NO_JOBS, FALLING, PAUSED, SICK = (1 << bit for bit in (0, 1, 2, 5, 8, 9))
 NOW = 1000.0
 
 
@@ -95,7 +95,7 @@ RUN = {"job_id": 2, "block_num": 0, "task_num": 0}
         ({"render": {"st": ONLINE | FALLING}}, "it was ordered to sleep"),
         ({"render": {"priority": 0}}, "its priority is 0"),
         ({"render": {"st": ONLINE | PAUSED}}, "it is paused"),
-        ({"render": {"st": ONLINE | NOBODY}}, "it takes no jobs (NIMBY)"),
+        ({"render": {"st": ONLINE | NO_JOBS}}, "it takes no jobs (NIMBY)"),
         ({"render": {"st": ONLINE | OWNER}},
          'it takes jobs of its user "bob" only (nimby)'),
         ({"render": {"pool": "/a"}, "pools": ({"name": "/", "st": 2},
@@ -138,7 +138,7 @@ def test_a_reason_is_named(keywords: dict[str, Any], sentence: str) -> None:
 @pytest.mark.parametrize(
     "keywords",
     [
-        {"render": {"st": ONLINE | NOBODY}, "job": {"ignorenimby": True}},
+        {"render": {"st": ONLINE | NO_JOBS}, "job": {"ignorenimby": True}},
         {"render": {"st": ONLINE | OWNER, "user_name": "ann"}},
         {"render": {"st": ONLINE | PAUSED}, "job": {"ignorepaused": True}},
         {"render": {"services": ["generic"]}, "pools": ({"name": "/", "services": ["nuke"]},)},

@@ -29,7 +29,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
         (["set", "rendr", "x", "a=1"], "argument KIND: invalid choice: 'rendr'"),
         (["set", "render", "x"], "expected names and key=value, as in: trio_afrender set render"),
         (["set", "render", "priority=5"], "expected names and key=value"),
-        (["set", "job", "j", "priorty=5"], 'no parameter "priorty", did you mean "priority"?'),
+        (["set", "job", "j", "prio=5"], 'no parameter "prio", did you mean "priority"?'),
         (["renders", "--watch", "0"], "expected 0.1 to 86400 seconds, got 0"),
         (["jobs", "--server", "wss://farm:1"], "give --server af://HOST:PORT"),
         (["log", "block", "2.0"], "argument KIND: invalid choice: 'block'"),

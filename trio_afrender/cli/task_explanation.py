@@ -17,7 +17,7 @@ from trio_afrender.afserver.remote_nodes import JobNode, TaskNode
 from trio_afrender.afserver.wait_reasons import WaitReasons
 from trio_afrender.cli.commands.output import find_one_task
 from trio_afrender.cli.find_farm import explain_no_farm, find_remote_farm
-from trio_afrender.cli.node_tables import states_cell, task_object, wait_object
+from trio_afrender.cli.node_tables import count_text, states_cell, task_object, wait_object
 from trio_afrender.cli.terminal import clean, write_line
 from trio_afrender.cli.text_table import Line
 from trio_afrender.errors import LinkLost
@@ -88,8 +88,8 @@ def _describe(found: _Explanation) -> Sequence[Line]:
     names = f'task "{task.name}", block "{task.block_name}", job "{job.name}" of {job.user_name}'
     lines: list[Line] = [[(task.key, "bold"), clean(f"  {names}")]]
     facts = [f"{task.percent}%"]
-    facts += [f"started {task.starts} times"] if task.starts else ["not started yet"]
-    facts += [f"{task.errors} errors"] if task.errors else []
+    facts += [count_text(task.starts, "run") if task.starts else "not started yet"]
+    facts += [count_text(task.errors, "error")] if task.errors else []
     facts += [f"on {task.render}"] if task.render else []
     if task.changed and task.over:
         facts.append(time.strftime("ended %Y-%m-%d %H:%M:%S", time.localtime(task.changed)))

@@ -87,4 +87,4 @@ async def _task_logs(
 
 def _split(entries: list[str] | tuple[str, ...]) -> list[str]:
     """The lines of entries: one may have several."""
-    return [line for entry in entries for line in entry.rstrip("\n").split("\n")]
+    return [line.rstrip() for entry in entries for line in entry.rstrip("\n").split("\n")]
