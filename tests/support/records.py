@@ -29,9 +29,9 @@ class MemoryRecords:
         self.users.update(rows.users)
         self.renders.update(rows.renders)
         for job, spec, data in rows.jobs:
-            self.jobs[job] = (spec or self.jobs[job][0], data)
+            self.jobs[job] = (spec() if spec else self.jobs[job][0], data)
         for job, block, spec, data in rows.blocks:
-            self.blocks[job, block] = (spec or self.blocks[job, block][0], data)
+            self.blocks[job, block] = (spec() if spec else self.blocks[job, block][0], data)
         for job, block, task, data in rows.tasks:
             self.tasks[job, block, task] = data
         gone = set(rows.deleted_jobs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from trio_afrender.errors import StoreError, StoreInUse
 from trio_afrender.safe_files import open_regular
 
 __all__ = ("DamagedRecords", "Database", "RecordRows", "StoredRecords")
+
+SpecText = Callable[[], str] | None
 
 _NAME = "farm.sqlite3"
 _APPLICATION = 0x41466172
@@ -60,14 +62,18 @@ class DamagedRecords(StoreError):
 
 @attrs.define(slots=True, kw_only=True)
 class RecordRows:
-    """What one batch writes. None for a specification leaves the stored one as it is."""
+    """What one batch writes.
+
+    The text of a specification, which may be large, is made when it is written; None leaves the
+    stored one as it is.
+    """
 
     counters: list[tuple[str, int]] = attrs.field(factory=list)
     pool: str | None = None
     users: list[tuple[int, str]] = attrs.field(factory=list)
     renders: list[tuple[int, str]] = attrs.field(factory=list)
-    jobs: list[tuple[int, str | None, str]] = attrs.field(factory=list)
-    blocks: list[tuple[int, int, str | None, str]] = attrs.field(factory=list)
+    jobs: list[tuple[int, SpecText, str]] = attrs.field(factory=list)
+    blocks: list[tuple[int, int, SpecText, str]] = attrs.field(factory=list)
     tasks: list[tuple[int, int, int, str]] = attrs.field(factory=list)
     deleted_jobs: list[int] = attrs.field(factory=list)
     deleted_users: list[int] = attrs.field(factory=list)
@@ -197,8 +203,10 @@ class Database:
             connection.executemany(_PUT_NODE.format("counters"), rows.counters)
             if rows.pool is not None:
                 connection.execute(_PUT_NODE.format("pool"), (1, rows.pool))
-            connection.executemany(_PUT_JOB, rows.jobs)
-            connection.executemany(_PUT_BLOCK, rows.blocks)
+            jobs = ((job, spec and spec(), data) for job, spec, data in rows.jobs)
+            blocks = ((*key, spec and spec(), data) for *key, spec, data in rows.blocks)
+            connection.executemany(_PUT_JOB, jobs)
+            connection.executemany(_PUT_BLOCK, blocks)
             connection.executemany("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?)", rows.tasks)
             for table, key, ids in (
                 ("users", "id", rows.deleted_users),

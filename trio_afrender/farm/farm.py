@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -348,7 +348,8 @@ class Farm:
         _log.error("task %s: text not stored: %s", key, problem)
         # To the reasons only: the log may be what cannot be stored.
         step = Reason(time=self._state.wall(), event="store", text=f"text not stored: {problem}")
-        self._state.add_why(self._state.find_task(key), (step,))
+        with suppress(KeyError):  # its job may have been deleted meanwhile
+            self._state.add_why(self._state.find_task(key), (step,))
         self.dispatch()
 
     def _wake_host(self, packets: WakePackets) -> None:

@@ -322,6 +322,8 @@ class Job:
     """Whether no task is started until a user starts the job."""
     deleting: bool = False
     """Whether it is deleted as soon as no task of it runs."""
+    gone: bool = False
+    """Whether it has been deleted: nothing of it is stored any more."""
     try_next: list[Task] = attrs.field(factory=list)
     """Tasks that come before the others of the job, in this order."""
     starts: StartRate = NO_STARTS

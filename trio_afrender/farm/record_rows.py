@@ -77,7 +77,7 @@ def make_rows(state: FarmState, changed: ChangedRecords, now: float) -> RecordRo
             for render in changed.renders
         ],
         jobs=[
-            (job.id, _dump(_job_spec(job.spec)) if spec else None, _dump(_job_data(job)))
+            (job.id, partial(_dump_job_spec, job.spec) if spec else None, _dump(_job_data(job)))
             for job, spec in changed.jobs.items()
         ],
         deleted_jobs=sorted(changed.deleted_jobs),
@@ -88,7 +88,7 @@ def make_rows(state: FarmState, changed: ChangedRecords, now: float) -> RecordRo
         pool = {"parameters": _CONVERTER.unstructure(state.pool), "log": state.pool_log.entries}
         rows.pool = _dump(pool)
     for block, spec in changed.blocks.items():
-        text = _dump(_CONVERTER.unstructure(block.spec)) if spec else None
+        text = partial(_dump_spec, block.spec) if spec else None
         data = _dump({"error_hosts": _to_unix(block.error_hosts, since)})
         rows.blocks.append((block.job.id, block.number, text, data))
     for task in changed.tasks:
@@ -112,9 +112,13 @@ def _to_unix(hosts: Mapping[str, tuple[int, float]], since: float) -> dict[str, 
     return {name: (count, last + since) for name, (count, last) in hosts.items()}
 
 
-def _job_spec(spec: JobSpec) -> object:
+def _dump_spec(spec: JobSpec | BlockSpec) -> str:
+    return _dump(_CONVERTER.unstructure(spec))
+
+
+def _dump_job_spec(spec: JobSpec) -> str:
     """The specification without its blocks: they have rows of their own."""
-    return _CONVERTER.unstructure(attrs.evolve(spec, blocks=()))
+    return _dump_spec(attrs.evolve(spec, blocks=()))
 
 
 def _job_data(job: Job) -> dict[str, object]:

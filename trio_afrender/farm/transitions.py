@@ -272,6 +272,8 @@ def hold_until(state: FarmState, job: Job, now: float) -> None:
 def release_held(state: FarmState, now: float) -> None:
     """Start the held jobs that wait neither for a time nor for other jobs any more."""
     for job in [job for job in state.order if job.held]:
+        if job.over:
+            continue  # it has ended with one that was released before it
         if job.held_until is not None and now < job.held_until:
             state.check_by(job.held_until)
             continue
@@ -318,6 +320,8 @@ def refresh(state: FarmState, job: Job, now: float) -> None:
                 for other in group.unlocks:
                     other.waits += 1
     for block in job.blocks:
+        if len(block.ready) > 2 * len(block.tasks):
+            order_tasks(block)  # entries of tasks that were ready several times
         if block.counts[TaskState.WAITING] or block.counts[TaskState.READY]:
             for task in block.tasks:
                 if task.state is TaskState.WAITING or task.state is TaskState.READY:
@@ -404,9 +408,11 @@ def put_back(state: FarmState, run: Run, now: float) -> None:
 
 
 def resume_lost_run(state: FarmState, run: Run, now: float) -> bool:
-    """Make a lost run current again; False if its task has ended, waits or runs elsewhere."""
+    """Make a lost run current again; False if its task has ended, waits, runs elsewhere or is to be
+    started anew."""
     task = run.task
-    if task.state is not TaskState.READY or run.stop is not None:
+    restarted = run.stop is not None and run.stop.kind is FarmStopKind.RESTART
+    if task.state is not TaskState.READY or restarted:
         return False
     state.why(task, "resumed", f'render "{run.render.name}" is back with it')
     state.attach(run, now)
@@ -479,6 +485,7 @@ def forget(state: FarmState, job: Job, now: float) -> None:
         raise JobError("", f'job {job.id} "{job.spec.name}" is {job.state}: stop it first')
     del state.jobs[job.id]
     del job.user.jobs[job.id]
+    job.gone = True
     state.unstored.drop_job(job)
     for run in [run for run in state.runs.values() if run.task.block.job is job]:
         del state.runs[run.id]

@@ -63,14 +63,11 @@ class Unstored:
         if new is None:
             return
         for job, spec in changed.jobs.items():
-            if job.id not in new.deleted_jobs:
-                self.note_job(job, spec=spec)
+            self.note_job(job, spec=spec)
         for block, spec in changed.blocks.items():
-            if block.job.id not in new.deleted_jobs:
-                self.note_block(block, spec=spec)
+            self.note_block(block, spec=spec)
         for task in changed.tasks:
-            if task.key.job not in new.deleted_jobs:
-                self.note_task(task)
+            self.note_task(task)
         for user in changed.users:
             if user.id not in new.deleted_users:
                 self.note_user(user)
@@ -84,17 +81,17 @@ class Unstored:
 
     def note_task(self, task: Task) -> None:
         """Note a change of a task."""
-        if self._changed is not None:
+        if self._changed is not None and not task.block.job.gone:
             self._changed.tasks[task] = None
 
     def note_block(self, block: Block, *, spec: bool = False) -> None:
         """Note a change of a block, of its specification too with `spec`."""
-        if self._changed is not None:
+        if self._changed is not None and not block.job.gone:
             self._changed.blocks[block] = spec or self._changed.blocks.get(block, False)
 
     def note_job(self, job: Job, *, spec: bool = False) -> None:
         """Note a change of a job as a whole, of its specification too with `spec`."""
-        if self._changed is not None:
+        if self._changed is not None and not job.gone:
             self._changed.jobs[job] = spec or self._changed.jobs.get(job, False)
 
     def note_user(self, user: User) -> None:
