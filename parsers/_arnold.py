@@ -18,9 +18,9 @@ from parsers._inside import InsideParser, written_image
 from parsers._messages import Messages, like
 from parsers._passes import pass_end, pass_rules
 from parsers._resource_report import UsageParser, memory
-from parsers.parser import Found, Rule, progress_only, rule
+from parsers.parser import Found, Rule, new_frame, progress_only, rule
 
-__all__ = ("ARNOLD", "LEVELS", "ArnoldInside", "ArnoldParser")
+__all__ = ("ARNOLD", "LEVELS", "MTOA_FRAME", "ArnoldInside", "ArnoldParser")
 
 LEVELS = ("error", "warning", "fatal")
 """A line of Arnold's log that is about a failure has a level."""
@@ -76,6 +76,9 @@ ARNOLD = Messages(
 )
 """Sources: Arnold's manual, "Log"; arnold-usd 1875 and 2435; OpenCue 1342; the log in AtomicConductor's
 mayaio-2019-bug-repro; arnoldsupport.com, "can't create file"."""
+
+MTOA_FRAME = rule("nitializing at frame ", r"\[mtoa\S*\] +Initializing at frame (-?\d+)", new_frame)
+"""MtoA renders each camera and eye of a frame as an image of its own."""
 
 
 @progress_only

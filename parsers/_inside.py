@@ -57,8 +57,8 @@ class InsideParser(PassParser):
 @progress_only
 def _frame_skipped(parser: InsideParser, found: Found) -> None:
     """A frame was skipped, because its file exists."""
-    number = (found.group(1) or found.group(2)).lstrip("0")
-    if parser.frame_name is not None and parser.frame_name.lstrip("0") != number:
+    number = (found.group(1) or found.group(2)).lstrip("0") or "0"
+    if parser.frame_name is not None and number != (parser.frame_name.lstrip("0") or "0"):
         parser.begin_frame()
         parser.frame_name = number
     parser.finish_render()

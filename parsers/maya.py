@@ -9,6 +9,7 @@ of the files they have written.
 
 from __future__ import annotations
 
+from parsers._arnold import MTOA_FRAME
 from parsers._messages import START, Messages, like
 from parsers._passes import frame_finished
 from parsers._renderers_inside import RenderersInside
@@ -75,8 +76,7 @@ class maya(RenderersInside):
     rules: tuple[Rule, ...] = (
         rule("Finished Rendering ", r"Finished Rendering (\S.*)", _image),
         rule("Finished Rendering ", r"Finished Rendering (.*[._])(\d+)\.[^.\s]+\.?\s*$", _written),
-        # MtoA renders each camera and eye of a frame as an image of its own.
-        rule("nitializing at frame ", r"\[mtoa\S*\] +Initializing at frame (-?\d+)", new_frame),
+        MTOA_FRAME,
         rule("Starting frame ", r"V-Ray.*?Starting frame +(-?\d+)", new_frame),
         *RenderersInside.rules,
     )

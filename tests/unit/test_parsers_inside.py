@@ -529,6 +529,7 @@ MISSING = (
     ("vray", '[1/Jan/1|1:0:0] error: Bitmap file "/tex/A.EXR" not found', "/tex/A.EXR"),
     ("prman", 'T02001 {ERROR} Can\'t open texture "/tex/wood.tex"', "/tex/wood.tex"),
     ("prman", "X00003 {WARNING} Plugin warning: P: Could not acquire texture 'x.tex'", "x.tex"),
+    ("vray", '[1/Jan/1|1:0:0] warning: texture file "/tex/a.exr" missing', "/tex/a.exr"),
     ("prman", '"/rib/a.rib" cannot be opened by RiReadArchive', "/rib/a.rib"),
     ("husk", "[1:00:00] USD ERROR: Could not open asset @/a/b.usd@ for reference", "/a/b.usd"),
     ("karma", 'karma: Unable to load texture "/tex/gone.rat"', "/tex/gone.rat"),
