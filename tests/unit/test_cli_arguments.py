@@ -35,6 +35,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
         (["log", "block", "2.0"], "argument KIND: invalid choice: 'block'"),
         (["log", "job", "j", "--tasks"], "--tasks is for renders"),
         (["output", "2.0.0", "--follow", "--run", "2"], "--follow is for the run in progress"),
+        (["tasks", "j", "--state", "RUN,DONE"], '--state: no state "DONE", did you mean "DON"?'),
         (["restart", "j", "--errors", "--done"], "not allowed with argument"),
         (["zzz"], 'no command "zzz" (see trio_afrender --help)'),
         (["job.json"], 'no command "job.json", did you mean "trio_afrender run job.json"?'),

@@ -14,6 +14,7 @@ import attrs
 from trio_afrender.jobs.job_spec import BlockSpec, TaskSpec
 
 __all__ = (
+    "TASK_STATES",
     "BlockNode",
     "JobNode",
     "PoolNode",
@@ -41,6 +42,8 @@ _TASK_WORDS = {
     "SUS": 20,
 }  # fmt: skip
 """Word -> bit of jobs, blocks and tasks, in the order in which a server writes them."""
+TASK_STATES = tuple(_TASK_WORDS)
+"""The words of states of jobs, blocks and tasks."""
 _RENDER_WORDS = {
     "ONL": 0, "NbY": 1, "NBY": 2, "RUN": 3, "DRT": 4, "WFL": 5, "WSL": 6, "WWK": 7, "PAU": 8,
     "SIC": 9,

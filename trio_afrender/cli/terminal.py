@@ -38,6 +38,8 @@ _NAMES = {"\n": "\\n", "\r": "\\r", "\t": "    "}
 
 def clean(text: str) -> str:
     """Return `text` as one line in which control characters are shown as ``\\x1b`` and the like."""
+    if text.isascii() and text.isprintable():  # most texts of large tables
+        return text
     return _CONTROLS.sub(_escape, text)
 
 

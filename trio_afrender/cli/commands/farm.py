@@ -109,7 +109,7 @@ def _make_plan(options: Namespace, settings: Settings, config: Config) -> _Plan:
         print_warnings(spec)
         specs.append(attrs.evolve(spec, user_name=spec.user_name or config.user_name))
     records = farms_folder(Path(str(settings["af_store_folder"])))
-    folder = (options.folder or records / f"store-{json.port}").absolute()
+    folder = Path.cwd() / (options.folder or records / f"store-{json.port}").expanduser()
     return _Plan(
         folder=folder,
         records=records,

@@ -8,20 +8,24 @@ from collections.abc import Sequence
 
 from trio_afrender.afserver.node_selection import TaskSelection, select_tasks
 from trio_afrender.afserver.remote_farm import RemoteFarm
-from trio_afrender.afserver.remote_nodes import TaskNode
+from trio_afrender.afserver.remote_nodes import TASK_STATES, TaskNode
 from trio_afrender.cli.find_farm import find_remote_farm
 from trio_afrender.cli.node_tables import count_text, task_object, tasks_table
 from trio_afrender.cli.repeated_display import Shown, display
 from trio_afrender.cli.terminal import clean, print_line
-from trio_afrender.errors import JobGone
+from trio_afrender.errors import ConfigError, JobGone
+from trio_afrender.text import suggest
 
 __all__ = ("fetch_tasks", "run")
 
 
 def run(options: Namespace) -> int:
     """Print tasks; return 1 if a word selects none. Raises `AfRenderError`."""
-    farm = find_remote_farm(options)
     wanted = {word for text in options.state for word in text.split(",")}
+    for word in wanted - {*TASK_STATES}:
+        hint = suggest(word, TASK_STATES) or f"; there are {', '.join(TASK_STATES)}"
+        raise ConfigError(f'--state: no state "{word}"{hint}')
+    farm = find_remote_farm(options)
     problems: list[str] = []
 
     async def fetch(width: int) -> Shown:
