@@ -1,8 +1,8 @@
 """Client of an afserver: a render's link in Afanasy's own protocol, and jobs over the JSON API.
 
 `render_link` ties the link's parts together. `registration` and `requests` make the exchanges,
-`client` does one exchange, and the rest decides without I/O. `json_api`, `job_follower` and
-`job_view` are for submitters and do not need a render.
+`client` does one exchange, and the rest decides without I/O. `remote_farm` is what users see and
+steer of a farm, an afserver or the embedded one, over `json_api`; `job_follower` follows one job.
 """
 
 from __future__ import annotations

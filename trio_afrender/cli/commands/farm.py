@@ -153,8 +153,11 @@ class _OpenFarm:
                 f"{name}: no new tasks; the farm closes after the running ones, {name} again stops"
                 " them"
             )
-            for handle in self._handles:
-                handle.drain(name)
+            for handle, config in zip(self._handles, self.plan.configs, strict=True):
+                if config.drain == "leave":
+                    handle.leave(name)
+                else:
+                    handle.drain(name)
             self._closing.set()
         else:
             print_line(f"{name}: stopping the running tasks")
