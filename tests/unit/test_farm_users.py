@@ -58,7 +58,7 @@ def test_a_job_makes_its_user() -> None:
         ("errors_task_same_host", 0),
         ("errors_forgive_time", 60),
         ("jobs_life_time", 1000),
-        ("hosts_mask_type", "find"),
+        ("hosts_mask_type", "regex"),
     ],
 )
 def test_a_parameter_of_a_user(key: str, value: object) -> None:
@@ -75,7 +75,10 @@ def test_a_parameter_of_a_user(key: str, value: object) -> None:
         ({"errors_retries": 256}, "errors_retries: 256 is not within -1 to 255"),
         ({"errors_task_same_host": 300}, "300 is not within -1 to 255"),
         ({"priority": -5}, "priority: -5 is not within 0 to 255"),
-        ({"hosts_mask": "["}, "hosts_mask: not a regular expression"),
+        (
+            {"hosts_mask": "[", "hosts_mask_type": "regex"},
+            "hosts_mask: not a regular expression",
+        ),
         ({"user_name": "x"}, 'a user has no parameter "user_name"'),
         ({"jobs_lifetime": 1}, 'did you mean "jobs_life_time"?'),
         ({"paused": 1}, "paused: expected true or false, found 1"),
@@ -117,7 +120,7 @@ def test_users_are_served_by_priority_before_their_jobs() -> None:
 def test_limits_and_masks_of_a_user() -> None:
     farm = FarmHarness()
     jobs = [job_of(farm, "joe") for _ in range(3)]
-    farm.edit_user("joe", {"max_running_tasks": 2, "hosts_mask": "b|c"})
+    farm.edit_user("joe", {"max_running_tasks": 2, "hosts_mask": "b c"})
     a, b = farm.render("a"), farm.render("b")
     assert not a.take()
     one, _ = b.take()

@@ -83,7 +83,7 @@ _OF_JOB: dict[str, tuple[str, ...]] = {
 """Operations on a whole job, and their fields."""
 
 _OF_BLOCKS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(_RESTART, ("task_ids",)),
+    **{kind: ("task_ids",) for kind in _RESTART if kind != "restart_pause"},
     "skip": ("task_ids",),
     "done": ("task_ids",),
     "suspend": ("task_ids",),
@@ -93,7 +93,6 @@ _OF_BLOCKS: dict[str, tuple[str, ...]] = {
     "append_tasks": ("tasks",),
 }
 """Operations on blocks, and their fields. Without ``task_ids`` they are for all tasks."""
-del _OF_BLOCKS["restart_pause"]
 
 
 def check_owner(actor: Actor, owner: str, what: str) -> None:
@@ -183,6 +182,7 @@ def edit_blocks(
         state.changes.note_block(job.id, number, "full")
         if "sequential" in values:
             order_tasks(block)
+            job.awaits_approval = False
         for task in block.tasks:
             task.view = None
     if {"name", "depend_mask", "tasks_depend_mask"} & values.keys():
@@ -324,7 +324,7 @@ def operate_blocks(
     elif kind == "reset_error_hosts":
         whole = "task_ids" not in operation
         for block in chosen:
-            _forgive(state, block, tasks if not whole else block.tasks, whole=whole)
+            _forgive(state, block, tasks, whole=whole)
     elif kind in _RESTART:
         _restart(state, job, filter(_RESTART[kind], tasks), reason, now)
     else:

@@ -279,8 +279,8 @@ class User:
     """Whether none of its tasks is started."""
     needs: HostNeeds = attrs.field(factory=HostNeeds)
     """Limits and masks for all its jobs together."""
-    hosts_mask_type: str = "regex"
-    """The language of these masks."""
+    hosts_mask_type: str = "find"
+    """The language of these masks, and of those of its jobs that come by the JSON interface."""
     masks: HostMasks = NO_MASKS
     errors_retries: int = -1
     errors_avoid_host: int = -1

@@ -5,6 +5,7 @@ Bad requests get an answer that names what is wrong. Only bugs raise.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -120,11 +121,13 @@ class RootRequests:
         priority = data.get("priority", 0)
         if isinstance(priority, int) and not 0 <= priority <= _MAX_PRIORITY:
             raise JobError("job.priority", f"expected 0 to {_MAX_PRIORITY}, found {priority}")
-        request: dict[str, object] = {"job": data}
+        user = self._state.users.get(text_at(data, "user_name"))
+        mask_type = user.hosts_mask_type if user is not None else "find"
+        parse = partial(parse_job, {"job": data}, hosts_mask_type=mask_type)
         if _count_tasks(data) > _LARGE:
-            return await trio.to_thread.run_sync(_parse, request, limiter=self._threads)
+            return await trio.to_thread.run_sync(parse, limiter=self._threads)
         await trio.lowlevel.checkpoint()
-        return _parse(request)
+        return parse()
 
     async def _register(self, root: dict[str, object], asker: Asker) -> Answer:
         asked = object_at(root, "monitor")
@@ -159,10 +162,6 @@ class RootRequests:
             return info("error", f"announce: expected a text of 1 to {_MAX_MESSAGE} characters")
         self.registry.announce(text)
         return status("announce", "OK")
-
-
-def _parse(request: dict[str, object]) -> JobSpec:
-    return parse_job(request, hosts_mask_type="find")
 
 
 def _is_name(name: str) -> bool:
