@@ -391,6 +391,18 @@ CASES = (
             files=("out/p.0001.exr", "out/p.0002.exr"),
         ),
     ),
+    Case(  # an export prints nothing at the end of its last frame
+        "hbatch",
+        "hbatch20_verbose",
+        3,
+        Outcome(
+            percent=100,
+            frame=2,
+            percentframe=100,
+            flags=WARNING,
+            report="Error:       Failed to create file /nowhere/a.bgeo.sc",
+        ),
+    ),
     Case(
         "xsi_redshift",
         "xsi_redshift_done",
@@ -551,7 +563,7 @@ QUIET = (
     ("maya", "Camera: no camera motion blur"),
     ("vray", "[1/Jan/1|1:0:0] Cannot use GPU for the denoiser, falling back to CPU"),
     ("c4d", "Renderer settings of an older version: 2 presets not found"),
-    ("maya", "AL lib: could not find a sound device in /etc/pulse/client.conf"),
+    ("maya", "AL lib: could not find a sound device in /etc/asound.conf"),
     ("c4d", "CRITICAL: nullptr [text_object.cpp(1082)] [objectbase1.hxx(549)]"),
     ("c4d", "Description Error: ainode_image is already registered"),
     ("c4d", "Saving /render/Rendering failed/error.exr"),
