@@ -116,6 +116,35 @@ async def test_a_render_does_not_come_back_after_a_kill(tmp_path: Path) -> None:
         assert sorted(task.errors for task in farm.state.jobs[job].blocks[0].tasks) == [0, 0, 0, 1]
 
 
+@pytest.mark.parametrize("outcomes", [1, 40, 150])
+async def test_no_acknowledged_outcome_is_lost_by_a_kill(tmp_path: Path, outcomes: int) -> None:
+    program = str(TESTS / "programs" / "farm_under_load.py")
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"}
+    process = await trio.lowlevel.open_process(
+        [sys.executable, program, str(tmp_path)], stdout=subprocess.PIPE, env=environment
+    )
+    assert process.stdout is not None
+    printed = b""
+    async with process.stdout:
+        while printed.count(b"\n") < outcomes:
+            part = await process.stdout.receive_some()
+            assert part, "the farm has ended by itself"
+            printed += part
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+        async for part in process.stdout:
+            printed += part
+    closed = [int(line) for line in printed.splitlines(keepends=True) if line.endswith(b"\n")]
+    assert len(closed) == len(set(closed)) >= outcomes
+    async with open_farm(tmp_path) as farm:
+        (job,) = farm.jobs
+        tasks = farm.view(job).tasks
+        for number in closed:
+            assert (tasks[number].state, tasks[number].output) == ("done", f"output of {number}")
+        assert {task.state for task in tasks} <= {"done", "running", "ready"}
+        assert len(farm.state.renders["a"].running) <= 8
+
+
 # Faults of the file
 
 
