@@ -13,7 +13,7 @@ from parsers._render_failures import RENDER_FAILURES
 __all__ = ("AFTER_EFFECTS",)
 
 _WORDS = ("after effects", "aerender ", "error", "abort")
-_ERROR = r"(?i:err(?:ors?|eur|ore|o)|fehler)"
+_ERROR = r"(?i:err\w*|fehler)"
 
 AFTER_EFFECTS = (
     Messages(

@@ -19,12 +19,24 @@ from parsers._blender_messages import BLENDER_MESSAGES
 from parsers._frames_from_files import FileParser, frame_number
 from parsers._messages import Messages
 from parsers._text import text_of
-from parsers.parser import Found, Rule, frame_share, image, new_frame, progress_only, rule
+from parsers.parser import (
+    Found,
+    Progress,
+    Rule,
+    fraction,
+    frame_share,
+    image,
+    new_frame,
+    progress_only,
+    rule,
+)
 
 __all__ = ("blender", "in_passes")
 
 _MOST = 99.0
 """Percents of a frame of which no file is saved."""
+_FIRST = 32 * 1024
+"""Characters of a batch that are searched for the engine first."""
 _RENDERS = re.compile(r"\s(?:-a|-f|--render-\w+)(?:\s|$)")
 _RUNS_PYTHON = re.compile(r"blender\S*\s(?:.*\s)?(?:-P|--python\S*)\s")
 
@@ -59,19 +71,17 @@ def in_passes(parser: blender, kind: str, percent: float) -> float:
     return passes.share(parser.frame_name, percent)
 
 
-def _samples(parser: blender, groups: tuple[str, ...]) -> float | None:
-    total = float(groups[1])
-    return in_passes(parser, "samples", 100 * float(groups[0]) / total) if total > 0 else None
+def _pass_share(kind: str, *, own: bool = True) -> Progress:
+    """Percents of a pass: the first group, or first of second. `own`: of Blender's own engines."""
 
+    def share(parser: blender, groups: tuple[str, ...]) -> float | None:
+        percent = fraction(parser, groups)
+        if percent is None or (parser.has_own_engine and not own):
+            return None
+        parser.has_own_engine = own
+        return in_passes(parser, kind, percent)
 
-def _eevee(parser: blender, groups: tuple[str, ...]) -> float | None:
-    total = float(groups[1])
-    return in_passes(parser, "eevee", 100 * float(groups[0]) / total) if total > 0 else None
-
-
-def _path_tiles(parser: blender, groups: tuple[str, ...]) -> float | None:
-    total = float(groups[1])
-    return in_passes(parser, "path tiles", 100 * float(groups[0]) / total) if total > 0 else None
+    return frame_share(share)
 
 
 def _tiles(parser: blender, groups: tuple[str, ...]) -> float | None:
@@ -79,6 +89,7 @@ def _tiles(parser: blender, groups: tuple[str, ...]) -> float | None:
     done, tiles, sample, samples = (float(group or 0) for group in groups)
     # "All samples" is printed of the tile before too, which is counted already.
     share = sample / samples if sample < samples else 0
+    parser.has_own_engine = True
     return in_passes(parser, "tiles", 100 * (done + share) / tiles) if tiles > 0 else None
 
 
@@ -111,6 +122,27 @@ def _skipped(parser: blender, found: Found) -> None:
 _SAVED = r"""Saved: (?:'(.+)'|"(.+)"|([^'"\s].*))"""
 
 
+_ENGINES = (
+    rule("% done", r"\| +(\d+(?:\.\d+)?) *% done", _pass_share("arnold", own=False)),
+    rule(
+        "rendered by ",
+        r"Block +(\d+)/(\d+).*rendered by [GC]PU",
+        _pass_share("redshift", own=False),
+    ),
+    rule(
+        "Rendering image",
+        r"Rendering image.{0,80}?: *(\d+(?:\.\d+)?) ?%",
+        _pass_share("vray", own=False),
+    ),
+    rule(
+        "R90000",
+        r"R90000 +(?:\{?PROGRESS\}?:? +)?(\d+(?:\.\d+)?) *%",
+        _pass_share("renderman", own=False),
+    ),
+)
+"""Percents of engines that are programs of their own: their lines are those of `parsers._arnold` etc."""
+
+
 class blender(FileParser):
     """Frames by their numbers or files, percents by samples or tiles, files as they are saved."""
 
@@ -118,12 +150,13 @@ class blender(FileParser):
     tells_frames = True
     rules: tuple[Rule, ...] = (
         rule("Fra:", r"Fra: ?(-?\d+)", new_frame),
-        rule("Sample ", r"\| Sample (\d+)/(\d+)", frame_share(_samples)),
+        rule("Sample ", r"\| Sample (\d+)/(\d+)", _pass_share("samples")),
         rule(
             " Tiles", r"\| Rendered (\d+)/(\d+) Tiles(?:, Sample (\d+)/(\d+))?", frame_share(_tiles)
         ),
-        rule("Path Tracing Tile ", r"Path Tracing Tile (\d+)/(\d+)", frame_share(_path_tiles)),
-        rule(" samples", r"\bRendering (\d+) / (\d+) samples", frame_share(_eevee)),
+        rule("Path Tracing Tile ", r"Path Tracing Tile (\d+)/(\d+)", _pass_share("path tiles")),
+        rule(" samples", r"\bRendering (\d+) / (\d+) samples", _pass_share("eevee")),
+        *_ENGINES,
         rule("Saved: ", _SAVED, _written),
         rule("(Saving: ", r"\bTime: [\d:.]+ \(Saving: ", _over),
         rule("ppend frame ", r"[Aa]ppend frame (-?\d+)", _appended),
@@ -134,10 +167,25 @@ class blender(FileParser):
     def __init__(self) -> None:
         super().__init__()
         self.passes: dict[str, _Passes] = {}
+        self.has_own_engine = False
+        """Whether one of Blender's own engines has reported percents: then no other one renders."""
         self._saved_frame: str | None = None
         self._saved_files = 0
         """Files of the frame `_saved_frame`."""
         self._skipped_number: str | None = None
+        self._is_settled = False
+        """Whether the rules of other engines are left out."""
+
+    def _apply_rules(self, text: str) -> None:
+        if not self._is_settled:
+            # The first lines tell which engine renders: then the text is not searched for others.
+            first = text.find("\n", _FIRST) + 1 or len(text)
+            super()._apply_rules(text[:first])
+            text = text[first:]
+            if self.has_own_engine:
+                self._is_settled = True
+                self._rules = tuple(pair for pair in self._rules if pair[0] not in _ENGINES)
+        super()._apply_rules(text)
 
     def saved(self, name: str) -> None:
         """Count a file. Where lines have the frame's number, the file can only complete that frame."""

@@ -291,6 +291,25 @@ def test_layers_of_a_frame() -> None:
     assert sorted(set(seen)) == [0, 49, 50, 62, 75, 87]
 
 
+@pytest.mark.parametrize(
+    ("line", "percent"),
+    [
+        ("00:00:05   301MB         |     40% done - 110 rays/pixel", 40),
+        ("[Redshift] \tBlock 2/5 (3,7) rendered by GPU 0 in 20ms", 40),
+        ("[V-Ray] Rendering image...:  40.2%", 40),
+        ("R90000   40%", 40),
+        ("00:00:05   301MB         |    100% done - 110 rays/pixel", 99),
+    ],
+)
+def test_percents_of_engines_in_blender(line: str, percent: int) -> None:
+    made = load("blender")()
+    made.setTaskInfo({"frames_num": 1})
+    made.parse({"data": f"Fra:1 Mem:8M | Scene, ViewLayer\n{line}\n", "mode": "RUN"})
+    assert made.percent == percent
+    made.parse({"data": "Saved: 'a.exr'\nTime: 00:01.00 (Saving: 00:00.10)\n", "mode": "RUN"})
+    assert made.percent == 100
+
+
 def test_the_only_frame_is_complete_at_the_end() -> None:
     made = load("blender")()
     made.setTaskInfo({"frames_num": 1})
