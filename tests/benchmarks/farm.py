@@ -23,13 +23,16 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.farm import FarmHarness, frames, one_job
+from support.farm import ADMIN, FarmHarness, frames, one_job
 
 from trio_afrender.farm import renders, updates
+from trio_afrender.farm.job_edits import operate_job
 from trio_afrender.farm.json_interface.answers import EncodedAnswer, encode_json
 from trio_afrender.farm.json_interface.job_objects import describe_jobs, describe_progress
 from trio_afrender.farm.json_interface.render_objects import describe_resources, encode_renders
 from trio_afrender.farm.json_interface.task_messages import progress_of
+from trio_afrender.farm.model import Job
+from trio_afrender.farm.record_rows import make_rows
 from trio_afrender.jobs.host_masks import HostMasks
 from trio_afrender.protocol.messages import (
     HostResources,
@@ -117,6 +120,19 @@ def poll(farm: FarmHarness, count: int) -> bytes:
     return encode_json({"progress": [progress_of(state, key) for key in keys]})
 
 
+def make_task_rows(farm: FarmHarness) -> None:
+    """The rows of all running tasks, as a batch for the database has them."""
+    for render in farm.state.renders.values():
+        for run in render.running.values():
+            farm.state.unstored.note_task(run.task)
+    make_rows(farm.state, farm.state.unstored.take(), farm.now)
+
+
+def restart_job(farm: FarmHarness, job: Job) -> None:
+    """Restart all tasks of a job."""
+    operate_job(farm.state, job, {"type": "restart"}, ADMIN, farm.now)
+
+
 def main(options: argparse.Namespace) -> None:
     repeat: int = options.repeat
     sys.stdout.write(f"{platform.python_version()}, {os.cpu_count()} cores\n")
@@ -163,6 +179,10 @@ def main(options: argparse.Namespace) -> None:
         repeat,
         lambda: encode_json({"progress": describe_progress(job, 0)}),
     )
+    state.unstored.collect()
+    measure("rows of all running tasks", repeat, lambda: make_task_rows(farm))
+    last = list(state.jobs.values())[-1]
+    measure(f"restart a job of {JOB_TASKS:,} tasks", 3, lambda: restart_job(farm, last))
     state.changes.watch(on=True)
     measure(f"events of {JOB_TASKS:,} changed tasks", repeat, lambda: poll(farm, JOB_TASKS))
 
