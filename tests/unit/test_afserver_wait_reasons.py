@@ -14,7 +14,12 @@ from trio_afrender.afserver.remote_nodes import (
     read_tasks,
     read_user,
 )
-from trio_afrender.afserver.wait_reasons import FarmNodes, explain_waiting, read_wait_answers
+from trio_afrender.afserver.wait_reasons import (
+    FarmNodes,
+    explain_stuck,
+    explain_waiting,
+    read_wait_answers,
+)
 
 READY, RUNNING, DEPENDS, TIME, DONE, OFF, PREVIEW, SUSPENDED = (
     1 << bit for bit in (0, 1, 2, 3, 4, 9, 16, 20)
@@ -162,6 +167,18 @@ def test_what_is_in_no_way_is_not_named(keywords: dict[str, Any]) -> None:
 
 def test_running_and_ended_tasks_wait_for_nothing() -> None:
     assert explain(tasks=(RUNNING, DONE)) == []
+
+
+def test_a_block_behind_a_failed_one_is_named() -> None:
+    blocks = [
+        {"name": "render", "tasks_num": 6, "p_tasks_done": 5, "p_tasks_error": 1, "st": 1 << 5},
+        {"name": "movie", "tasks_num": 2, "st": DEPENDS, "depend_mask": "render"},
+    ]
+    job = read_job({"id": 2, "name": "j", "blocks": blocks})
+    [reasons] = explain_stuck(job, {0})
+    assert (reasons.block_name, reasons.tasks) == ("movie", 2)
+    assert reasons.sentences == ('it waits for block "render" (5 of 6 tasks done)',)
+    assert explain_stuck(job, {0, 1}) == []
 
 
 def test_the_answer_of_our_farm_is_read() -> None:

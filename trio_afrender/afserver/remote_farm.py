@@ -39,6 +39,7 @@ from trio_afrender.afserver.remote_nodes import (
 from trio_afrender.afserver.wait_reasons import (
     FarmNodes,
     WaitReasons,
+    explain_stuck,
     explain_waiting,
     read_wait_answers,
 )
@@ -211,7 +212,8 @@ class RemoteFarm:
         answer = await self._get("jobs", ids=[job.id], mode="why")
         waits = answer.get("job_waits")
         if isinstance(waits, dict):
-            return read_wait_answers(waits)
+            answers = read_wait_answers(waits)
+            return [*answers, *explain_stuck(job, {each.block for each in answers})]
         # An afserver does not know the mode and answers with the job.
         farm = FarmNodes(
             jobs=await self.jobs(),

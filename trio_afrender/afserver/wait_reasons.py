@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -29,7 +29,7 @@ from trio_afrender.afserver.remote_nodes import (
 )
 from trio_afrender.jobs.host_masks import compile_name_mask, compile_text_mask
 
-__all__ = ("FarmNodes", "WaitReasons", "explain_waiting", "read_wait_answers")
+__all__ = ("FarmNodes", "WaitReasons", "explain_stuck", "explain_waiting", "read_wait_answers")
 
 _NAMED = 3
 """Names that one sentence has."""
@@ -71,6 +71,24 @@ def _name_renders(names: Sequence[str]) -> str:
 def _quote_some(names: Sequence[str]) -> str:
     more = ", ..." if len(names) > _NAMED else ""
     return ", ".join(f'"{name}"' for name in names[:_NAMED]) + more
+
+
+def explain_stuck(job: JobNode, answered: Container[int]) -> list[WaitReasons]:
+    """Explain blocks that wait for blocks whose tasks have failed: nothing happens without a user.
+
+    The embedded farm counts such tasks as over and answers nothing about them.
+    """
+    return [
+        WaitReasons(
+            block=block.number,
+            block_name=block.name,
+            task=0,
+            tasks=block.tasks - block.done,
+            reasons=(f"it waits for {_blocks_before(job, block) or 'other blocks'}",),
+        )
+        for block in job.blocks
+        if block.number not in answered and "WDP" in block.states
+    ]
 
 
 def read_wait_answers(answer: Mapping[str, Any]) -> list[WaitReasons]:

@@ -339,6 +339,8 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     text = "the most agents at once (default: 10000)"
     count = _within(int, 1, 100_000, "1 to 100000")
     add("--max-agents", type=count, default=10_000, metavar="N", help=text)
+    text = "the most agents at once with one token (default: half of --max-agents)"
+    add("--max-agents-per-token", type=count, metavar="N", help=text)
     text = "messages per second allowed to an agent (default: 50)"
     rate = _within(float, 1, 1e6, "1 to 1000000 messages a second")
     add("--rate", type=rate, default=50.0, metavar="N", help=text)

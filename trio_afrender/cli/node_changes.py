@@ -276,7 +276,7 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
     },
     "sleep": {
         "render": Change(
-            did="ordered to sleep",
+            did="sent to sleep",
             operation={"type": "wol_sleep"},
             before=_can_sleep,
             after=_fell,

@@ -19,7 +19,7 @@ from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config.load import make_config
 from trio_afrender.errors import ConfigError
 from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
-from trio_afrender.gateway.identity_store import IdentityStore, open_folder
+from trio_afrender.gateway.identity_store import MAX_NAMES, IdentityStore, open_identity_store
 from trio_afrender.gateway.settings import parse_address, parse_listen
 from trio_afrender.transport.address import make_url
 from trio_afrender.transport.tls import make_server_context
@@ -54,9 +54,11 @@ def run(options: Namespace) -> int:
         listen=listen,
         server=server,
         tokens=tokens,
+        tokens_file=options.tokens,
         ssl_context=make_server_context(options.cert, options.key) if listen.tls else None,
         names=(platform.node(), *options.names),
         max_agents=options.max_agents,
+        max_agents_per_token=options.max_agents_per_token,
         rate=options.rate,
         metrics=parse_address("--metrics", options.metrics) if options.metrics else None,
         timing=make_config(settings).timing,
@@ -65,7 +67,7 @@ def run(options: Namespace) -> int:
     folder = options.store or store / "trio_afrender_gateway" / str(listen.port)
     level = logging.DEBUG if options.verbose else logging.INFO
     with (
-        open_folder(folder) as identities,
+        open_identity_store(folder, max(MAX_NAMES, 2 * options.max_agents)) as identities,
         logging_to(print_line, level, times=not options.log_nodate),
     ):
         _raise_file_limit(options.max_agents)
