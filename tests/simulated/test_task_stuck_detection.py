@@ -53,7 +53,7 @@ async def test_a_warning_has_a_report_and_is_taken_back_with_new_activity(
             "STUCK? No sign of life",
         )
         async with keep_reading(link) as updates:
-            await trio.sleep(200)
+            await trio.sleep(202)  # not at the moment of a measurement
             await child.write(b"PROGRESS: 50%\n")
             await trio.sleep(10)
         assert (updates[-1].status, updates[-1].activity) == (TaskStatus.Percent, "")
