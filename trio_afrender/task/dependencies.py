@@ -18,6 +18,7 @@ from trio_afrender.task.gpu_slots import GpuAllocator
 from trio_afrender.task.image_worker import ImageWorker
 from trio_afrender.task.run_folder import OpenRunFolder
 from trio_afrender.task.task_environment import AgentEnvironment
+from trio_afrender.task.usage_batches import UsageBatches
 
 __all__ = ("ProcessUsageReader", "TaskDependencies")
 
@@ -61,6 +62,8 @@ class TaskDependencies:
     """Ends the trees of a run that a supervisor still holds for an earlier agent. Limited in time."""
     usage_reader: ProcessUsageReader
     """Measures the processes of tasks."""
+    usage_batches: UsageBatches = attrs.field(init=False)
+    """Calls `usage_reader.read` for all runs that measure at the same moment."""
     read_headroom: ReadHeadroom
     """Returns how much memory the host has left. Called by `headroom` only."""
     headroom: RecentHeadroom = attrs.field(init=False)
@@ -83,6 +86,10 @@ class TaskDependencies:
     """Returns the seconds between two measurements of a task's tree."""
     environment: AgentEnvironment = attrs.field(factory=lambda: AgentEnvironment({}, ()))
     """The agent's variables as tasks inherit them."""
+
+    @usage_batches.default
+    def _make_batches(self) -> UsageBatches:
+        return UsageBatches(self.usage_reader.read)
 
     @headroom.default
     def _make_headroom(self) -> RecentHeadroom:

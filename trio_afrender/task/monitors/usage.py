@@ -108,7 +108,8 @@ class UsageMonitor:
             return ()
         # A zombie is no member any more, but its totals count until its parent has waited for it.
         keys = self._tree_usage.keys
-        found = await self._usage_reader.read(members | {pid for pid, _ in keys})
+        batches = self._state.dependencies.usage_batches
+        found = await batches.read(members | {pid for pid, _ in keys})
         return tuple(usage for usage in found if usage.pid in members or usage.key in keys)
 
     def _advance(self, found: tuple[ProcessUsage, ...]) -> None:

@@ -1,0 +1,62 @@
+"""One call of the usage reader for all runs that measure at the same moment.
+
+Each call takes a thread. With a thousand quiet tasks, whose measurements are due together, a thread
+for each would take longer than the reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import TypeAlias
+
+import attrs
+import trio
+
+from trio_afrender.hostinfo.process_usage import ProcessUsage
+
+__all__ = ("UsageBatches",)
+
+MAX_PIDS = 200
+"""Processes from which on a batch takes no more runs: a reading of that many takes about 10 ms."""
+
+_Read: TypeAlias = Callable[[Collection[int]], Awaitable[tuple[ProcessUsage, ...]]]
+
+
+@attrs.define(eq=False)
+class _Batch:
+    pids: set[int]
+    found: tuple[ProcessUsage, ...] = ()
+    done: trio.Event = attrs.field(factory=trio.Event)
+
+
+class UsageBatches:
+    """Joins the calls of `read` that are made in the same turn of trio's scheduler."""
+
+    def __init__(self, read: _Read) -> None:
+        self._read = read
+        self._open: _Batch | None = None
+
+    async def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
+        """Return the usage of those that exist, as the reader does; () when it takes too long."""
+        batch = self._open
+        if batch is not None and len(batch.pids) < MAX_PIDS:
+            batch.pids.update(pids)
+            await batch.done.wait()
+        else:
+            batch = self._open = _Batch(set(pids))
+            try:
+                # All that wake up at the same moment run before this continues.
+                await trio.lowlevel.checkpoint()
+                self._close(batch)
+                batch.found = await self._read(frozenset(batch.pids))
+            finally:
+                self._close(batch)
+                batch.done.set()
+        if not batch.found and len(batch.pids) > len(pids):
+            # A process of another run may hang and hold up its reading, or that run was cancelled.
+            return await self._read(pids)
+        return tuple(usage for usage in batch.found if usage.pid in pids)
+
+    def _close(self, batch: _Batch) -> None:
+        if self._open is batch:
+            self._open = None
