@@ -67,6 +67,7 @@ _NUKE = Messages(
         "not found",
         "no such",
         "unknown command",
+        "abort",
         "no active write",
     ),
 )

@@ -48,6 +48,8 @@ FFMPEG = Messages(
         "out of memory",
     ),
     bad=("output file is empty",),
+    # Exit code 0, as if all had been encoded.
+    aborts=("[q] command received",),
     assets=(like("fontselect: failed", r"fontselect: failed to find .*?\(([^,)\n]+)"),),
     warnings=("invalid",),
     ignored=(
@@ -59,5 +61,12 @@ FFMPEG = Messages(
         like("alsa", r"^(?:ALSA lib |\[alsa @)"),
         like("fontconfig ", r"^Fontconfig (?:warning|error): "),
     ),
-    words=("error", "failed", "invalid", "no such", "impossible to open", "file is empty"),
+    words=(
+        "error",
+        "invalid",
+        "no such",
+        "impossible to open",
+        "file is empty",
+        "command received",
+    ),
 )

@@ -13,6 +13,7 @@ __all__ = ("clarisse",)
 class clarisse(RuleParser):
     """Percents of each image; an image that is saved is a frame."""
 
+    tells_frames = True
     messages = (MARKED_ERRORS, RENDER_FAILURES._replace(words=("error", "not ", "missing")))
     rules = (
         rule("Progress for ", r"Progress for .*: *(\d+(?:\.\d+)?) *%", frame_percent),

@@ -13,6 +13,7 @@ __all__ = ("lightwave",)
 class lightwave(RuleParser):
     """``Render Complete N%`` and ``Finished frame: N``."""
 
+    tells_frames = True
     messages = (MARKED_ERRORS, RENDER_FAILURES._replace(words=("error", "not ", "n't ")))
     rules = (
         rule("Render Complete ", r"Render Complete +(\d+(?:\.\d+)?) *%", frame_percent),

@@ -158,6 +158,12 @@ ABORTED = (
         1,
         _bad(3, "Render cancelled by user", percent=50, percentframe=50),
     ),
+    Case(
+        "ffmpeg",
+        "ffmpeg_quit",
+        1,
+        _bad(5, "[q] command received. Exiting.", percent=50, percentframe=50, files=("o.mp4",)),
+    ),
 )
 
 MISSING_ASSETS = (
@@ -241,6 +247,7 @@ FRAMES = (
     Case("afterfx", "afterfx_drop_frames", 4, _frames(4)),
     Case("afterfx", "afterfx_drop_frames", 1, Outcome(**ONE)),
     Case("oiiotool", "oiiotool_twins", 3, _frames(3)),
+    Case("natron", "natron_writers_done", 2, _frames(2)),
 )
 
 NO_FALSE_ALARMS = (
@@ -282,6 +289,12 @@ def test_percents_after_each_line(log: str, frames: int, percents: list[int]) ->
     lines = read(log).splitlines(keepends=True)
     _, seen = follow(load("blender")(), lines, frames)
     assert seen[: len(lines)] == percents
+
+
+def test_the_last_frame_of_several_writers() -> None:
+    lines = read("natron_writers_done").splitlines(keepends=True)
+    _, seen = follow(load("natron")(), lines, 2)
+    assert seen[: len(lines)] == [0, 0, 50, 50, 50, 50, 100, 100]
 
 
 def test_layers_of_a_frame() -> None:
