@@ -16,6 +16,7 @@ from trio_afrender.protocol.messages import TaskExec
 from trio_afrender.supervisor.paths import write_end
 from trio_afrender.supervisor.protocol import TreeState
 from trio_afrender.supervisor.run_folders import make_folders, remove_folders
+from trio_afrender.task.collected_files import SentFiles
 from trio_afrender.task.run_folder import (
     OWN_SLOT,
     DiskRunFolder,
@@ -43,8 +44,12 @@ def put(run_folder: DiskRunFolder, name: str, data: bytes, age: float = 0.0) -> 
     os.utime(file, (moment, moment))
 
 
+def sent(*names: str) -> SentFiles:
+    return SentFiles(most=1000, most_bytes=1 << 20, names=set(names))
+
+
 async def collected(run_folder: DiskRunFolder, *seen: str) -> list[str]:
-    return [file.name for file in await run_folder.collect(seen)]
+    return [file.name for file in (await run_folder.collect(sent(*seen), Redactor(()))).files]
 
 
 def names_in(folder: Path) -> list[str]:
@@ -82,8 +87,10 @@ async def test_at_the_end_of_the_run_all_files_are_complete(run_folder: DiskRunF
     put(run_folder, "new.txt", b"written")
     put(run_folder, "large.bin", b"x" * 100_000)
     put(run_folder, ".hidden", b"x")
-    files, _ = await run_folder.collect_final((), viewed=False, limit=1000, redactor=Redactor(()))
-    assert [file.name for file in files] == ["b.jpg", "new.txt"]
+    batch, _ = await run_folder.collect_final(
+        sent(), viewed=False, limit=1000, redactor=Redactor(())
+    )
+    assert [file.name for file in batch.files] == ["b.jpg", "new.txt"]
 
 
 async def test_files_that_vanish_are_skipped(run_folder: DiskRunFolder) -> None:
@@ -96,8 +103,10 @@ async def test_files_that_vanish_are_skipped(run_folder: DiskRunFolder) -> None:
 async def test_a_folder_that_vanished_has_no_files(run_folder: DiskRunFolder) -> None:
     await trio.Path(run_folder.files_dir).rmdir()
     assert await collected(run_folder) == []
-    files, _ = await run_folder.collect_final((), viewed=False, limit=1000, redactor=Redactor(()))
-    assert files == ()
+    batch, _ = await run_folder.collect_final(
+        sent(), viewed=False, limit=1000, redactor=Redactor(())
+    )
+    assert batch.files == ()
 
 
 @pytest.mark.parametrize(

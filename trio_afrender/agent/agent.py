@@ -139,6 +139,7 @@ class _Agent:
             backoff=Backoff(jitter=dependencies.jitter),
             make_register=self._make_register,
             instruct=self._instruct,
+            load_files=dependencies.load_files,
             connect_timeout=config.timing.connect,
             watchdog=self._watchdog,
         )

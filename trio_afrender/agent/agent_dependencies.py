@@ -38,8 +38,9 @@ from trio_afrender.process.environment import find_inheritable
 from trio_afrender.process.host_commands import Ask, SpawnDetached, ask_command, spawn_detached
 from trio_afrender.process.leftover_processes import wait_gone
 from trio_afrender.process.supervisor_client import open_supervisor
-from trio_afrender.protocol.messages import HostResources, TaskExec
+from trio_afrender.protocol.messages import HostResources, TaskExec, Update
 from trio_afrender.task.dependencies import TaskDependencies
+from trio_afrender.task.file_spool import FileSpool
 from trio_afrender.task.image_worker import ImageWorker, open_image_worker
 from trio_afrender.task.run_folder import (
     open_run_folder,
@@ -81,6 +82,8 @@ class AgentDependencies(TaskDependencies):
     history: RunHistory
     read_stored_output: Callable[[TaskExec, Redactor], Awaitable[str]]
     """Reads the output of a run whose agent was killed, from its folder."""
+    load_files: Callable[[Update], Awaitable[Update]]
+    """Returns an update of the outbox with the contents of its files. Raises `OSError`."""
     save_server_identity: Callable[[str], Awaitable[None]]
     """Stores the identity on an afserver for the next agent. Raises `OSError`."""
     meters: MeterSource = attrs.field(factory=NoMeters)
@@ -112,10 +115,15 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
         inherited = await adopt_running_tasks(store, identity, journal.held, config)
         kept = {run_folder_name(task) for task in journal.held.tasks.values()}
         await work_in_thread(partial(store.remove_runs, kept))
+        spool = await work_in_thread(partial(FileSpool, store.spool))
+        await work_in_thread(partial(spool.remove_others, journal.held.tasks))
         server_identity = await work_in_thread(store.read_server_identity)
 
         async def save_server_identity(text: str) -> None:
             await work_in_thread(partial(store.save_server_identity, text))
+
+        async def load_files(update: Update) -> Update:
+            return await work_in_thread(partial(spool.load, update), abandon=True)
 
         settings = config.plugin_settings()
         plugins = await stack.enter_async_context(
@@ -132,9 +140,14 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
         yield AgentDependencies(
             spawn=make_spawn(supervisor),
             plugins=plugins,
-            open_run_folder=partial(open_run_folder, store.runs, quota=config.log_quota),
+            open_run_folder=partial(
+                open_run_folder, store.runs, quota=config.log_quota, store_files=spool.write
+            ),
             remove_run_folders=lambda tasks: supervisor.remove_folders(
-                [store.runs / run_folder_name(task) for task in tasks]
+                [
+                    *(store.runs / run_folder_name(task) for task in tasks),
+                    *spool.forget(task.run for task in tasks),
+                ]
             ),
             dismiss=partial(dismiss_run, store, config.timing),
             facts=await trio.to_thread.run_sync(host_facts),
@@ -161,6 +174,7 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
             ),
             run_token=run_token,
             server_identity=server_identity,
+            load_files=load_files,
             save_server_identity=save_server_identity,
             inherited=inherited,
         )

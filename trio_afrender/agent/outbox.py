@@ -9,6 +9,9 @@ Rules, each tested as a property:
   before earlier entries of its run.
 - After a lost link everything that was not acknowledged is sent again, in the old order.
 - No update is larger than `limit` bytes of JSON.
+
+Contents of files are elsewhere (`task.file_spool`): what is taken has them without, unless the disk
+refused them.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ from trio_afrender.protocol.messages import (
     TaskUpdate,
     Update,
 )
+from trio_afrender.task.collected_files import MAX_FILE
 from trio_afrender.text import json_size
 
 __all__ = ("Outbox",)
@@ -136,7 +140,7 @@ class Outbox:
             # Each file is an entry of its own, so that files can be split over several updates.
             entry = FilesEntry(run=run, n=self._next(run), files=(file,))
             self.journal.write(make_record(describe_entry(entry)))
-            self._append(entry, len(file.data) * 4 // 3 + MESSAGE_OVERHEAD)
+            self._append(entry, _file_size(file) * 4 // 3 + MESSAGE_OVERHEAD)
 
     def put_outcome(self, update: TaskUpdate, task: TaskExec | None) -> None:
         """Hold the terminal `update` until the server closes the run.
@@ -165,7 +169,7 @@ class Outbox:
             size = len(entry.text) if isinstance(entry, LogEntry) else 0
             files = entry.files if isinstance(entry, FilesEntry) else ()
             self._append(
-                entry, size * 2 + sum(len(f.data) * 4 // 3 + MESSAGE_OVERHEAD for f in files)
+                entry, size * 2 + sum(_file_size(f) * 4 // 3 + MESSAGE_OVERHEAD for f in files)
             )
         for run in self._numbers:
             self._numbers[run] += RESTART_GAP
@@ -324,7 +328,7 @@ class Outbox:
         while self._queue and room.fits(self._queue[0].cost):
             queued = self._queue[0]
             if isinstance(queued.entry, FilesEntry):
-                files += len(queued.entry.files[0].data)
+                files += sum(map(_file_size, queued.entry.files))
                 if files > MAX_UPDATE_FILES:
                     break
             room.take(queued.cost)
@@ -390,6 +394,11 @@ class _Room:
     def take(self, price: int) -> None:
         self.left -= price
         self.used = True
+
+
+def _file_size(file: TaskFile) -> int:
+    """Return the bytes that a file has, at most."""
+    return len(file.data) or MAX_FILE
 
 
 def _small_cost(update: TaskUpdate) -> int:

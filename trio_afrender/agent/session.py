@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import attrs
 import trio
@@ -26,6 +26,7 @@ from trio_afrender.protocol.messages import (
     Refused,
     Register,
     Registered,
+    Update,
 )
 from trio_afrender.transport.interfaces import Connect, Link
 
@@ -90,6 +91,7 @@ class Session:
     """The session of one render with its server, over one link after the other.
 
     `instruct` is called with the instruction and the command of each message that has one.
+    `load_files` returns an update of the outbox with the contents of its files. Raises `OSError`.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Session:
         backoff: Backoff,
         make_register: Callable[[], Register],
         instruct: Callable[[str, str], None],
+        load_files: Callable[[Update], Awaitable[Update]],
         connect_timeout: float,
         watchdog: LoopWatchdog,
     ) -> None:
@@ -117,6 +120,7 @@ class Session:
         self._backoff = backoff
         self._make_register = make_register
         self._instruct = instruct
+        self._load_files = load_files
         self._connect_timeout = connect_timeout
         self._watchdog = watchdog
         self._wakeup = trio.Event()
@@ -262,6 +266,8 @@ class Session:
             ):
                 heartbeat_due = False
                 seq += 1
+                if update.files:
+                    update = await self._load_files(update)
                 await link.send(update)
                 while self._outbox.in_flight >= MAX_IN_FLIGHT:
                     self._acked = trio.Event()

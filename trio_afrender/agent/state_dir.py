@@ -47,6 +47,11 @@ class StateDir:
         return self.path / "runs"
 
     @property
+    def spool(self) -> Path:
+        """The folder of the files that wait for the server, `task.file_spool`."""
+        return self.path / "spool"
+
+    @property
     def journal(self) -> Path:
         """The journal's path."""
         return self.path / "journal"

@@ -29,6 +29,7 @@ __all__ = (
     "Limits",
     "MemoryGuard",
     "PluginSettings",
+    "SentAmounts",
     "SettingSpec",
     "Stuck",
     "Timing",
@@ -99,7 +100,8 @@ def _by_service(section: str) -> Mapping[str, Mapping[str, object]]:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Limits:
-    """What a task may use before it is stopped with an error. 0: no limit."""
+    """What a task may use. 0: no limit. The kernel refuses more processes and files than the last two
+    permit; a task that reaches another limit is stopped with an error."""
 
     run_time: float = _setting(0.0, "for a task's own process", unit="seconds")
     no_output: float = _setting(0.0, "without a byte of output", unit="seconds")
@@ -113,6 +115,13 @@ class Limits:
         0.0,
         "for everything after the own process: checks, post commands, thumbnails",
         unit="seconds",
+    )
+    processes: int = _setting(
+        8192,
+        "processes and threads at once; the kernel refuses more, see [limits.md](limits.md#processes-and-files)",
+    )
+    files: int = _setting(
+        65536, "open files of each process, never more than the agent itself may open"
     )
 
 
@@ -141,6 +150,22 @@ class Checks:
         "`off`, `warn` or `error`: files that the program missed, see [limits.md](limits.md#missing-files)",
         choices=("off", "warn", "error"),
     )
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class SentAmounts:
+    """How much of a run leaves this host. What is left out is counted in the task's log."""
+
+    files: int = _setting(1000, "files of a run that are sent", least=1)
+    file_bytes: int = _setting(64 * 1024 * 1024, "in these files together", unit="bytes", least=1)
+    log: int = _setting(
+        1024 * 1024,
+        "of log beside the output: of services, parsers, checks",
+        unit="bytes",
+        least=4096,
+    )
+    log_lines: int = _setting(10_000, "lines in that log", least=10)
+    parsed_files: int = _setting(1000, "names of rendered files that a parser reports", least=1)
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -417,6 +442,7 @@ class Config(PluginSettings):
     service_stuck: Mapping[str, Mapping[str, object]] = _by_service("stuck")
     checks: Checks = attrs.field(factory=Checks)
     service_checks: Mapping[str, Mapping[str, object]] = _by_service("checks")
+    sent: SentAmounts = SentAmounts()
     memory_guard: MemoryGuard = attrs.field(factory=MemoryGuard)
     timing: Timing = Timing()
 

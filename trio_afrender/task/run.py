@@ -15,7 +15,8 @@ import trio
 
 from trio_afrender.errors import PluginError, StoreError
 from trio_afrender.plugins.interfaces import PluginSpec, PluginTask
-from trio_afrender.protocol.messages import TaskFile, TaskStatus
+from trio_afrender.protocol.messages import TaskStatus
+from trio_afrender.task.collected_files import FileBatch
 from trio_afrender.task.completion import Completion
 from trio_afrender.task.events import LogLine
 from trio_afrender.task.gpu_slots import make_gpu_variables, make_no_gpu_variables
@@ -195,13 +196,12 @@ async def _collect_results(
         await run_folder.view.apply(size, ())
     # The task that sends live output has ended; listeners still get the rest.
     await live_output.flush(last=True)
-    files: tuple[TaskFile, ...] = ()
-    output = ""
+    batch, output = FileBatch(), ""
     # The thread that looks for files is the most expensive step here. Nothing can have come since the tree
     # left nothing: settled plugins make no post commands and no thumbnails, and run no foreign code.
     if not (plugins.facts.settled and state.end is not None and state.end.left_nothing):
         redactor = Redactor(state.secrets)
-        files, output = await run_folder.collect_final(
+        batch, output = await run_folder.collect_final(
             state.sent_files,
             viewed=state.has_parser,
             limit=min(state.config.window, MAX_OUTPUT_WINDOW),
@@ -209,4 +209,9 @@ async def _collect_results(
         )
         state.hide(redactor.learned)
     state.concluded(status, output, parsed_files)
-    await state.send_files(files)
+    await state.send_files(batch)
+    while batch.more:
+        batch, _ = await run_folder.collect_final(
+            state.sent_files, viewed=False, limit=0, redactor=Redactor(state.secrets)
+        )
+        await state.send_files(batch)

@@ -17,8 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -31,6 +30,7 @@ from trio_afrender.process.interfaces import Persistence
 from trio_afrender.protocol.messages import TaskExec, TaskFile
 from trio_afrender.safe_files import read_regular, write_whole
 from trio_afrender.supervisor.run_folders import make_folders
+from trio_afrender.task.collected_files import FileBatch, SentFiles, read_batch
 from trio_afrender.tasklog.displayed_log import DisplayedLog
 from trio_afrender.tasklog.head_tail import make_window, read_window
 from trio_afrender.tasklog.interfaces import RunLog
@@ -52,16 +52,13 @@ __all__ = (
 OWN_SLOT = "task"
 """The slot of a run's own process; post commands have ``post-0`` and so on."""
 GPUS_FILE = "cards.json"
-MAX_FILE = 100_000
-"""Bytes; files of that size and more are not sent (Afanasy's limit for thumbnails)."""
+MAX_GPUS_FILE = 100_000
+"""Bytes."""
 _MAX_RUN_NAME = 64
 """Characters of the part of a folder's name that stands for the run's id."""
 _DIGEST_LENGTH = 16
 STOP_FILE_TIMEOUT = 0.5
 """Seconds that writing the stop file may delay TERM."""
-UNFINISHED_SUFFIXES = (".part", ".tmp", ".partial")
-SETTLE_TIME = 1.0
-"""Seconds without a change after which a file of an unknown format counts as complete."""
 
 
 class RunFolder(Protocol):
@@ -118,8 +115,8 @@ class RunFolder(Protocol):
         """Return what `record_gpus` recorded; () if there is nothing or it cannot be read."""
         ...
 
-    async def collect(self, seen: Collection[str]) -> tuple[TaskFile, ...]:
-        """Return the complete files whose names are not in `seen`; the task may still run."""
+    async def collect(self, sent: SentFiles, redactor: Redactor) -> FileBatch:
+        """Return complete files that are not in `sent`; the task may still run."""
         ...
 
     async def read_window(self, *, viewed: bool, limit: int, redactor: Redactor) -> str:
@@ -127,9 +124,12 @@ class RunFolder(Protocol):
         ...
 
     async def collect_final(
-        self, seen: Collection[str], *, viewed: bool, limit: int, redactor: Redactor
-    ) -> tuple[tuple[TaskFile, ...], str]:
-        """Do `collect` and `read_window` at the end of a run, in one thread call."""
+        self, sent: SentFiles, *, viewed: bool, limit: int, redactor: Redactor
+    ) -> tuple[FileBatch, str]:
+        """Do `collect` and `read_window` at the end of a run, in one thread call.
+
+        Called again for each further batch (`FileBatch.more`), with `limit` 0: without the output.
+        """
         ...
 
 
@@ -146,6 +146,9 @@ class DiskRunFolder:
     view: DisplayedLog
     quota: int
     """Bytes of log that are kept."""
+    store_files: Callable[[Sequence[TaskFile]], None] | None = None
+    """Stores contents of files until the server has them (`file_spool`), and raises `OSError`; None:
+    they are kept in memory."""
 
     @property
     def work_dir(self) -> str:
@@ -207,7 +210,7 @@ class DiskRunFolder:
         def read() -> tuple[str, ...]:
             # The task can write to this folder, so anything that is no list of texts counts as missing.
             try:
-                gpus = json.loads(read_regular(self.folder / GPUS_FILE, MAX_FILE))
+                gpus = json.loads(read_regular(self.folder / GPUS_FILE, MAX_GPUS_FILE))
             except (OSError, ValueError, RecursionError):
                 return ()
             if not isinstance(gpus, list):
@@ -216,20 +219,22 @@ class DiskRunFolder:
 
         return await work_in_thread(read)
 
-    async def collect(self, seen: Collection[str]) -> tuple[TaskFile, ...]:
-        return await work_in_thread(lambda: _read_files(self.files_dir, seen, last=False))
+    async def collect(self, sent: SentFiles, redactor: Redactor) -> FileBatch:
+        return await work_in_thread(
+            partial(read_batch, self.files_dir, sent, redactor, self.store_files, last=False)
+        )
 
     async def read_window(self, *, viewed: bool, limit: int, redactor: Redactor) -> str:
         return (await read_window(self.view if viewed else self.log, limit, redactor)).text
 
     async def collect_final(
-        self, seen: Collection[str], *, viewed: bool, limit: int, redactor: Redactor
-    ) -> tuple[tuple[TaskFile, ...], str]:
+        self, sent: SentFiles, *, viewed: bool, limit: int, redactor: Redactor
+    ) -> tuple[FileBatch, str]:
         source = (self.view if viewed else self.log).reader()
 
-        def read() -> tuple[tuple[TaskFile, ...], str]:
-            text = make_window(source, limit, redactor).text if source.size() else ""
-            return _read_files(self.files_dir, seen, last=True), text
+        def read() -> tuple[FileBatch, str]:
+            text = make_window(source, limit, redactor).text if limit and source.size() else ""
+            return read_batch(self.files_dir, sent, redactor, self.store_files, last=True), text
 
         # One hop for both: a thread call is a noticeable part of a tiny task's cost.
         return await work_in_thread(read)
@@ -237,9 +242,15 @@ class DiskRunFolder:
 
 @asynccontextmanager
 async def open_run_folder(
-    root: Path, task: TaskExec, *, quota: int
+    root: Path,
+    task: TaskExec,
+    *,
+    quota: int,
+    store_files: Callable[[str, Sequence[TaskFile]], None] | None = None,
 ) -> AsyncIterator[DiskRunFolder]:
     """Open ``<root>/<job>.<block>.<task>_<run>`` with its log, and close the log at the end.
+
+    `store_files` is called with the run's id, see `DiskRunFolder.store_files`.
 
     The folder is made with the first tree of the run (`Persistence.folders`). Task supervisors write
     the log. A log that an earlier agent left there is continued; its view is built again from the
@@ -248,7 +259,13 @@ async def open_run_folder(
     folder = root / run_folder_name(task)
     async with open_supervised_log(folder / "log") as log:
         view = DisplayedLog(log, folder / "view")
-        yield DiskRunFolder(folder=folder, log=log, view=view, quota=quota)
+        yield DiskRunFolder(
+            folder=folder,
+            log=log,
+            view=view,
+            quota=quota,
+            store_files=partial(store_files, task.run) if store_files is not None else None,
+        )
 
 
 def run_folder_name(task: TaskExec) -> str:
@@ -279,39 +296,3 @@ def safe_name(run: str, usual_start: str = "") -> str:
         return name
     digest = hashlib.sha256(run.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_LENGTH]
     return f"{name[: _MAX_RUN_NAME - _DIGEST_LENGTH - 1]}-{digest}"
-
-
-def _read_files(folder: str, seen: Collection[str], *, last: bool) -> tuple[TaskFile, ...]:
-    """Return the new files of the folder that are complete; `last`: no process can write any more.
-
-    Blocking.
-    """
-    found = []
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:  # the task has removed it
-        return ()
-    for entry in entries:
-        # A file that is removed, or exchanged for something else, meanwhile.
-        with suppress(OSError):
-            if entry.name in seen or not entry.is_file(follow_symlinks=False):
-                continue
-            if entry.name.startswith(".") or entry.name.endswith(UNFINISHED_SUFFIXES):
-                continue  # names that programs use for files they are still writing
-            state = entry.stat(follow_symlinks=False)
-            if state.st_size >= MAX_FILE:
-                continue
-            data = read_regular(entry.path, MAX_FILE - 1)
-            if last or _is_complete(data, time.time() - state.st_mtime):
-                found.append(TaskFile(name=entry.name, data=data))
-    return tuple(found)
-
-
-def _is_complete(data: bytes, age: float) -> bool:
-    """Whether a file that may still be written is complete; `age` is seconds since its last change."""
-    # JPEG and PNG end with a marker of their own. Other formats are complete once they rest.
-    if data.startswith(b"\xff\xd8"):
-        return data.endswith(b"\xff\xd9")
-    if data.startswith(b"\x89PNG"):
-        return data.endswith(b"IEND\xaeB`\x82")
-    return bool(data) and age >= SETTLE_TIME

@@ -15,10 +15,11 @@ import attrs
 import trio
 
 from trio_afrender.async_helpers import RepeatedEvent
-from trio_afrender.config import Config
+from trio_afrender.config import Config, SentAmounts
 from trio_afrender.plugins.interfaces import ParserState, PluginTask
 from trio_afrender.process.interfaces import Launch, ProcessTree
-from trio_afrender.protocol.messages import TaskExec, TaskFile, TaskStatus, TaskUpdate, TaskUsage
+from trio_afrender.protocol.messages import TaskExec, TaskStatus, TaskUpdate, TaskUsage
+from trio_afrender.task.collected_files import FileBatch, SentFiles
 from trio_afrender.task.dependencies import TaskDependencies
 from trio_afrender.task.events import FilesFound, LogLine, TaskEvent, redact_event
 from trio_afrender.task.process_lifecycle import ProcessEnd
@@ -97,8 +98,8 @@ class RunState:
     """Bytes in read and write calls of the tree, pipes and caches included: shows activity."""
     members: frozenset[tuple[int, float]] = attrs.field(default=frozenset(), init=False)
     """Pid and start time of each process measured last."""
-    sent_files: set[str] = attrs.field(factory=set, init=False)
-    """Names of the files that were sent to the server."""
+    sent_files: SentFiles = attrs.field(init=False)
+    """The files that were sent to the server."""
     _measured: RepeatedEvent = attrs.field(factory=RepeatedEvent, init=False)
     _began: float = attrs.field(default=0.0, init=False)
     _notice: str = attrs.field(default="", init=False)
@@ -107,11 +108,15 @@ class RunState:
     _working_directory: str = attrs.field(default="", init=False)
     _redactor: Redactor | None = attrs.field(default=None, init=False)
     _notes: list[str] = attrs.field(factory=list, init=False)
+    _log: LogRoom = attrs.field(init=False)
     _last: TaskUpdate | None = attrs.field(default=None, init=False)
     _output: str = attrs.field(default="", init=False)
 
     def __attrs_post_init__(self) -> None:
         self.why = ReasonLog(self.dependencies.wall, self.redact)
+        sent = self.config.sent
+        self.sent_files = SentFiles(most=sent.files, most_bytes=sent.file_bytes)
+        self._log = LogRoom(size=sent.log, lines=sent.log_lines)
         # A run can be refused before its service is known, with a text that quotes its command.
         environment = self.dependencies.environment
         own = find_secrets(self.task.environment, environment.redact)
@@ -240,7 +245,10 @@ class RunState:
 
     def note(self, *texts: str) -> None:
         """Add texts to the task's log; empty ones are left out."""
-        self._notes.extend(text.rstrip("\n") for text in texts if text.strip())
+        for text in texts:
+            # Redacted before it may be cut: a part of a secret is not recognized any more.
+            if text.strip() and (kept := self._log.take(self.redact(text.rstrip("\n")))):
+                self._notes.append(kept)
 
     async def note_plugins(self, plugins: PluginTask, log: str | None = None) -> None:
         """Add the plugins' log text and problems to the task's log.
@@ -290,7 +298,8 @@ class RunState:
             if self.finished_at is not None and self.started_at is not None:
                 took = self.finished_at - self.started_at
             peak = f"Used at most: {usage_sentence(self.usage, took)}"
-        text = "\n".join(filter(None, [*self._notes, self.why.text(), peak]))
+        parts = [*self._notes, self._log.left_out(self.config.sent), self.why.text(), peak]
+        text = "\n".join(filter(None, parts))
         return self.redact(text) + "\n" if text else ""
 
     async def read_output(self) -> str:
@@ -365,16 +374,24 @@ class RunState:
 
     async def send_log(self, text: str) -> None:
         """Add text to the task's log on the server now."""
-        await self.send(LogLine(run=self.task.run, text=text))
+        if kept := self._log.take(self.redact(text)):
+            await self.send(LogLine(run=self.task.run, text=kept))
 
-    async def send_files(self, files: tuple[TaskFile, ...]) -> None:
+    async def send_files(self, batch: FileBatch) -> None:
         """Send files to the server, once each."""
-        if files:
-            self.sent_files.update(file.name for file in files)
-            await self.send(FilesFound(run=self.task.run, files=files))
+        self.sent_files.add(batch)
+        if batch.left_out:
+            self.why.add("rule", batch.left_out)
+        if batch.files:
+            await self.send(FilesFound(run=self.task.run, files=batch.files))
 
     def concluded(self, status: TaskStatus, output: str, parsed_files: tuple[str, ...]) -> None:
         """Note progress and output for the outcome of a run that has had its process."""
+        most = self.config.sent.parsed_files
+        if (count := len(parsed_files)) > most:
+            text = f"of {count} rendered files the first {most} are named (sent.parsed_files)"
+            self.why.add("rule", text)
+            parsed_files = parsed_files[:most]
         self._last = self.update(status, parsed_files)
         self._output = NO_REDIRECTION_NOTE if self.config.console else output
 
@@ -399,6 +416,45 @@ class RunState:
             finished=self.finished_at or self.dependencies.wall(),
             why=self.why.steps(),
             leftovers=end.leftovers if end else (),
+        )
+
+
+@attrs.define(kw_only=True)
+class LogRoom:
+    """How much text a run may still add to the task's log on the server."""
+
+    size: int
+    """Bytes of UTF-8."""
+    lines: int
+    dropped: int = 0
+    """Lines that were left out."""
+
+    def take(self, text: str) -> str:
+        """Return the lines of `text` that fit, from the first on; count the others as left out."""
+        count = text.count("\n") + 1
+        if not self.dropped and count <= self.lines and len(text) * 4 <= self.size:
+            self.lines -= count
+            self.size -= len(text.encode("utf-8", "surrogatepass"))
+            return text
+        kept = []
+        # After the first line that does not fit none is taken: the log has no holes but at its end.
+        for line in text.split("\n"):
+            price = len(line.encode("utf-8", "surrogatepass")) + 1
+            if self.dropped or not self.lines or price > self.size:
+                self.dropped += 1
+                continue
+            self.lines -= 1
+            self.size -= price
+            kept.append(line)
+        return "\n".join(kept)
+
+    def left_out(self, sent: SentAmounts) -> str:
+        """Return a sentence about what was left out; empty if nothing was."""
+        if not self.dropped:
+            return ""
+        return (
+            f"{self.dropped} more lines were left out: the limits are {sent.log} bytes (sent.log)"
+            f" and {sent.log_lines} lines (sent.log_lines)"
         )
 
 

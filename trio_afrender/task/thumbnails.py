@@ -23,6 +23,7 @@ from trio_afrender.task.run_folder import RunFolder
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.task_control import TaskControl
 from trio_afrender.tasklog.head_tail import read_window
+from trio_afrender.tasklog.redact import Redactor
 from trio_afrender.thumbnail.command import Wanted, read_command
 
 __all__ = ("Thumbnails", "make_thumbnail", "read_thumbnail_command")
@@ -155,7 +156,13 @@ class Thumbnails:
 
     async def _send_files(self) -> None:
         """Send the files that appeared in the run's files folder and are complete."""
-        await self._state.send_files(await self._run_folder.collect(self._state.sent_files))
+        state = self._state
+        more = True
+        while more:
+            redactor = Redactor(state.secrets)
+            batch = await self._run_folder.collect(state.sent_files, redactor)
+            await state.send_files(batch)
+            more = batch.more
 
     async def _run_command(self, command: str) -> str:
         """Run a command of ``af_thumbnail_cmd``; return what went wrong, empty if nothing did."""

@@ -36,7 +36,8 @@ from trio_afrender.plugins.interfaces import PluginRunner
 from trio_afrender.plugins.meters.service import MeterSource, NoMeters
 from trio_afrender.process.host_commands import CommandResult
 from trio_afrender.process.interfaces import Persistence
-from trio_afrender.protocol.messages import HostResources, TaskExec, TaskFile, TaskUpdate
+from trio_afrender.protocol.messages import HostResources, TaskExec, TaskFile, TaskUpdate, Update
+from trio_afrender.task.collected_files import FileBatch, SentFiles
 from trio_afrender.task.image_worker import ImageWorker
 from trio_afrender.tasklog.displayed_log import DisplayedLog
 from trio_afrender.tasklog.head_tail import read_window
@@ -103,22 +104,23 @@ class MemoryRunFolder:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.stops.append((trio.current_time(), reason))
 
-    async def collect(self, seen: Collection[str]) -> tuple[TaskFile, ...]:
+    async def collect(self, sent: SentFiles, redactor: Redactor) -> FileBatch:
         await trio.lowlevel.checkpoint()
-        return tuple(
-            TaskFile(name=name, data=data)
-            for name, data in sorted(self.files.items())
-            if name not in seen
+        new = {name: self.files[name] for name in sorted(self.files) if name not in sent.names}
+        return FileBatch(
+            files=tuple(TaskFile(name=name, data=data) for name, data in new.items()),
+            names=frozenset(new),
+            bytes=sum(map(len, new.values())),
         )
 
     async def read_window(self, *, viewed: bool, limit: int, redactor: Redactor) -> str:
         return (await read_window(self.view if viewed else self.log, limit, redactor)).text
 
     async def collect_final(
-        self, seen: Collection[str], *, viewed: bool, limit: int, redactor: Redactor
-    ) -> tuple[tuple[TaskFile, ...], str]:
+        self, sent: SentFiles, *, viewed: bool, limit: int, redactor: Redactor
+    ) -> tuple[FileBatch, str]:
         text = await self.read_window(viewed=viewed, limit=limit, redactor=redactor)
-        return await self.collect(seen), text
+        return await self.collect(sent, redactor), text
 
 
 @attrs.define(eq=False)
@@ -187,6 +189,11 @@ class FakeUsageReader:
 
     def shares(self) -> dict[int, GpuShare]:
         return self.gpus
+
+
+async def _load_files(update: Update) -> Update:
+    await trio.lowlevel.checkpoint()
+    return update  # the files of a run in memory have their contents
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -262,6 +269,7 @@ class MemoryHost:
             journal=MemoryJournal(self.journal),
             history=MemoryHistory(self.history),
             server_identity=self.server_identity,
+            load_files=_load_files,
             save_server_identity=self.save_server_identity,
             read_stored_output=self._read_stored_output,
             examine=self._examine,
