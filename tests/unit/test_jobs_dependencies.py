@@ -114,9 +114,10 @@ def test_long_chains_and_diamonds_are_not_cycles() -> None:
     assert find_dependencies(JobSpec(blocks=chain)).blocks[9] == (7, 8)
 
 
-def test_an_invalid_mask_of_a_specification() -> None:
+@pytest.mark.parametrize("mask", ["(", "(" * 10_000 + ")" * 10_000, "a{" + "9" * 20 + "}"])
+def test_an_invalid_mask_of_a_specification(mask: str) -> None:
     with pytest.raises(JobError, match=r"blocks\[0\]"):
-        find_dependencies(JobSpec(blocks=(frames(1, 1, mask="("),)))
+        find_dependencies(JobSpec(blocks=(frames(1, 1, mask=mask),)))
 
 
 def order_of(sequential: int, block: BlockSpec) -> list[int]:

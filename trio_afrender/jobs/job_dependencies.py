@@ -57,7 +57,7 @@ def _matches(spec: JobSpec, block: int, mask: str) -> tuple[int, ...]:
         return ()
     try:
         pattern = re.compile(mask)
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise JobError(
             f"blocks[{block}]", f'"{mask}" is not a regular expression: {error}'
         ) from None
