@@ -18,7 +18,7 @@ from support.cli import Command, make_gate, open_command, open_gate, run_command
 from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.errors import LinkLost, LinkRefused, StoreError, StoreInUse
 from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
-from trio_afrender.gateway.identity_store import open_folder
+from trio_afrender.gateway.identity_store import open_identity_store
 from trio_afrender.gateway.settings import ListenAddress
 from trio_afrender.protocol.json_codec import MAX_FRAME
 from trio_afrender.protocol.messages import Ack, Register, Registered, TaskExec, Update
@@ -29,7 +29,7 @@ from trio_afrender.transport.tokens import TokenTable, make_token
 from trio_afrender.transport.websocket_client import WebSocketLink, open_websocket_link
 
 TOKEN = make_token()
-
+WORD = "a-secret-of-these-tests"
 
 HEARTBEAT = 0.1
 """Seconds between two requests of an agent, and between two cycles of the server."""
@@ -163,25 +163,28 @@ async def test_a_request_for_counters_that_is_too_long_is_closed(tmp_path: Path)
 
 async def test_ids_are_stored_for_any_name(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "store"
-    with open_folder(folder) as identities:
+    with open_identity_store(folder) as identities:
         await identities.keep("../../evil", "one")
         await identities.keep("n" * 255, "two")
     assert folder.stat().st_mode & 0o777 == 0o700
-    with open_folder(folder) as identities:
+    with open_identity_store(folder) as identities:
         assert await identities.read("../../evil") == "one"
         assert await identities.read("n" * 255) == "two"
         assert await identities.read("unknown") == ""
 
 
 def test_a_folder_is_for_one_gateway(tmp_path: Path) -> None:
-    with open_folder(tmp_path / "store"), pytest.raises(StoreInUse, match="another gateway"):
-        with open_folder(tmp_path / "store"):
+    with (
+        open_identity_store(tmp_path / "store"),
+        pytest.raises(StoreInUse, match="another gateway"),
+    ):
+        with open_identity_store(tmp_path / "store"):
             pass
 
 
 def test_a_link_is_not_a_folder(tmp_path: Path) -> None:
     (tmp_path / "store").symlink_to(tmp_path)
-    with pytest.raises(StoreError, match="is a link"), open_folder(tmp_path / "store"):
+    with pytest.raises(StoreError, match="is a link"), open_identity_store(tmp_path / "store"):
         pass
 
 
@@ -209,7 +212,15 @@ def write_token(folder: Path, name: str, text: str, mode: int = 0o600) -> Path:
         ),
         ("--listen ws://0.0.0.0:0 --tokens tokens --server af://a", "tokens would be readable"),
         ("--listen ws://127.0.0.1:0 --tokens open --server af://a", "chmod 600"),
+        (
+            "--listen ws://127.0.0.1:0 --tokens short --server af://a",
+            "line 2: holds a token of less than 16 characters",
+        ),
         ("--listen ws://127.0.0.1:0 --tokens tokens --server af://a --rate 0", "expected 1 to"),
+        (
+            "--listen ws://127.0.0.1:0 --tokens tokens --server af://a --max-agents-per-token 0",
+            "expected 1 to",
+        ),
         ("--listen wss://127.0.0.1:0 --tokens tokens --server af://a --cert tokens", "certificate"),
         ("--listen ws://127.0.0.1:0 --tokens tokens --server af://a --metrics 9", "HOST:PORT"),
     ],
@@ -217,13 +228,14 @@ def write_token(folder: Path, name: str, text: str, mode: int = 0o600) -> Path:
 async def test_invalid_options_are_reported_in_one_line(
     words: str, problem: str, tmp_path: Path
 ) -> None:
-    write_token(tmp_path, "tokens", "* secret\n")
-    write_token(tmp_path, "open", "* secret\n", 0o644)
+    write_token(tmp_path, "tokens", f"* {WORD}\n")
+    write_token(tmp_path, "open", f"* {WORD}\n", 0o644)
+    write_token(tmp_path, "short", f"* {WORD}\nn1 {WORD[:15]}\n")
     code, out, err = await run_command("gateway", *words.split(), home=tmp_path)
     assert (code, out) == (2, "")
     assert problem in err
     assert len(err.strip().splitlines()) == 1
-    assert "secret" not in err
+    assert WORD[:15] not in err
 
 
 @asynccontextmanager
@@ -243,8 +255,8 @@ async def open_program(home: Path, server: NativeServer, port: int) -> AsyncIter
 async def test_a_gateway_killed_during_a_task_loses_nothing(tmp_path: Path) -> None:
     """The gateway is ended by kill -9, with a task that ends meanwhile and one that runs on."""
     make_certificates(tmp_path)
-    write_token(tmp_path, "token", "secret\n")
-    write_token(tmp_path, "tokens", "node-* secret\n")
+    write_token(tmp_path, "token", f"{WORD}\n")
+    write_token(tmp_path, "tokens", f"node-* {WORD}\n")
     gates = [make_gate(tmp_path / f"gate{number}") for number in range(2)]
     command = "echo began >> began; read line < {}; echo $line"
     async with open_server() as server:

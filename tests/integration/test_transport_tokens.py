@@ -99,20 +99,29 @@ def test_a_servers_tokens_are_bound_to_names(tmp_path: Path) -> None:
     digest = hashlib.sha256(hashed.secret.encode()).hexdigest()
     text = f"# farm\n\nn1 {one.secret}\n  r* {many.secret}\nr1 {many.secret}\nh sha256:{digest}\n"
     table = read_tokens_file(write(tmp_path / "tokens", text))
-    assert table.names_for(one) == ("n1",)
-    assert table.names_for(many) == ("r*", "r1")
-    assert table.names_for(hashed) == ("h",)
-    assert table.names_for(Token(f"sha256:{digest}")) == ()
-    assert table.names_for(Token("")) == ()
+    assert table.find(one).patterns == ("n1",)
+    assert table.find(many).patterns == ("r*", "r1")
+    assert table.find(hashed).patterns == ("h",)
+    assert table.find(Token(f"sha256:{digest}")).patterns == ()
+    assert table.find(Token("")).patterns == ()
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("n1", "line 1: expected NAME-OR-PATTERN TOKEN"),
-        ("\nn1 a b", "line 2: expected NAME-OR-PATTERN TOKEN"),
+        ("\nn1 a b c", "line 2: expected NAME-OR-PATTERN TOKEN"),
         ("n1 geheim!", "line 1: not a token"),
         ("n1 sha256:abc", "line 1: not a token"),
+        (
+            f"n1 {'x' * 16}\nn2 geheim",
+            r"line 2: holds a token of less than 16 .*openssl rand -hex 32",
+        ),
+        (f"n1 {'x' * 16} soon", "line 1: expected an expiry like 2027-01-31 or 2027-01-31T18:00Z"),
+        (f"n1 {'x' * 16} 2027-02-30", "line 1: expected an expiry"),
+        (f"n1 {'x' * 16} 2027-1-3", "line 1: expected an expiry"),
+        (f"n1 {'x' * 16} 2027-01-31T18:00", "line 1: expected an expiry"),
+        (f"n1 {'x' * 16} 9999-12-31", "line 1: expected an expiry"),
         ("# nothing\n", "holds no token"),
     ],
 )
@@ -120,6 +129,36 @@ def test_an_invalid_line_is_named_by_its_number(tmp_path: Path, text: str, probl
     with pytest.raises(ConfigError, match=problem) as caught:
         read_tokens_file(write(tmp_path / "tokens", text))
     assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("expiry", "last"),
+    [
+        ("2027-01-31", 1801439999.0),  # the whole day
+        ("2027-01-31T18:00Z", 1801418399.0),
+        ("2028-02-29", 1835481599.0),
+    ],
+)
+def test_a_token_expires(tmp_path: Path, expiry: str, last: float) -> None:
+    """`last` is the last second of its life, in Unix time."""
+    now, token, other = last, make_token(), make_token()
+    text = f"n* {token.secret} {expiry}\nn1 {other.secret}\n"
+    table = TokenTable(clock=lambda: now)
+    table.replace(read_tokens_file(write(tmp_path / "tokens", text)))
+    grant = table.find(token)
+    assert (grant.patterns, grant.expired) == (("n*",), False)
+    assert grant.digest in table.patterns_by_digest()
+    now += 1
+    grant = table.find(token)
+    assert (grant.patterns, grant.expired) == ((), True)
+    assert list(table.patterns_by_digest().values()) == [["n1"]]
+    assert table.find(make_token()).expired is False
+
+
+def test_a_short_token_is_refused_with_the_command_for_a_good_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"less than 16 characters.*openssl rand -hex 32"):
+        read_token_file(write(tmp_path / "token", "x" * 15))
+    assert read_token_file(write(tmp_path / "token", "x" * 16)) == Token("x" * 16)
 
 
 def test_a_token_is_never_printed() -> None:

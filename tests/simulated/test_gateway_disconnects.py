@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import attrs
 import pytest
 import trio
@@ -18,6 +20,7 @@ from trio_afrender.gateway.render_proxy import RenderProxy
 from trio_afrender.protocol.afanasy import RenderDeregister, RenderRegister, RenderUpdate
 from trio_afrender.protocol.messages import Events, Register, Registered, TaskExec
 from trio_afrender.testing import NativeState
+from trio_afrender.transport.repeated_lines import RepeatedLines
 
 
 def count(harness: GatewayHarness, kind: type) -> int:
@@ -405,6 +408,7 @@ class FakeSession:
     """A session without a websocket."""
 
     over: trio.Event = attrs.field(factory=trio.Event)
+    token: bytes = b""
 
     def end(self, _why: str) -> None:
         self.over.set()
@@ -422,7 +426,16 @@ async def test_a_session_that_gives_up_during_the_next_register_does_not_end_the
     state.unconfirmed_since = trio.current_time()
     async with trio.open_nursery() as nursery:
         # `SlowLink` has the used part of a link only: no `send`.
-        render = RenderProxy("r1", state, GatewayCounters(), nursery, lambda _: links.pop(0), lambda: None)  # type: ignore[arg-type,return-value]  # fmt: skip
+        lines = RepeatedLines(logging.getLogger("test"), trio.current_time)
+        render = RenderProxy(
+            "r1",
+            state,
+            GatewayCounters(),
+            lines,
+            nursery,
+            lambda _state, _token: links.pop(0),  # type: ignore[arg-type,return-value] # as above
+            lambda: None,
+        )
         first, second = FakeSession(), FakeSession()
 
         async def attach(session: FakeSession) -> None:

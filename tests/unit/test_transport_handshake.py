@@ -18,10 +18,10 @@ def status_of(*headers: tuple[bytes, bytes], host: str = "localhost", local: str
     """The HTTP status of the answer; 101 if the request is accepted."""
     request = UpgradeRequest(host=host, headers=headers, subprotocols=["afrender.v1"], local=local)
     try:
-        patterns = check_handshake(request, tokens=TokenTable.single(TOKEN, "n*"), names={"farm"})
+        grant = check_handshake(request, tokens=TokenTable.single(TOKEN, "n*"), names={"farm"})
     except HandshakeRejected as refusal:
         return refusal.status
-    assert patterns == ("n*",)
+    assert grant.patterns == ("n*",)
     return 101
 
 

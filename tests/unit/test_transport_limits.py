@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -40,7 +41,7 @@ def test_seats_are_never_more_than_the_limits(steps: list[tuple[str, bool]]) -> 
         stack = ExitStack()
         entry = (host, stack)
         holding.append(entry)
-        stack.enter_context(seats.take(host, lambda entry=entry: holding.remove(entry)))
+        stack.enter_context(seats.take(host, partial(holding.remove, entry)))
         assert entry in holding
         assert len(holding) <= 6
         assert all([h for h, _ in holding].count(each) <= 3 for each in "abcd")
@@ -50,7 +51,7 @@ def test_the_address_with_most_seats_gives_one_up() -> None:
     seats, gone = ConnectionSeats(total=5, share=4), list[str]()
     with ExitStack() as stack:
         for name in ("a1", "a2", "a3", "a4", "b1", "c1"):
-            stack.enter_context(seats.take(name[0], lambda name=name: gone.append(name)))
+            stack.enter_context(seats.take(name[0], partial(gone.append, name)))
         assert gone == ["a1"]
         assert seats.displaced == 1
 

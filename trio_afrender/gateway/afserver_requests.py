@@ -1,12 +1,14 @@
-"""The requests of a gateway to its server: a few at once, counted and timed.
+"""The requests of a gateway to its server: a few at once, in fair turns, counted and timed.
 
-An exchange is one TCP connection with one request and its answer.
+An exchange is one TCP connection with one request and its answer. The tokens of the agents take
+turns: an agent gets its answers at the same pace, however many others of one token send.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Hashable
 from contextlib import nullcontext
 
 import trio
@@ -16,8 +18,9 @@ from trio_afrender.errors import AfRenderError
 from trio_afrender.gateway.counters import GatewayCounters
 from trio_afrender.protocol.afanasy import Message
 from trio_afrender.transport.address import NativeAddress
+from trio_afrender.transport.fair_gate import FairGate
 
-__all__ = ("GatewayDialer", "open_quickly")
+__all__ = ("AfserverExchanges", "GatewayDialer", "open_quickly")
 
 MAX_EXCHANGES = 8
 """Exchanges in progress: the server reads with ten threads, and has other clients."""
@@ -29,8 +32,8 @@ _TYPE, _BODY = slice(4, 8), 12
 """Where the type of a message and its body are in the bytes of a request."""
 
 
-class GatewayDialer(Dialer):
-    """The `Dialer` of all renders of a gateway."""
+class AfserverExchanges:
+    """What all exchanges of a gateway share: fair turns, and the counters."""
 
     def __init__(
         self,
@@ -40,14 +43,35 @@ class GatewayDialer(Dialer):
         open_stream: OpenStream | None = None,
         timeout: float = 12.0,
     ) -> None:
+        self.address = address
+        self.counters = counters
+        self.turns = FairGate(MAX_EXCHANGES, count_wait=self._count_wait)
+        self.slow_turns = FairGate(MAX_SLOW_EXCHANGES)
+        self._open_stream = open_stream or open_quickly
+        self._timeout = timeout
+
+    def dialer(self, key: Hashable) -> GatewayDialer:
+        """Return what makes the exchanges of one render. `key` is whose turns they take."""
+        return GatewayDialer(self, key, self._open_stream, self._timeout)
+
+    def _count_wait(self) -> None:
+        self.counters.exchanges_waited += 1
+
+
+class GatewayDialer(Dialer):
+    """The `Dialer` of one render of a gateway."""
+
+    def __init__(
+        self, exchanges: AfserverExchanges, key: Hashable, open_stream: OpenStream, timeout: float
+    ) -> None:
         super().__init__(
-            address,
-            open_stream=open_stream or open_quickly,
+            exchanges.address,
+            open_stream=open_stream,
             timeout=timeout,
-            gate=trio.CapacityLimiter(MAX_EXCHANGES),
+            gate=exchanges.turns.for_key(key),
         )
-        self._counters = counters
-        self._slow = trio.CapacityLimiter(MAX_SLOW_EXCHANGES)
+        self._counters = exchanges.counters
+        self._slow = exchanges.slow_turns.for_key(key)
 
     async def ask(self, request: bytes) -> Message:
         began = trio.current_time()

@@ -16,6 +16,7 @@ from trio_afrender.gateway.counters import GatewayCounters
 from trio_afrender.gateway.rate_limit import TokenBucket
 from trio_afrender.protocol.messages import Deregister, FromServer, Register, Unknown, Update
 from trio_afrender.text import printable
+from trio_afrender.transport.repeated_lines import RepeatedLines
 from trio_afrender.transport.websocket_server import WebSocketServerLink
 
 __all__ = ("AgentSession", "MessageHandler")
@@ -28,6 +29,8 @@ _CLOSE_TIMEOUT = 2.0
 """Seconds for sending what is queued when a session ends."""
 _BURST_SECONDS = 10.0
 """The messages of so many seconds may arrive at once."""
+BYTE_RATE, BYTE_BURST = 2 * 2**20, 32 * 2**20
+"""Bytes a second that an agent may send over time, and bytes at once."""
 _MAX_UNKNOWN_TYPES = 20
 """Unknown message types that are logged for one session."""
 _PROTOCOL_ERROR = 1002
@@ -45,12 +48,22 @@ class AgentSession:
     """One websocket, registered under `name`."""
 
     def __init__(
-        self, ws: WebSocketServerLink, name: str, counters: GatewayCounters, *, rate: float
+        self,
+        ws: WebSocketServerLink,
+        name: str,
+        counters: GatewayCounters,
+        lines: RepeatedLines,
+        *,
+        rate: float,
     ) -> None:
         self.name = name
+        self.token = ws.grant.digest
+        """The SHA-256 of the agent's token."""
         self._ws = ws
         self._counters = counters
-        self._bucket = TokenBucket(rate, rate * _BURST_SECONDS)
+        self._lines = lines
+        self._messages = TokenBucket(rate, rate * _BURST_SECONDS)
+        self._bytes = TokenBucket(BYTE_RATE, BYTE_BURST)
         self._send, self._queue = trio.open_memory_channel[FromServer](_MAX_QUEUE)
         self._writing = trio.CancelScope()
         self._end_reason = ""
@@ -60,6 +73,11 @@ class AgentSession:
 
     def __str__(self) -> str:
         return f"render {self.name!a} at {self._ws.peer!a}"
+
+    @property
+    def ending(self) -> bool:
+        """Whether `end` was called."""
+        return bool(self._end_reason)
 
     def put(self, message: FromServer) -> None:
         """Queue a message. A session that is over drops it."""
@@ -104,14 +122,19 @@ class AgentSession:
                 _log.debug("%s: %s", self, error)
         await self._ws.send_away(self._end_reason)
 
+    async def _hold_back(self, size: int) -> None:
+        """Wait if this agent sends too much. It is read more slowly then: TCP holds it back."""
+        now = trio.current_time()
+        for_messages, for_bytes = self._messages.take(now), self._bytes.take(now, size)
+        self._counters.held_up += for_messages > 0
+        self._counters.held_up_bytes += for_bytes > 0
+        if pause := max(for_messages, for_bytes):
+            await trio.sleep(pause)
+
     async def _read(self, handler: MessageHandler) -> None:
         while True:
             message = await self._ws.receive()
-            pause = self._bucket.take(trio.current_time())
-            if pause:
-                # An agent that sends more than `rate` is read more slowly: TCP holds it back.
-                self._counters.held_up += 1
-                await trio.sleep(pause)
+            await self._hold_back(self._ws.connection.message_size)
             match message:
                 case Update():
                     await handler.update(self, message)
@@ -122,7 +145,10 @@ class AgentSession:
                     shown = printable(kind)
                     if shown not in self._unknown and len(self._unknown) < _MAX_UNKNOWN_TYPES:
                         self._unknown.add(shown)
-                        _log.warning('%s: skipped a message of unknown type "%s"', self, shown)
+                        text = '%s: skipped a message of unknown type "%s"'
+                        self._lines.log(
+                            logging.WARNING, self.name, "unknown messages", text, self, shown
+                        )
                 case Register():
                     await self._ws.connection.close(_PROTOCOL_ERROR, "a second register")
                     raise ProtocolError("a second register")

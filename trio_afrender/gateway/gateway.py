@@ -14,15 +14,19 @@ from trio_afrender.afserver.client import OpenStream
 from trio_afrender.afserver.pacing import PollSchedule
 from trio_afrender.afserver.requests import AfserverRequests
 from trio_afrender.errors import AfRenderError, LinkLost, ProtocolError
-from trio_afrender.gateway.afserver_requests import GatewayDialer
+from trio_afrender.gateway.afserver_requests import AfserverExchanges
 from trio_afrender.gateway.agent_session import AgentSession
-from trio_afrender.gateway.counters import GatewayCounters, format_counters
+from trio_afrender.gateway.counters import GatewayCounters
 from trio_afrender.gateway.identity_store import IdentityStore, MemoryIdentityStore
 from trio_afrender.gateway.metrics import serve_metrics
 from trio_afrender.gateway.render_proxy import RenderProxy
 from trio_afrender.gateway.settings import GatewayConfig
+from trio_afrender.gateway.token_reload import TokenReload
 from trio_afrender.protocol.afanasy.clamp import strip_json_breakers
 from trio_afrender.protocol.messages import Refused, Register
+from trio_afrender.transport.connection_seats import host_of
+from trio_afrender.transport.repeated_lines import RepeatedLines
+from trio_afrender.transport.tokens import may_use
 from trio_afrender.transport.websocket_server import WebSocketServerLink, serve_websocket
 
 __all__ = ("Gateway", "run_gateway")
@@ -31,6 +35,17 @@ _log = logging.getLogger(__name__)
 
 _MAX_NAME = 255
 """Characters of a render's name."""
+_MAX_WAITING = 4
+"""Websockets that registered under one name and wait for its render. An agent that reconnects has
+one, or a few while the server hangs."""
+_MAX_REGISTER, _MAX_RUNS = 2**20, 4096
+"""Bytes of a register, and its runs: a gateway stores them while the agent is connected."""
+_MAX_LOGGED = 2000
+"""Sources of repeated log lines that are counted one by one."""
+CHECK_INTERVAL = 5.0
+"""Seconds between two looks at the tokens of sessions, and at the tokens file."""
+_EXPIRY_INTERVAL = 3600.0
+"""Seconds between two looks at the age of stored ids."""
 _STOP_TIMEOUT = 5.0
 """Seconds for requests in progress when the gateway ends."""
 
@@ -42,13 +57,16 @@ class Gateway:
     config: GatewayConfig
     url: str
     counters: GatewayCounters
-    _dialer: GatewayDialer
+    _exchanges: AfserverExchanges
     _identities: IdentityStore
     _nursery: trio.Nursery
     _renders: dict[str, RenderProxy] = attrs.field(factory=dict)
     metrics_port: int = 0
     """The port of the metrics; 0: they are not served."""
     _stopping: trio.Event = attrs.field(factory=trio.Event)
+    _lines: RepeatedLines = attrs.field(
+        factory=lambda: RepeatedLines(_log, trio.current_time, keys=_MAX_LOGGED)
+    )
 
     def stop(self) -> None:
         """End `run_gateway` when the requests in progress are finished.
@@ -63,9 +81,15 @@ class Gateway:
         register = await self._receive_register(ws)
         if register is None:
             return
-        session = AgentSession(ws, register.name, self.counters, rate=self.config.rate)
+        session = AgentSession(ws, register.name, self.counters, self._lines, rate=self.config.rate)
         render = await self._claim_render(register.name)
         try:
+            if render.pending_sessions - (render.session is not None) > _MAX_WAITING:
+                self.counters.refused += 1
+                why = f"{_MAX_WAITING} other connections wait for this name"
+                self._log_session(session, "refused agents", f"refused: {why}", logging.WARNING)
+                await ws.send_away(why)
+                return
             await self._run_session(ws, session, render, register)
         finally:
             render.pending_sessions -= 1
@@ -88,26 +112,32 @@ class Gateway:
             with trio.move_on_after(timeout) as attaching:
                 answer = await render.attach(session, register)
             if attaching.cancelled_caught:
-                raise LinkLost(f"{self._dialer.address.url}: no answer within {timeout:g} s")
+                raise LinkLost(f"{self._exchanges.address.url}: no answer within {timeout:g} s")
         except AfRenderError as error:
-            _log.info("%s: not registered: %s", session, error)
+            self._log_session(session, "failed registers", f"not registered: {error}")
             await ws.send_away(str(error))
             return
         await ws.send(answer)
         if isinstance(answer, Refused):
             self.counters.refused += 1
-            _log.warning("%s: refused: %s", session, answer.text or answer.reason)
+            text = f"refused: {answer.text or answer.reason}"
+            self._log_session(session, "refused agents", text, logging.WARNING)
             return
-        _log.info("%s: registered as %s", session, answer.id)
+        self._log_session(session, "registered agents", f"registered as {answer.id}")
         self.counters.sessions += 1
         self.counters.agents += 1
         try:
             await session.run(render)
-        except LinkLost:
+        except LinkLost as error:
             self.counters.sessions_lost += 1
-            raise
+            self._lines.log(logging.INFO, session.name, "lost sessions", "%s", error)
         finally:
             self.counters.agents -= 1
+
+    def _log_session(
+        self, session: AgentSession, kind: str, text: str, level: int = logging.INFO
+    ) -> None:
+        self._lines.log(level, session.name, kind, "%s: %s", session, text)
 
     async def _receive_register(self, ws: WebSocketServerLink) -> Register | None:
         """Receive the register; None if it is refused or does not come in time."""
@@ -115,25 +145,25 @@ class Gateway:
         with trio.move_on_after(self.config.timing.connect):
             first = await ws.receive()
         if first is None:
-            _log.info("%a: did not register", ws.peer)
+            source, kind = host_of(ws.peer), "missing registers"
+            self._lines.log(logging.INFO, source, kind, "%a: did not register", ws.peer)
             return None
         if not isinstance(first, Register):
             await ws.connection.close(1002, "expected a register")
             raise ProtocolError(f"{ws.peer!a}: {type(first).__name__} before a register")
-        if not ws.can_register(first.name):
-            refused = Refused(reason="unauthorized", text="the token is not for this name")
-        # The server puts names into its JSON without escaping them.
-        elif (
-            not 0 < len(first.name) <= _MAX_NAME
-            or not first.name.isprintable()
-            or strip_json_breakers(first.name) != first.name
-        ):
-            text = "a name has 1 to 255 printable characters, no quotes and backslashes"
-            refused = Refused(reason="bad-name", text=text)
-        else:
+        refused = _check_register(ws, first)
+        if refused is None:
             return first
         self.counters.refused += 1
-        _log.warning("%a: refused %a: %s", ws.peer, first.name, refused.text)
+        self._lines.log(
+            logging.WARNING,
+            host_of(ws.peer),
+            "refused registers",
+            "%a: refused %a: %s",
+            ws.peer,
+            first.name,
+            refused.text,
+        )
         await ws.send(refused)
         return None
 
@@ -141,7 +171,7 @@ class Gateway:
         """Return the render of a name. The caller lowers its `pending_sessions` in the end."""
         if name not in self._renders:
             text = await self._identities.read(name)
-            identity = Identity.read(text, server=self._dialer.address.url, name=name)
+            identity = Identity.read(text, server=self._exchanges.address.url, name=name)
             timing = self.config.timing
             link_state = LinkState(
                 identity=identity,
@@ -153,9 +183,12 @@ class Gateway:
                     name,
                     link_state,
                     self.counters,
+                    self._lines,
                     self._nursery,
-                    lambda link_state: AfserverLink(
-                        AfserverRequests(self._dialer, link_state), link_state, timing
+                    lambda link_state, token: AfserverLink(
+                        AfserverRequests(self._exchanges.dialer(token), link_state),
+                        link_state,
+                        timing,
                     ),
                     self._forget_idle,
                 )
@@ -168,7 +201,32 @@ class Gateway:
         """Drop the renders that no agent has or is about to have."""
         for name in [name for name, render in self._renders.items() if render.idle]:
             del self._renders[name]
+            self._identities.leave(name)
         self.counters.renders = len(self._renders)
+
+    async def watch_tokens(self) -> None:
+        """End the sessions of tokens that are removed or expire. Reads the tokens file again."""
+        path, tokens = self.config.tokens_file, self.config.tokens
+        reload = None if path is None else TokenReload(path, tokens, self.counters)
+        while True:
+            if reload is not None:
+                await reload.check()
+            valid = tokens.patterns_by_digest()
+            for render in self._renders.values():
+                session = render.session
+                if session is None or session.ending:
+                    continue
+                if not may_use(valid.get(session.token, ()), session.name):
+                    self.counters.sessions_revoked += 1
+                    session.end("the token was removed or has expired")
+            self._lines.flush()
+            await trio.sleep(CHECK_INTERVAL)
+
+    async def expire_identities(self) -> None:
+        """Remove the stored ids of renders that have not registered for long."""
+        while True:
+            self.counters.identities_expired += await self._identities.expire()
+            await trio.sleep(_EXPIRY_INTERVAL)
 
     async def wait_for_end(self) -> None:
         """Wait until `stop` is called, then for the requests in progress, 5 seconds at most."""
@@ -177,6 +235,26 @@ class Gateway:
             async with trio.open_nursery() as nursery:
                 for render in self._renders.values():
                     nursery.start_soon(render.stop, "this gateway ends, another is to come")
+
+
+def _check_register(ws: WebSocketServerLink, register: Register) -> Refused | None:
+    """Return why a register is refused."""
+    name = register.name
+    if not ws.can_register(name):
+        return Refused(reason="unauthorized", text="the token is not for this name")
+    # The server puts names into its JSON without escaping them.
+    if (
+        not 0 < len(name) <= _MAX_NAME
+        or not name.isprintable()
+        or strip_json_breakers(name) != name
+    ):
+        text = "a name has 1 to 255 printable characters, no quotes and backslashes"
+        return Refused(reason="bad-name", text=text)
+    runs = len(register.running) + len(register.undelivered)
+    if runs > _MAX_RUNS or ws.connection.message_size > _MAX_REGISTER:
+        text = f"a register has at most {_MAX_RUNS} runs and {_MAX_REGISTER} bytes"
+        return Refused(reason="too-large", text=text)
+    return None
 
 
 async def run_gateway(
@@ -192,12 +270,12 @@ async def run_gateway(
     Raises `ConfigError` if it cannot listen.
     """
     counters = GatewayCounters()
-    dialer = GatewayDialer(
+    exchanges = AfserverExchanges(
         config.server, counters, open_stream=open_stream, timeout=config.timing.connect
     )
     async with trio.open_nursery() as nursery:
         gateway = Gateway(
-            config, "", counters, dialer, identities or MemoryIdentityStore(), nursery
+            config, "", counters, exchanges, identities or MemoryIdentityStore(), nursery
         )
         bound = await nursery.start(
             partial(
@@ -209,14 +287,17 @@ async def run_gateway(
                 ssl_context=config.ssl_context,
                 names=config.names,
                 max_agents=config.max_agents,
+                max_agents_per_token=config.share_of_token,
                 keepalive=config.timing.zombie,
                 listeners=listeners,
+                counts=counters,
             )
         )
         gateway.url = bound.url
         if config.metrics is not None:
-            read_metrics = partial(format_counters, counters)
-            gateway.metrics_port = await nursery.start(serve_metrics, read_metrics, config.metrics)
+            gateway.metrics_port = await nursery.start(serve_metrics, counters, config.metrics)
+        nursery.start_soon(gateway.watch_tokens)
+        nursery.start_soon(gateway.expire_identities)
         task_status.started(gateway)
         await gateway.wait_for_end()
         nursery.cancel_scope.cancel()

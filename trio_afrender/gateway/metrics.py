@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
 import trio
 
 from trio_afrender.errors import ConfigError
+from trio_afrender.gateway.counters import GatewayCounters, format_counters
 from trio_afrender.gateway.settings import ListenAddress
 from trio_afrender.transport.connection_seats import ConnectionSeats
 
@@ -24,13 +25,13 @@ _TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def serve_metrics(
-    read_metrics: Callable[[], str],
+    counters: GatewayCounters,
     address: ListenAddress,
     *,
     listeners: Sequence[trio.abc.Listener[trio.abc.Stream]] | None = None,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the text of `read_metrics` until cancelled; the task status is the port.
+    """Serve the counters until cancelled; the task status is the port.
 
     Raises `ConfigError` if it cannot listen.
     """
@@ -47,13 +48,13 @@ async def serve_metrics(
     seats = ConnectionSeats(MAX_REQUESTS, MAX_REQUESTS_OF_ONE)
     async with trio.open_nursery() as nursery:
         await nursery.start(
-            partial(trio.serve_listeners, partial(_serve, read_metrics, seats), list(listeners))
+            partial(trio.serve_listeners, partial(_serve, counters, seats), list(listeners))
         )
         task_status.started(port)
 
 
 async def _serve(
-    read_metrics: Callable[[], str], seats: ConnectionSeats, stream: trio.abc.Stream
+    counters: GatewayCounters, seats: ConnectionSeats, stream: trio.abc.Stream
 ) -> None:
     host = ""
     if isinstance(stream, trio.SocketStream):
@@ -61,12 +62,13 @@ async def _serve(
             host = stream.socket.getpeername()[0]
     with trio.move_on_after(_REQUEST_TIMEOUT) as answering:
         with seats.take(host, answering.cancel):
+            counters.metrics_displaced = seats.displaced
             async with stream:
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                    await _answer(read_metrics, stream)
+                    await _answer(counters, stream)
 
 
-async def _answer(read_metrics: Callable[[], str], stream: trio.abc.Stream) -> None:
+async def _answer(counters: GatewayCounters, stream: trio.abc.Stream) -> None:
     head = b""
     while b"\r\n\r\n" not in head:
         data = await stream.receive_some(_MAX_REQUEST_HEAD)
@@ -80,7 +82,7 @@ async def _answer(read_metrics: Callable[[], str], stream: trio.abc.Stream) -> N
     elif path != b"/metrics":
         status, body = "404 Not Found", "see /metrics\n"
     else:
-        status, body = "200 OK", read_metrics()
+        status, body = "200 OK", format_counters(counters)
     data = body.encode()
     lines = (
         f"HTTP/1.1 {status}",

@@ -28,6 +28,7 @@ from trio_afrender.protocol.messages import (
     TaskExec,
     Update,
 )
+from trio_afrender.transport.repeated_lines import RepeatedLines
 
 __all__ = ("RenderProxy",)
 
@@ -41,8 +42,10 @@ class RenderProxy:
     name: str
     link_state: LinkState
     counters: GatewayCounters
+    lines: RepeatedLines
     _nursery: trio.Nursery
-    _open_link: Callable[[LinkState], AfserverLink]
+    _open_link: Callable[[LinkState, bytes], AfserverLink]
+    """Opens a native link whose exchanges take the turns of a token."""
     _drop_idle: Callable[[], None]
     """Called when this render may have become idle."""
     pending_sessions: int = 0
@@ -63,6 +66,9 @@ class RenderProxy:
     def idle(self) -> bool:
         """Whether no agent has this render, is about to have it or is waited for."""
         return not self.pending_sessions and self.session is None and self._returned is None
+
+    def _log(self, kind: str, text: str, level: int = logging.INFO) -> None:
+        self.lines.log(level, self.name, kind, "render %a: %s", self.name, text)
 
     # -- sessions of agents ---------------------------------------------------------------------
 
@@ -93,13 +99,15 @@ class RenderProxy:
             launched = (
                 register.time_launch or self.link_state.identity.time_launch or int(time.time())
             )
-            link = self._open_link(self.link_state)
+            link = self._open_link(self.link_state, session.token)
             answer = await link.register(
                 attrs.evolve(register, running=(*register.running, *lost), time_launch=launched)
             )
             if isinstance(answer, Refused):
                 return answer
-            self._register, self.session, self._link = register, session, link
+            # Without its runs, which may be thousands: the link has them.
+            self._register = attrs.evolve(register, running=(), undelivered=())
+            self.session, self._link = session, link
             # Once more: a session that gave up during the register may have started the wait again,
             # `test_a_session_that_gives_up_during_the_next_register_does_not_end_the_render`.
             self._end_wait_for_agent()
@@ -136,7 +144,7 @@ class RenderProxy:
             if self._returned is returned:
                 self._returned = None
                 if self._link is not None:
-                    _log.info("render %a: its agent did not reconnect, deregistering", self.name)
+                    self._log("lost agents", "its agent did not reconnect, deregistering")
                     self.counters.renders_given_up += 1
                     await self._deregister("its agent did not reconnect")
         self._drop_idle()
@@ -145,7 +153,7 @@ class RenderProxy:
         """Deregister the render, as its agent asks: its tasks are ready for other renders."""
         async with self._lock:
             if self.session is session:
-                _log.info("%s: left: %s", session, reason)
+                self._log("agents that left", reason)
                 self.session = None
                 await self._deregister(reason)
 
@@ -164,7 +172,7 @@ class RenderProxy:
                 await self._link.deregister(reason)
             except AfRenderError as error:
                 # The server will count it as a zombie, which has the same effect later.
-                _log.warning("render %a: not deregistered: %s", self.name, error)
+                self._log("failed deregisters", f"not deregistered: {error}", logging.WARNING)
             await self._retire(reason)
         self._tasks, self._register, self._pending = (), None, PendingCommands()
 
@@ -213,7 +221,7 @@ class RenderProxy:
         know the render. The agent reconnects and lists its runs, which the gateway does not know.
         """
         if self._link is link:
-            _log.info("render %a: %s", self.name, why)
+            self._log("lost links", why)
             self._link, self._tasks = None, link.tasks
             if self.session is not None:
                 self.session.end(why)

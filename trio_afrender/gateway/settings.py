@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import attrs
@@ -33,15 +34,24 @@ class GatewayConfig:
     listen: ListenAddress
     server: NativeAddress
     tokens: TokenTable
+    tokens_file: Path | None = None
+    """Read again whenever it changes; None: `tokens` is all there is."""
     ssl_context: ssl.SSLContext | None = None
     names: tuple[str, ...] = ()
     """Names by which agents may address this host, in addition to that of `listen`."""
     max_agents: int = 10_000
+    max_agents_per_token: int | None = None
+    """Connections of one token; None: half of `max_agents`."""
     rate: float = 50.0
     """Messages a second that one agent may send over time; further ones are delayed."""
     metrics: ListenAddress | None = None
     """Where metrics are served; None: nowhere."""
     timing: Timing = attrs.field(factory=Timing)
+
+    @property
+    def share_of_token(self) -> int:
+        """How many connections one token may have."""
+        return self.max_agents_per_token or max(self.max_agents // 2, 1)
 
 
 def parse_listen(url: str, *, allow_plain: bool = False) -> ListenAddress:

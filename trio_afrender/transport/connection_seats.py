@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import attrs
 
-__all__ = ("ConnectionSeats", "address_group")
+__all__ = ("ConnectionSeats", "address_group", "host_of")
 
 
 @attrs.define(eq=False)
@@ -84,3 +84,8 @@ def address_group(host: str) -> str:
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+
+
+def host_of(peer: str) -> str:
+    """Return the address in the ``HOST:PORT`` or ``[HOST]:PORT`` of a peer."""
+    return (peer.rpartition(":")[0] or peer).strip("[]")

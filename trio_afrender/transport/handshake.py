@@ -9,13 +9,13 @@ import attrs
 from trio_afrender.config.settings import Token
 from trio_afrender.protocol.json_codec import SUBPROTOCOL
 from trio_afrender.transport.address import is_loopback, split_host
-from trio_afrender.transport.tokens import TokenTable
+from trio_afrender.transport.tokens import TokenGrant, TokenTable
 
-__all__ = ("HandshakeRejected", "UpgradeRequest", "check_handshake")
+__all__ = ("RETRY_LATER", "HandshakeRejected", "UpgradeRequest", "check_handshake")
 
 Headers = Sequence[tuple[bytes, bytes]]
-_RETRY_AFTER = b"60"
-"""Seconds, for clients of a full server."""
+RETRY_LATER: Headers = ((b"Retry-After", b"60"),)
+"""For clients of a full server, in seconds."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -42,8 +42,8 @@ class HandshakeRejected(Exception):
 
 def check_handshake(
     request: UpgradeRequest, *, tokens: TokenTable, names: Collection[str], full: bool = False
-) -> tuple[str, ...]:
-    """Return the patterns of render names that the client's token is valid for.
+) -> TokenGrant:
+    """Return what the client's token is valid for.
 
     `names` are the host names of this server; a `full` server rejects every client. Raises
     `HandshakeRejected`.
@@ -63,11 +63,11 @@ def check_handshake(
     values = [value for name, value in request.headers if name == b"authorization"]
     scheme, _, secret = (values[0] if len(values) == 1 else b"").partition(b" ")
     token = Token(secret.strip().decode("latin-1") if scheme.lower() == b"bearer" else "")
-    patterns = tokens.names_for(token)
-    if not patterns:
+    grant = tokens.find(token)
+    if not grant.patterns:
         # The client gets the same answer to a missing and to a wrong token; only the log differs
         # (test_a_missing_and_a_wrong_token_are_answered_alike).
-        why = "an unknown token" if values else "no token"
+        why = "an expired token" if grant.expired else "an unknown token" if values else "no token"
         raise HandshakeRejected(401, why, ((b"WWW-Authenticate", b"Bearer"),))
     # The following checks come after the token, so that a client without one learns neither the
     # version of this server nor that it is full.
@@ -78,5 +78,5 @@ def check_handshake(
             ((b"Sec-WebSocket-Protocol", SUBPROTOCOL.encode("ascii")),),
         )
     if full:
-        raise HandshakeRejected(503, "full", ((b"Retry-After", _RETRY_AFTER),))
-    return patterns
+        raise HandshakeRejected(503, "full", RETRY_LATER)
+    return grant

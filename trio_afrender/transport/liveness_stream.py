@@ -1,4 +1,4 @@
-"""A byte stream that detects three failures which trio-websocket does not detect.
+"""A byte stream that detects three failures which trio-websocket does not detect, and limits bytes.
 
 - A peer that hangs up during the handshake: the library waits for the end of the handshake anyway.
 - A peer that falls silent: the library does not report it.
@@ -6,15 +6,30 @@
   are.
 
 All three show in the bytes between the library and the socket, and those pass through here.
+
+The bytes that were read and not consumed are limited as well. A message is consumed when its owner
+has finished with it, not when it was taken from the library: decoded messages take memory too. A
+connection has at most `MAX_UNCONSUMED` such bytes, plus one message. While that message makes it
+more, the connection has one of a few seats that all connections of a server share.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import trio
 
-__all__ = ("HandshakeAborted", "LivenessStream")
+from trio_afrender.transport.fair_gate import GateKey
+from trio_afrender.transport.message_sizes import MessageSizes
 
+__all__ = ("MAX_UNCONSUMED", "HandshakeAborted", "LivenessStream")
+
+MAX_UNCONSUMED = 64 * 1024
+"""Bytes that were read from a connection and not consumed, without a seat for a large message."""
+MAX_SEAT_TIME = 120.0
+"""Seconds in which a peer with a seat has to send the rest of its message."""
 _CHUNK_SIZE = 64 * 1024
+_HEAD_END = b"\r\n\r\n"
 
 
 class HandshakeAborted(Exception):
@@ -24,23 +39,47 @@ class HandshakeAborted(Exception):
 class LivenessStream(trio.abc.Stream):
     """Passes bytes on and records when the peer was last active.
 
-    The owner calls `claim()` for each whole message that it takes from the library; more than
-    `backlog` bytes without such a call break the stream. Closing it closes the stream below.
+    The owner calls `consume()` when it has finished with a message, and `leave_seat()` in the end.
+    More than `backlog` bytes of one message break the stream. Closing it closes the stream below.
     """
 
     def __init__(self, stream: trio.abc.Stream, *, backlog: int) -> None:
         self.opened = False
         """Set by the owner after the handshake. A hang-up is a normal end of the stream then."""
+        self.seats: GateKey | None = None
+        """The seats for large messages; None: there is no limit on their number."""
         self._stream = stream
         self._backlog = backlog
-        self._unclaimed = 0
+        self._head: bytes | None = b""
+        """The last bytes of the handshake; None when it is over."""
+        self._sizes = MessageSizes()
+        self._consumed = trio.Event()
+        """Set and replaced at each message that was consumed."""
+        self._seated_at: float | None = None
         self._active_at = trio.current_time()
         self._receiving = False
         self._sending = False
 
-    def claim(self) -> None:
-        """Record that a whole message was taken from the library."""
-        self._unclaimed = 0
+    @property
+    def message_size(self) -> int:
+        """The bytes on the wire of the oldest message that is not consumed."""
+        return self._sizes.finished[0] if self._sizes.finished else 0
+
+    def consume(self) -> None:
+        """Record that the owner has finished with the oldest message."""
+        self._sizes.consume()
+        if self._seated_at is not None:
+            self._seated_at = trio.current_time()
+            if self._sizes.pending <= MAX_UNCONSUMED:
+                self.leave_seat()
+        self._consumed.set()
+        self._consumed = trio.Event()
+
+    def leave_seat(self) -> None:
+        """Give the seat for a large message to another connection, if this one has it."""
+        if self._seated_at is not None and self.seats is not None:
+            self.seats.release()
+        self._seated_at = None
 
     def quiet_for(self) -> float:
         """Return the seconds since the peer was last active; 0 while no call waits for the peer."""
@@ -60,11 +99,26 @@ class LivenessStream(trio.abc.Stream):
         waiting = self._receiving or self._sending
         return self._active_at if waiting else trio.current_time()
 
+    async def _wait_for_room(self) -> None:
+        """Wait until more bytes may be read: it is not the peer that is silent meanwhile."""
+        # With a whole message here, the owner has something to consume, so this ends.
+        while self._sizes.finished and self._sizes.pending > MAX_UNCONSUMED:
+            await self._consumed.wait()
+        if self.seats is None or self._seated_at is not None:
+            return
+        if self._sizes.pending > MAX_UNCONSUMED:
+            await self.seats.acquire()
+            self._seated_at = trio.current_time()
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        await self._wait_for_room()
         self._active_at = trio.current_time()
         self._receiving = True
         try:
-            data = await self._stream.receive_some(max_bytes)
+            with self._limit_seat_time():
+                data = await self._stream.receive_some(max_bytes)
+        except trio.TooSlowError as error:
+            raise trio.BrokenResourceError("a large message took too long") from error
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._end_handshake(error)
             raise
@@ -73,10 +127,25 @@ class LivenessStream(trio.abc.Stream):
         self._active_at = trio.current_time()
         if not data:
             self._end_handshake(None)
-        self._unclaimed += len(data)
-        if self._unclaimed > self._backlog:
+        self._count(data)
+        if self._sizes.unfinished > self._backlog:
             raise trio.BrokenResourceError("too many bytes without a message")
         return data
+
+    def _limit_seat_time(self) -> AbstractContextManager[object]:
+        if self._seated_at is None:
+            return nullcontext()
+        return trio.fail_at(self._seated_at + MAX_SEAT_TIME)
+
+    def _count(self, data: bytes | bytearray) -> None:
+        if self._head is not None:
+            text = self._head + data
+            end = text.find(_HEAD_END)
+            if end < 0:
+                self._head = text[1 - len(_HEAD_END) :]
+                return
+            self._head, data = None, text[end + len(_HEAD_END) :]
+        self._sizes.feed(data)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send `data` in chunks. Each chunk that the peer takes counts as activity of the peer."""

@@ -10,7 +10,7 @@ import attrs
 __all__ = ("RepeatedLines",)
 
 MAX_KEYS = 500
-"""Sources of lines that are counted one by one; lines of further ones count for their kind alone."""
+"""Kinds and sources that are counted one by one by default."""
 
 
 @attrs.define(eq=False)
@@ -25,6 +25,9 @@ class _Window:
 class RepeatedLines:
     """Passes on at most `lines` lines of one kind and source in `seconds`, then how many more came.
 
+    At most `keys` pairs of a kind and a source are counted: lines of further sources count for their
+    kind alone.
+
     `clock` returns seconds. The owner calls `flush` now and then, for sums of what has ended.
     """
 
@@ -35,20 +38,22 @@ class RepeatedLines:
         *,
         lines: int = 5,
         seconds: float = 60.0,
+        keys: int = MAX_KEYS,
     ) -> None:
         self._logger = logger
         self._clock = clock
         self._lines = lines
         self._seconds = seconds
+        self._keys = keys
         self._windows: dict[tuple[str, str], _Window] = {}
 
     def log(self, level: int, source: str, kind: str, text: str, *arguments: object) -> None:
         """Log `text`; `kind` names in a few words what is counted, `source` whose lines these are."""
         now = self._clock()
         key = (kind, source)
-        if key not in self._windows and len(self._windows) >= MAX_KEYS:
+        if key not in self._windows and len(self._windows) >= self._keys:
             self.flush()
-            if len(self._windows) >= MAX_KEYS:
+            if len(self._windows) >= self._keys:
                 key = (kind, "")
         window = self._windows.get(key)
         if window is None or now >= window.began + self._seconds:

@@ -1,26 +1,35 @@
 """Bearer tokens: generate them, read them from private files, compare them in constant time.
 
 A table stores only the SHA-256 of a token and binds it to one render name or a pattern of names. A
-look-up takes the same time whether or not a token matches, and whichever entry it matches.
+look-up takes the same time whether or not a token matches, and whichever entry it matches. A token
+may expire.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
+
+import attrs
 
 from trio_afrender.config.settings import Token
 from trio_afrender.errors import ConfigError
 from trio_afrender.private_folder import find_unsafe
 
 __all__ = (
+    "MIN_TOKEN",
+    "TokenGrant",
     "TokenTable",
     "make_token",
     "may_use",
@@ -31,6 +40,17 @@ __all__ = (
 # The characters that RFC 6750 allows. None of them can end a header line.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,4096}=*", re.ASCII)
 _DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})", re.ASCII)
+MIN_TOKEN = 16
+"""Characters of a token: shorter ones can be found by trying."""
+_TOO_SHORT = (
+    f"holds a token of less than {MIN_TOKEN} characters, which can be found by trying; make one with"
+    ' "openssl rand -hex 32"'
+)
+_EXPIRIES = (
+    ("%Y-%m-%d", r"\d{4}-\d\d-\d\d", timedelta(days=1)),
+    ("%Y-%m-%dT%H:%MZ", r"\d{4}-\d\d-\d\dT\d\d:\d\dZ", timedelta()),
+)
+"""Forms of an expiry: for `strptime`, which alone takes other spellings too, and what is added."""
 _SIZE_LIMIT = 4 * 1024 * 1024
 
 
@@ -44,11 +64,27 @@ def may_use(patterns: Iterable[str], name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-class TokenTable:
-    """The tokens that a server accepts, each with the render names that it is valid for."""
+@attrs.frozen(slots=True)
+class TokenGrant:
+    """What a client's token is valid for."""
 
-    def __init__(self) -> None:
-        self._entries: list[tuple[str, bytes]] = []
+    digest: bytes
+    """The token's SHA-256, which identifies its holder."""
+    patterns: tuple[str, ...] = ()
+    """Patterns of render names; empty for an unknown or expired token."""
+    expired: bool = False
+    """Whether the token is known and is valid no more."""
+
+
+class TokenTable:
+    """The tokens that a server accepts, each with the render names that it is valid for.
+
+    `clock` returns the Unix time, for tokens that expire.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._entries: list[tuple[str, bytes, float]] = []
 
     @classmethod
     def single(cls, token: Token, pattern: str = "*") -> TokenTable:
@@ -57,21 +93,40 @@ class TokenTable:
         table.add(pattern, token)
         return table
 
-    def add(self, pattern: str, token: Token) -> None:
-        """Accept a token for the names that `pattern` matches."""
-        self.add_digest(pattern, hashlib.sha256(token.secret.encode()).digest())
+    def add(self, pattern: str, token: Token, expires: float = math.inf) -> None:
+        """Accept a token for the names that `pattern` matches, until the Unix time `expires`."""
+        self.add_digest(pattern, hashlib.sha256(token.secret.encode()).digest(), expires)
 
-    def add_digest(self, pattern: str, digest: bytes) -> None:
+    def add_digest(self, pattern: str, digest: bytes, expires: float = math.inf) -> None:
         """Accept a token of which only the SHA-256 is known."""
-        self._entries.append((pattern, digest))
+        self._entries.append((pattern, digest, expires))
 
-    def names_for(self, token: Token) -> tuple[str, ...]:
-        """Return the patterns of names that a token is valid for; empty for an unknown token."""
+    def replace(self, other: TokenTable) -> None:
+        """Accept the tokens of another table instead. Both have them from now on."""
+        self._entries = other._entries
+
+    def find(self, token: Token) -> TokenGrant:
+        """Look a client's token up."""
         digest = hashlib.sha256(token.secret.encode("utf-8", "surrogatepass")).digest()
+        now = self._clock()
         # Every entry is compared before any result is used, so that the duration tells a client
         # nothing about the table.
-        same = [hmac.compare_digest(digest, known) for _, known in self._entries]
-        return tuple(pattern for (pattern, _), hit in zip(self._entries, same, strict=True) if hit)
+        same = [hmac.compare_digest(digest, known) for _, known, _ in self._entries]
+        found = [each for each, hit in zip(self._entries, same, strict=True) if hit]
+        patterns = tuple(pattern for pattern, _, expires in found if now < expires)
+        return TokenGrant(digest, patterns, expired=bool(found) and not patterns)
+
+    def patterns_by_digest(self) -> dict[bytes, list[str]]:
+        """Return the patterns of all tokens that are valid now.
+
+        For sessions that have proven their tokens: unlike `find`, a look-up here takes a time that
+        depends on the digest.
+        """
+        now, found = self._clock(), dict[bytes, list[str]]()
+        for pattern, digest, expires in self._entries:
+            if now < expires:
+                found.setdefault(digest, []).append(pattern)
+        return found
 
 
 def read_token_file(path: Path) -> Token:
@@ -83,34 +138,56 @@ def read_token_file(path: Path) -> Token:
     if not _TOKEN.fullmatch(text):
         what = "is empty" if not text else "does not hold one token of letters, digits and ._~+/-="
         raise ConfigError(f"token file {path} {what}")
+    if len(text) < MIN_TOKEN:
+        raise ConfigError(f"token file {path} {_TOO_SHORT}")
     return Token(text)
 
 
 def read_tokens_file(path: Path) -> TokenTable:
-    """Return the tokens of a server: each line has a name or pattern, and a token or ``sha256:HEX``.
+    """Return the tokens of a server. A line has a name or pattern, a token or ``sha256:HEX``, and
+    for a token that expires the day or minute, in UTC.
 
     Blank lines and lines that start with ``#`` are skipped. Raises `ConfigError`.
     """
     table = TokenTable()
-    known: set[str] = set()
+    known = False
     for number, line in enumerate(_read_private(path).splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        words = line.split()
-        if len(words) != 2:
-            raise ConfigError(f"tokens file {path}, line {number}: expected NAME-OR-PATTERN TOKEN")
-        pattern, secret = words
-        hashed = _DIGEST.fullmatch(secret)
-        if hashed:
-            table.add_digest(pattern, bytes.fromhex(hashed[1]))
-        elif _TOKEN.fullmatch(secret):
-            table.add(pattern, Token(secret))
-        else:
-            raise ConfigError(f"tokens file {path}, line {number}: not a token")
-        known.add(pattern)
+        try:
+            _add_line(table, line.split())
+        except ValueError as error:
+            raise ConfigError(f"tokens file {path}, line {number}: {error}") from error
+        known = True
     if not known:
         raise ConfigError(f"tokens file {path} holds no token, so no render could connect")
     return table
+
+
+def _add_line(table: TokenTable, words: Sequence[str]) -> None:
+    """Add what a line of a tokens file says. Raises ValueError, without the token in its text."""
+    if len(words) not in (2, 3):
+        raise ValueError("expected NAME-OR-PATTERN TOKEN [EXPIRY]")
+    expires = _parse_expiry(words[2]) if words[2:] else math.inf
+    hashed = _DIGEST.fullmatch(words[1])
+    if hashed:
+        table.add_digest(words[0], bytes.fromhex(hashed[1]), expires)
+    elif not _TOKEN.fullmatch(words[1]):
+        raise ValueError("not a token")
+    elif len(words[1]) < MIN_TOKEN:
+        raise ValueError(_TOO_SHORT)
+    else:
+        table.add(words[0], Token(words[1]), expires)
+
+
+def _parse_expiry(text: str) -> float:
+    """Return the Unix time from which a token is invalid: for a day, that of its end."""
+    for form, pattern, rest in _EXPIRIES:
+        if re.fullmatch(pattern, text, re.ASCII):
+            with suppress(ValueError, OverflowError):
+                day = datetime.strptime(text, form).replace(tzinfo=UTC)
+                return (day + rest).timestamp()
+    raise ValueError("expected an expiry like 2027-01-31 or 2027-01-31T18:00Z")
 
 
 def _check_folders(path: Path) -> None:

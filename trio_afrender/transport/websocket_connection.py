@@ -35,8 +35,8 @@ MAX_QUEUED_FRAMES = 2
 """Whole frames that the library queues; while the queue is full it reads nothing and answers no
 pings."""
 RECEIVE_SIZE = 64 * 1024
-MAX_FRAGMENT_BACKLOG = 8 * MAX_FRAME
-"""Bytes without one whole message after which the connection is broken (endless fragments)."""
+MAX_FRAGMENT_BACKLOG = 2 * MAX_FRAME
+"""Bytes of one message, headers included, after which the connection is broken (endless fragments)."""
 
 _CLOSE_TIMEOUT = 2.0
 """Seconds for the closing handshake."""
@@ -70,6 +70,13 @@ class Connection:
         self._liveness = liveness
         self._label = label
         self._lost = ""
+        self._handling = False
+        """Whether a message was returned by `receive` and counts as not consumed."""
+
+    @property
+    def message_size(self) -> int:
+        """The bytes on the wire of the message that `receive` has returned last."""
+        return self._liveness.message_size
 
     async def keep_alive(self, limit: float) -> None:
         """Send pings, and abort the connection once the peer has been silent for `limit` seconds."""
@@ -105,16 +112,19 @@ class Connection:
             raise
 
     async def receive(self, decode: Callable[[str], T]) -> T:
-        """Return the next message.
+        """Return the next message. A call means that the owner has finished with the one before.
 
         Raises `LinkLost`. For a frame that `decode` rejects it closes the connection with the
         reason and raises `ProtocolError`.
         """
+        if self._handling:
+            self._handling = False
+            self._liveness.consume()
         try:
             frame = await self._ws.get_message()
         except ConnectionClosed as error:
             raise self._make_lost(error) from error
-        self._liveness.claim()
+        self._handling = True
         if not isinstance(frame, str):
             await self.close(_UNSUPPORTED_DATA, "text frames only")
             raise ProtocolError(f"{self._label}: a binary frame")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import TypeAlias
@@ -21,12 +22,18 @@ from trio_afrender.protocol.json_codec import MAX_FRAME, SUBPROTOCOL, decode_fro
 from trio_afrender.protocol.messages import FromRender, FromServer
 from trio_afrender.text import printable
 from trio_afrender.transport.address import make_url
-from trio_afrender.transport.connection_seats import ConnectionSeats, address_group
-from trio_afrender.transport.handshake import HandshakeRejected, UpgradeRequest, check_handshake
+from trio_afrender.transport.connection_seats import ConnectionSeats, address_group, host_of
+from trio_afrender.transport.fair_gate import FairGate
+from trio_afrender.transport.handshake import (
+    RETRY_LATER,
+    HandshakeRejected,
+    UpgradeRequest,
+    check_handshake,
+)
 from trio_afrender.transport.liveness_stream import LivenessStream
 from trio_afrender.transport.repeated_lines import RepeatedLines
 from trio_afrender.transport.tls import explain_tls
-from trio_afrender.transport.tokens import TokenTable, may_use
+from trio_afrender.transport.tokens import TokenGrant, TokenTable, may_use
 from trio_afrender.transport.websocket_connection import (
     MAX_FRAGMENT_BACKLOG,
     MAX_QUEUED_FRAMES,
@@ -34,13 +41,21 @@ from trio_afrender.transport.websocket_connection import (
     Connection,
 )
 
-__all__ = ("BoundAddress", "Handler", "WebSocketServerLink", "serve_websocket")
+__all__ = (
+    "BoundAddress",
+    "ConnectionCounts",
+    "Handler",
+    "WebSocketServerLink",
+    "serve_websocket",
+)
 
-_Opened: TypeAlias = tuple[WebSocketConnection, trio.CancelScope, tuple[str, ...]]
-"""A websocket, the scope of its reader task, and the patterns of names that its token may use."""
+_Opened: TypeAlias = tuple[WebSocketConnection, trio.CancelScope, TokenGrant]
+"""A websocket, the scope of its reader task, and what its token is valid for."""
 
 MAX_HANDSHAKES, MAX_HANDSHAKES_OF_ONE = 512, 64
 """Concurrent handshakes in total, and of one address; see `ConnectionSeats`."""
+MAX_LARGE, MAX_LARGE_OF_ONE = 16, 4
+"""Connections that may read a message of more than 64 KiB at once: in total, and of one token."""
 LOG_SUM_INTERVAL = 60.0
 """Seconds after which repeated lines of the log are summed up."""
 _GOING_AWAY, _BROKEN, _TRY_AGAIN = 1001, 1011, 1013
@@ -60,16 +75,28 @@ class BoundAddress:
     port: int
 
 
+@attrs.define(eq=False)
+class ConnectionCounts:
+    """Counts of a server's connections since its start."""
+
+    handshakes_displaced: float = 0
+    """Connections that were closed in their handshake for newer ones."""
+    sessions_rejected: float = 0
+    """Clients with a valid token that were rejected, because there were enough."""
+    large_messages_waited: float = 0
+    """Messages of more than 64 KiB that waited until others were read."""
+
+
 class WebSocketServerLink:
     """A `ServerLink` over an open websocket."""
 
-    def __init__(self, connection: Connection, peer: str, patterns: Collection[str]) -> None:
+    def __init__(self, connection: Connection, peer: str, grant: TokenGrant) -> None:
         self.peer = peer
         self.connection = connection
-        self._patterns = patterns
+        self.grant = grant
 
     def can_register(self, name: str) -> bool:
-        return may_use(self._patterns, name)
+        return may_use(self.grant.patterns, name)
 
     async def receive(self) -> FromRender:
         return await self.connection.receive(decode_from_render)
@@ -99,17 +126,20 @@ async def serve_websocket(
     ssl_context: ssl.SSLContext | None = None,
     names: Collection[str] = (),
     max_agents: int = 10_000,
+    max_agents_per_token: int | None = None,
     keepalive: float = 16.0,
     handshake: float = 10.0,
     listeners: Sequence[trio.abc.Listener[trio.abc.Stream]] | None = None,
+    counts: ConnectionCounts | None = None,
     task_status: trio.TaskStatus[BoundAddress] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; `handler` runs once for each accepted connection.
 
     A client is accepted if its handshake ends within `handshake` seconds, it has a token of the
     table and no ``Origin`` header, its ``Host`` header is `host`, one of `names`, the address that
-    it connected to or loopback, and fewer than `max_agents` clients are connected. Its link is
-    closed when the handler returns. An exception of a handler ends its connection and is logged:
+    it connected to or loopback, and fewer than `max_agents` clients are connected,
+    `max_agents_per_token` of its token (default: no such limit). Its link is closed when the
+    handler returns. An exception of a handler ends its connection and is logged:
     `LinkLost` and `ProtocolError` as one line, others with a traceback. Raises `ConfigError` if the
     port cannot be bound.
     """
@@ -130,26 +160,47 @@ async def serve_websocket(
         port = first.socket.getsockname()[1]
     url = make_url(host, port, tls=ssl_context is not None)
     own_names = frozenset(name.lower() for name in (*names, host) if name)
-    server = _Server(handler, tokens, own_names, max_agents, keepalive, handshake)
+    of_token = max_agents if max_agents_per_token is None else max_agents_per_token
+    server = _Server(
+        handler=handler,
+        tokens=tokens,
+        names=own_names,
+        max_agents=max_agents,
+        max_agents_per_token=of_token,
+        keepalive=keepalive,
+        handshake=handshake,
+        counts=counts or ConnectionCounts(),
+    )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.sum_up_lines)
         await nursery.start(trio.serve_listeners, server.serve, list(listeners))
         task_status.started(BoundAddress(url=url, host=host, port=port))
 
 
-@attrs.define(slots=True)
+@attrs.define(slots=True, kw_only=True)
 class _Server:
     handler: Handler
     tokens: TokenTable
     names: Collection[str]
     max_agents: int
+    max_agents_per_token: int
     keepalive: float
     handshake: float
-    agents: int = 0
+    counts: ConnectionCounts
+    agents: Counter[bytes] = attrs.field(factory=Counter)
+    """The connected clients of each token."""
+    large: FairGate = attrs.field(init=False)
+    """The seats for large messages."""
     seats: ConnectionSeats = attrs.field(
         factory=lambda: ConnectionSeats(MAX_HANDSHAKES, MAX_HANDSHAKES_OF_ONE)
     )
     lines: RepeatedLines = attrs.field(factory=lambda: RepeatedLines(_log, trio.current_time))
+
+    def __attrs_post_init__(self) -> None:
+        self.large = FairGate(MAX_LARGE, MAX_LARGE_OF_ONE, count_wait=self._count_wait)
+
+    def _count_wait(self) -> None:
+        self.counts.large_messages_waited += 1
 
     async def sum_up_lines(self) -> None:
         while True:
@@ -164,10 +215,10 @@ class _Server:
                 liveness = LivenessStream(stream, backlog=MAX_FRAGMENT_BACKLOG)
                 opened = await self._open(nursery, stream, liveness, peer, local)
                 if opened is not None:
-                    ws, reader_scope, patterns = opened
+                    ws, reader_scope, grant = opened
                     connection = Connection(ws, reader_scope, stream, liveness, peer)
                     nursery.start_soon(connection.keep_alive, self.keepalive)
-                    await self._handle(WebSocketServerLink(connection, peer, patterns))
+                    await self._handle(WebSocketServerLink(connection, peer, grant))
         except Exception:  # noqa: BLE001 - one connection must not end the others
             _log.exception("%s: connection failed", peer)
         finally:
@@ -183,7 +234,7 @@ class _Server:
         local: str,
     ) -> _Opened | None:
         """Do the handshakes of one client; None if it fails, is rejected or takes too long."""
-        host = (peer.rpartition(":")[0] or peer).strip("[]")
+        host = host_of(peer)
         info = partial(self.lines.log, logging.INFO, address_group(host))
         warn = partial(self.lines.log, logging.WARNING, address_group(host))
         # The seat is left before the session: only handshakes are counted.
@@ -204,6 +255,7 @@ class _Server:
         except LinkLost as error:
             info("failed handshakes", "%s: %s", peer, error)
         if displacing.cancelled_caught:
+            self.counts.handshakes_displaced += 1
             warn("displaced handshakes", "%s: no handshake before newer connections came", peer)
         return None
 
@@ -217,21 +269,23 @@ class _Server:
     ) -> None:
         """Do the websocket handshake, then hold the nursery of the library's reader until it ends."""
         failures: list[Exception] = []
-        patterns: tuple[str, ...] = ()
+        grant: TokenGrant | None = None
         try:
             async with trio.open_nursery() as nursery:
                 request = await wrap_server_stream(
                     nursery, liveness, MAX_QUEUED_FRAMES, MAX_FRAME, RECEIVE_SIZE
                 )
-                patterns = await self._check_request(request, local)
+                grant = await self._check_request(request, local)
+                liveness.seats = self.large.for_key(grant.digest)
                 ws = await request.accept(subprotocol=SUBPROTOCOL)
                 liveness.opened = True
-                task_status.started((ws, nursery.cancel_scope, patterns))
+                task_status.started((ws, nursery.cancel_scope, grant))
         except* Exception as group:  # noqa: BLE001 - any failure of the library only ends this link
             failures.extend(flatten(group))
         finally:
-            # `_check_request` counted this client if it returned patterns, which are never empty.
-            self.agents -= bool(patterns)
+            liveness.leave_seat()
+            if grant is not None:
+                self._count_client(grant, -1)
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)
         if liveness.opened:
@@ -243,7 +297,7 @@ class _Server:
                 raise failure
         raise LinkLost(f"no handshake: {printable(str(failures[0]) or repr(failures[0]))}")
 
-    async def _check_request(self, request: WebSocketRequest, local: str) -> tuple[str, ...]:
+    async def _check_request(self, request: WebSocketRequest, local: str) -> TokenGrant:
         """Check a request and count its client, or send the rejection and raise it."""
         upgrade = UpgradeRequest(
             host=request._event.host,  # noqa: SLF001 - the library hides this one header
@@ -252,13 +306,25 @@ class _Server:
             local=local,
         )
         try:
-            full = self.agents >= self.max_agents
-            patterns = check_handshake(upgrade, tokens=self.tokens, names=self.names, full=full)
+            full = self.agents.total() >= self.max_agents
+            grant = check_handshake(upgrade, tokens=self.tokens, names=self.names, full=full)
+            self._check_share(grant)
         except HandshakeRejected as refusal:
+            self.counts.sessions_rejected += refusal.status == 503
             await request.reject(refusal.status, extra_headers=list(refusal.headers))
             raise
-        self.agents += 1
-        return patterns
+        self._count_client(grant, 1)
+        return grant
+
+    def _check_share(self, grant: TokenGrant) -> None:
+        if self.agents[grant.digest] >= self.max_agents_per_token:
+            why = f"its token has {self.max_agents_per_token} connections"
+            raise HandshakeRejected(503, why, RETRY_LATER)
+
+    def _count_client(self, grant: TokenGrant, change: int) -> None:
+        self.agents[grant.digest] += change
+        if not self.agents[grant.digest]:
+            del self.agents[grant.digest]
 
     async def _handle(self, link: WebSocketServerLink) -> None:
         code = _GOING_AWAY
@@ -266,7 +332,8 @@ class _Server:
             await self.handler(link)
             code = 1000
         except* (LinkLost, ProtocolError) as group:
-            _log.info("%s", flatten(group)[0])
+            source = address_group(host_of(link.peer))
+            self.lines.log(logging.INFO, source, "ended sessions", "%s", flatten(group)[0])
         except* Exception:  # noqa: BLE001 - a bug of the handler ends its session and is logged
             code = _BROKEN
             _log.exception("%s: the session failed", link.peer)
