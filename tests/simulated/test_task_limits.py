@@ -17,6 +17,7 @@ from trio_afrender.config import Config, Limits
 from trio_afrender.plugins.in_process import InlineRunner
 from trio_afrender.process.interfaces import TreeSignal
 from trio_afrender.protocol.messages import Events, RunRef, TaskExec, TaskStatus, Update
+from trio_afrender.task.monitors import START_DELAY
 from trio_afrender.testing import FakeChild, MemoryHost, ScriptedLink, virtual_wall
 
 
@@ -66,6 +67,18 @@ async def test_a_task_is_stopped_at_its_limit_as_an_error(
         when, name = child.signals[0]
         assert (round(when - start), name) == (after, "TERM")
         nursery.cancel_scope.cancel()
+
+
+async def test_a_limit_may_be_shorter_than_the_delay_of_the_monitors(
+    autojump_clock: MockClock,
+) -> None:
+    limit = START_DELAY / 2
+    async with open_stage(limited(run_time=limit)) as stage:
+        link, child = await begin(stage)
+        start = trio.current_time()
+        outcome = await expect_task(link, over=True)
+        assert outcome.status is TaskStatus.FinishedError
+        assert child.signals[0][0] - start == pytest.approx(limit, abs=0.01)
 
 
 async def test_the_time_under_an_earlier_agent_counts(autojump_clock: MockClock) -> None:

@@ -14,6 +14,8 @@ from trio_afrender.config import Config, Timing
 from trio_afrender.process.interfaces import ProcessTree, TreeSignal
 from trio_afrender.protocol.messages import BlockFlags, TaskExec, TaskStatus, TaskUpdate
 from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent, UnkillableTree
+from trio_afrender.task.monitors import START_DELAY
+from trio_afrender.task.monitors.usage import UsageMonitor
 from trio_afrender.task.reasons import MAX_TEXT
 from trio_afrender.task.run import run_task
 from trio_afrender.task.run_state import RunState
@@ -477,6 +479,36 @@ async def test_files_are_looked_for_unless_nothing_can_be_there(
         child.exit(code)
     assert any(isinstance(e, FilesFound) for e in bench.events) == looked
     assert bench.outcome.exit_code == code
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(START_DELAY * 0.9, 0), (START_DELAY * 1.1, 1)])
+async def test_a_tiny_task_ends_before_its_monitors_start(
+    seconds: float, count: int, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[ProcessTree] = []
+
+    async def run(_monitor: UsageMonitor, process: ProcessTree) -> None:
+        started.append(process)
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(UsageMonitor, "run", run)
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        await trio.sleep(seconds)
+        child.exit(0)
+    assert started == [child] * count
+    assert bench.outcome.status is TaskStatus.FinishedSuccess
+
+
+async def test_a_suspension_does_not_wait_for_the_monitors(autojump_clock: MockClock) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        await trio.sleep(START_DELAY / 2)
+        asked = trio.current_time()
+        bench.control.suspension.change("lunch")
+        await child.signalled(TreeSignal.SUSPEND)
+        assert trio.current_time() == asked
+        bench.control.stop(SERVER_STOP)
 
 
 async def test_listeners_get_new_output_without_secrets(autojump_clock: MockClock) -> None:

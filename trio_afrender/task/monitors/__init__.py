@@ -19,7 +19,7 @@ from trio_afrender.task.monitors.usage import UsageMonitor
 from trio_afrender.task.run_state import RunState
 from trio_afrender.tasklog.interfaces import RunLog
 
-__all__ = ("Monitor", "ProcessMonitors")
+__all__ = ("START_DELAY", "Monitor", "ProcessMonitors")
 
 
 START_DELAY = 0.1
@@ -55,7 +55,7 @@ class ProcessMonitors:
         with scope:
             # A process that is to be suspended is suspended at once, as is one to be resumed that an
             # earlier agent has suspended.
-            if not suspension and process.started is None:
+            if self._delay and not suspension and process.started is None:
                 with trio.move_on_after(self._delay):
                     await suspension.changed()
             async with trio.open_nursery() as nursery:
