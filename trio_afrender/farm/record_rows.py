@@ -164,7 +164,6 @@ def _run_data(run: Run, since: float) -> dict[str, object]:
         data |= {
             "capacity": run.capacity,
             "assigned": run.assigned + since,
-            "progressed": run.progressed + since,
             "suspended": run.suspended,
             "entries": (run.log_n, run.listened_n, run.files_n),
         }
@@ -202,7 +201,7 @@ def restore(state: FarmState, stored: StoredRecords, now: float) -> None:
         with_path(f"job {job_id}", read_job, job_id, spec, data)
     for job_id, block, task, data in stored.tasks:
         key = TaskKey(job_id, block, task)
-        with_path(f"task {job_id}.{block}.{task}", _restore_task, state, key, data, since)
+        with_path(f"task {job_id}.{block}.{task}", _restore_task, state, key, data, since, now)
     # What the restored states would have sent has been sent before.
     state.outgoing = OutgoingMessages(changed=True)
     state.unstored.collect()
@@ -283,7 +282,7 @@ def _restore_job(
     state.next_job = max(state.next_job, number + 1)
 
 
-def _restore_task(state: FarmState, key: TaskKey, text: str, since: float) -> None:
+def _restore_task(state: FarmState, key: TaskKey, text: str, since: float, now: float) -> None:
     task = state.find_task(key)
     data: dict[str, Any] = json.loads(text)
     task.stored = True
@@ -307,7 +306,8 @@ def _restore_task(state: FarmState, key: TaskKey, text: str, since: float) -> No
         if run is not None and run.render.name in state.renders:
             run.over = False
             state.runs[run.id] = run
-            state.attach(run, run.progressed)
+            # Progress counts from now on: the farm has not been there to receive any.
+            state.attach(run, now)
     else:
         state.set_state(task, kept)
 
@@ -321,7 +321,7 @@ def _restore_run(state: FarmState, task: Task, data: Mapping[str, Any], since: f
         render=render,
         capacity=data.get("capacity", 0),
         assigned=data.get("assigned", 0.0) - since,
-        progressed=data.get("progressed", 0.0) - since,
+        progressed=0.0,
         sent=True,
         over=True,
         suspended=data.get("suspended", ""),
