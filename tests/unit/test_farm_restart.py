@@ -51,7 +51,7 @@ def come_back(farm: FarmHarness, old: FakeRender) -> FakeRender:
     return render
 
 
-def test_a_run_is_not_blamed_for_the_time_without_a_farm() -> None:
+def test_the_time_without_a_farm_is_no_lack_of_progress() -> None:
     old = FarmHarness()
     job = old.job(listed(1, task_progress_change_timeout=10, task_max_run_time=2000))
     render = old.render()
