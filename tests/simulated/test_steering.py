@@ -215,8 +215,11 @@ async def test_a_user_with_jobs_is_not_deleted_silently() -> None:
 async def test_the_servers_own_job_stays() -> None:
     system = job(1, name="afanasy", user_name="afadmin")
     async with open_scripted_farm(nodes={"jobs": [system]}) as (server, farm):
-        report = await steer(farm, "delete", "*")
-    assert report.problems == ['job 1 "afanasy": it is the server\'s own job']
+        report = await steer(farm, "delete", "afanasy", "*")
+    assert report.problems == [
+        'no job matches "*"; there are 0',
+        'job 1 "afanasy": it is the server\'s own job',
+    ]
     assert server.actions == []
 
 

@@ -113,7 +113,7 @@ def test_a_job() -> None:
     job = read_job(JOB)
     [_, line] = texts(jobs_table([job], 1000, 160))
     row = "7 shot ann RDY RUN 50 ######--!!>>.... 60% 4/8 1 1 1m40s 1m30s"
-    assert " ".join(line.split()) == f"{row} 1 renders avoided after errors"
+    assert " ".join(line.split()) == f"{row} 1 render avoided after errors"
     found = job_object(job)
     assert (found["tasks"], found["done"], found["skipped"], found["error"]) == (8, 4, 1, 1)
     empty = read_job({"id": 9, "name": "none"})

@@ -57,15 +57,20 @@ def _select(nodes: Sequence[_N], word: str) -> list[_N]:
     if by_name:
         return by_name
     if _WILD.search(word):
-        return [node for node in nodes if fnmatchcase(node.name, word)]
+        return [node for node in _submitted(nodes) if fnmatchcase(node.name, word)]
     if word.isdecimal() and len(word) < 19:
         return [node for node in nodes if node.id == int(word)]
     return []
 
 
+def _submitted(nodes: Sequence[_N]) -> list[_N]:
+    """The nodes without the server's own job, which no mask means."""
+    return [node for node in nodes if not (isinstance(node, JobNode) and node.is_system)]
+
+
 def _explain(nodes: Sequence[_N], word: str, kind: str) -> str:
     if _WILD.search(word):
-        return f'no {kind} matches "{word}"; there are {len(nodes)}'
+        return f'no {kind} matches "{word}"; there are {len(_submitted(nodes))}'
     names = [node.name for node in nodes]
     return f'no {kind} "{word}"{suggest(word, names)}'
 

@@ -236,7 +236,8 @@ def _job_row(job: JobNode, now: float) -> list[Cell]:
     note = text_of(job.fields, "annotation")
     avoided = sum(block.avoided_hosts for block in job.blocks)
     if avoided and "DON" not in job.states:
-        note = f"{avoided} renders avoided after errors{'; ' if note else ''}{note}"
+        text = f"{count_text(avoided, 'render')} avoided after errors"
+        note = f"{text}; {note}" if note else text
     return [
         str(job.id),
         job.name,

@@ -73,7 +73,7 @@ def check_store(config: Config) -> Iterator[Finding]:
         return
     if unsafe := find_unsafe(path):
         folder, why = unsafe
-        text = f"{folder} {why} or choose another --store: others could exchange the store"
+        text = f"{folder} {why} choose another --store: others could exchange the store"
         writable = "can be written" in why
         fix = f"chmod go-w {quote(str(folder))}" if writable else "trio_afrender agent --store DIR"
         yield Finding("store", ERROR, text, fix)
