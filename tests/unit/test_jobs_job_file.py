@@ -101,6 +101,9 @@ def test_a_job_without_a_user_to_steer_it() -> None:
     assert alone.needs.need_properties == ""
     assert alone.blocks[0].needs.need_power == -1
     assert alone.unattended() == alone
+    never = parse_job(job(block(), priority=0, max_tasks_per_second=0)).unattended()
+    assert never.unhonoured == ("priority", "max_tasks_per_second")
+    assert (never.priority, never.needs.max_tasks_per_second) == (99, -1)
 
 
 def test_texts_and_flags_of_a_job() -> None:

@@ -187,10 +187,13 @@ class JobSpec:
         """The job for a farm of its own that no user steers, as ``trio_afrender run`` has it.
 
         What waits for a user, deletes the job, or needs what only an administrator gives to a
-        render has no effect there: it is off, and listed in `unhonoured`.
+        render has no effect there: it is off, and listed in `unhonoured`. So has a priority of 0,
+        with which nothing starts.
         """
         off = JobSpec(blocks=())
         names = [name for name in _FOR_USERS if getattr(self, name) != getattr(off, name)]
+        if self.priority == 0:
+            names.append("priority")
         needs, paths = _without_gifts(self.needs, "")
         blocks = []
         for number, block in enumerate(self.blocks):
@@ -214,5 +217,7 @@ _GIFTS = ("need_properties", "need_power")
 def _without_gifts(needs: HostNeeds, path: str) -> tuple[HostNeeds, list[str]]:
     none = HostNeeds()
     names = [name for name in _GIFTS if getattr(needs, name) != getattr(none, name)]
+    if needs.max_tasks_per_second == 0:
+        names.append("max_tasks_per_second")
     changed = attrs.evolve(needs, **{name: getattr(none, name) for name in names})
     return changed, [path + name for name in names]
