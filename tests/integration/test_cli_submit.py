@@ -178,6 +178,7 @@ async def test_a_refusal_is_one_sentence_and_exit_code_3(
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
+        (["--server", "127.0.0.1:1"], 3, "af://127.0.0.1:1: no server listens there"),
         (["--server", "af://127.0.0.1:1"], 3, "no server listens there (connection refused)"),
         (["--server", "ws://127.0.0.1:1"], 2, "this command is for a farm with"),
         (["--server", "af://127.0.0.1:1/x"], 2, "expected af://HOST or af://HOST:PORT"),

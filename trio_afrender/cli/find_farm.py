@@ -13,7 +13,7 @@ from trio_afrender.config import Config
 from trio_afrender.config.load import Settings, make_config
 from trio_afrender.errors import ConfigError, LinkLost
 
-__all__ = ("choose_farm", "explain_no_farm", "find_remote_farm")
+__all__ = ("choose_farm", "complete_server", "explain_no_farm", "find_remote_farm")
 
 _USE = "this command is for a farm with Afanasy's JSON interface"
 _NO_FARM = "open a farm with `trio_afrender farm`, or give --server af://HOST:PORT"
@@ -21,10 +21,15 @@ _NO_FARM = "open a farm with `trio_afrender farm`, or give --server af://HOST:PO
 
 def find_remote_farm(options: Namespace) -> RemoteFarm:
     """Return the farm of a command, without connecting. Raises `ConfigError`, `LinkLost`."""
-    if options.server and "://" not in options.server:
-        options.server = f"af://{options.server}"
+    complete_server(options)
     settings = load_options(options)
     return choose_farm(settings, make_config(settings), given=bool(options.server))
+
+
+def complete_server(options: Namespace) -> None:
+    """Let the option ``--server`` be ``HOST:PORT`` too."""
+    if options.server and "://" not in options.server:
+        options.server = f"af://{options.server}"
 
 
 def choose_farm(settings: Settings, config: Config, *, given: bool) -> RemoteFarm:

@@ -125,7 +125,7 @@ def _join(
             line += [before + blanks, *cell]
         else:
             line += [before, *cell, "" if last else blanks]
-    while line and isinstance(line[-1], str) and not line[-1].strip():
+    while line and not (line[-1] if isinstance(line[-1], str) else line[-1][0]).strip():
         line.pop()
     return [part for part in line if part and part != ("", "")]
 

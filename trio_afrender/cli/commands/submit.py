@@ -13,7 +13,7 @@ import trio
 
 from trio_afrender.afserver.job_follower import RemoteJob
 from trio_afrender.afserver.remote_farm import RemoteFarm
-from trio_afrender.cli.find_farm import choose_farm
+from trio_afrender.cli.find_farm import choose_farm, complete_server
 from trio_afrender.cli.job_progress import open_progress
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.progress_display import Screen, choose_screen
@@ -38,6 +38,7 @@ def run(options: Namespace) -> int:
     """
     data = read_job(options.job)
     spec = parse_job(data, folder=options.job.absolute().parent)
+    complete_server(options)
     settings = load_options(options)
     config = make_config(settings)
     farm = choose_farm(settings, config, given=bool(options.server))
