@@ -69,6 +69,10 @@ class Launch:
     cwd: str
     environment: Mapping[str, str]
     nice: int = 0
+    processes: int = 0
+    """Processes and threads at once; the kernel refuses more. 0: no limit."""
+    files: int = 0
+    """Open files of each process; 0: no limit."""
     console: bool = False
     """Whether it prints on the agent's own stdout and stderr; it has no log then."""
     persistence: Persistence
@@ -85,6 +89,8 @@ class FinalUsage:
     it, else of the largest process."""
     oom_kills: int = 0
     """Processes that the kernel killed for lack of memory, where it counts them."""
+    refused_forks: int = 0
+    """Processes and threads that it refused for `Launch.processes`, where it counts them."""
 
 
 @attrs.frozen(slots=True, kw_only=True)

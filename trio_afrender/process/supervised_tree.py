@@ -220,7 +220,12 @@ class SupervisedTree:
         state = self.state
         if state.raw is None:
             return None
-        return FinalUsage(cpu=state.cpu, peak=state.peak, oom_kills=state.oom_kills)
+        return FinalUsage(
+            cpu=state.cpu,
+            peak=state.peak,
+            oom_kills=state.oom_kills,
+            refused_forks=state.refused_forks,
+        )
 
     @property
     def left_nothing(self) -> bool:

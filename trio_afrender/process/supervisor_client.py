@@ -466,6 +466,8 @@ def _make_spec(launch: Launch) -> LaunchSpec:
         agent_timeout=persistence.agent_timeout,
         grace=persistence.grace,
         folders=persistence.folders,
+        processes=launch.processes,
+        files=launch.files,
     )
 
 

@@ -65,8 +65,9 @@ def find_base() -> Path | None:
     try:
         base.mkdir(exist_ok=True)
         # A controller reaches a cgroup only if every cgroup above it enables that controller.
-        _enable_memory(parent)
-        _enable_memory(base)
+        for controller in ("memory", "pids"):
+            _enable(parent, controller)
+            _enable(base, controller)
     except OSError:
         return None
     return base if os.access(base / "cgroup.procs", os.W_OK) else None
@@ -109,11 +110,11 @@ def parse_mounts(text: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _enable_memory(folder: Path) -> None:
+def _enable(folder: Path, controller: str) -> None:
     # Refused where `folder` itself has member processes, or where the controller is not delegated:
-    # then the peak of memory is unknown, and everything else works.
+    # then the peak of memory is unknown, or processes are not counted, and everything else works.
     with contextlib.suppress(OSError):
-        (folder / "cgroup.subtree_control").write_text("+memory")
+        (folder / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
 def make_cgroup(base: str, name: str) -> Cgroup | None:
@@ -187,6 +188,13 @@ class Cgroup:
             return True
         return False
 
+    def limit_processes(self, most: int) -> bool:
+        """Let it have so many processes and threads at once; False where the kernel does not count."""
+        with contextlib.suppress(OSError):
+            self._write("pids.max", f"{most}")
+            return True
+        return False
+
     def peak(self) -> int:
         """Largest memory of all members together, in bytes; 0 where it is unknown.
 
@@ -198,9 +206,16 @@ class Cgroup:
 
     def oom_kills(self) -> int:
         """Count the members that the kernel killed for lack of memory; 0 where it is unknown."""
+        return self._read_event("memory.events", b"oom_kill ")
+
+    def refused_forks(self) -> int:
+        """Count the forks that the kernel refused for `limit_processes`; 0 where it is unknown."""
+        return self._read_event("pids.events", b"max ")
+
+    def _read_event(self, name: str, start: bytes) -> int:
         with contextlib.suppress(OSError, ValueError):
-            for line in self._read("memory.events").splitlines():
-                if line.startswith(b"oom_kill "):
+            for line in self._read(name).splitlines():
+                if line.startswith(start):
                     return int(line.split()[1])
         return 0
 

@@ -46,6 +46,10 @@ class LaunchSpec:
     """Time between TERM and KILL when the task supervisor stops the tree without an agent."""
     folders: tuple[str, ...] = ()
     """Folders to make, mode 0700, before the leader starts: its working folder may be one of them."""
+    processes: int = 0
+    """Processes and threads that the tree may have at once; 0: no limit."""
+    files: int = 0
+    """Files that each of its processes may have open; 0: no limit."""
 
     def to_json(self) -> dict[str, object]:
         """Return plain values for a message. Environments are large, so nothing is copied."""
@@ -114,6 +118,8 @@ class TreeState:
     """CPU seconds of all processes of the tree that have ended."""
     oom_kills: int = 0
     """Members that the kernel killed for lack of memory, where the cgroup counts them."""
+    refused_forks: int = 0
+    """Processes and threads that the kernel refused for the limit, where the cgroup counts them."""
     bare: bool = False
     """The tree has printed nothing, and has left nothing in `LaunchSpec.folders`."""
 

@@ -1,8 +1,8 @@
 """Start the leader of a tree, and report at which step that failed.
 
 It is started by `posix_spawn`, which takes a third of the time of a fork of this interpreter. What
-`posix_spawn` has no flag for (folder, priority, OOM score) is set for this process before the call,
-inherited, and set back after it. So the leader has it from its first instruction; to set it from
+`posix_spawn` has no flag for (folder, priority, OOM score, limits) is set for this process before the
+call, inherited, and set back after it. So the leader has it from its first instruction; to set it from
 outside afterwards would race with the leader's first forks.
 """
 
@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import queue
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterable
@@ -24,6 +25,8 @@ from trio_afrender.supervisor.protocol import LaunchSpec
 
 __all__ = ("StartError", "start_process")
 
+RESERVED_PROCESSES = 64
+"""Processes and threads of the user that tasks must leave to the agent and its supervisors."""
 _RESTORED = tuple(signal.valid_signals())
 """Signals whose default action the leader gets back: all. For each signal that is not listed the C
 library asks the kernel for its current action."""
@@ -39,14 +42,19 @@ class StartError(Exception):
 
 
 def start_process(
-    spec: LaunchSpec, outputs: tuple[int, ...], oom_score: tuple[int, int] | None = None
+    spec: LaunchSpec,
+    outputs: tuple[int, ...],
+    oom_score: tuple[int, int] | None = None,
+    *,
+    counted: bool = False,
 ) -> int:
     """Start `spec` in a new session; return its pid.
 
     The first of `outputs` becomes its stdout, the last its stderr. `oom_score` is the OOM score that
-    it gets, and the one that this process has. Waits for the exec, which may take long on a network
-    share. Raises `StartError`.
+    it gets, and the one that this process has. `counted`: its cgroup limits its processes. Waits for
+    the exec, which may take long on a network share. Raises `StartError`.
     """
+    own: dict[int, tuple[int, int]] = {}
     try:
         os.chdir(spec.cwd)
     except OSError as error:
@@ -56,20 +64,57 @@ def start_process(
     try:
         if oom_score is not None:
             set_oom_score(oom_score[0])
-        if not spec.nice:
-            return _spawn(spec, outputs)
         # Without root a lowered priority cannot be raised again, and a task supervisor must not
         # wait behind the busy tree that it has to end. But Linux keeps a priority for each thread,
         # and a new process inherits that of the thread that spawns it.
-        return _NiceThread.get(spec.nice).call(partial(_spawn, spec, outputs))
+        thread = _NiceThread.get(spec.nice) if spec.nice else None
+        spawn = partial(_spawn, spec, outputs)
+        limits = _find_limits(spec, counted=counted)
+        for kind, (soft, _) in limits.items():
+            own[kind] = resource.getrlimit(kind)
+            # Without root a lowered hard limit could not be raised again.
+            resource.setrlimit(kind, (soft, own[kind][1]))
+        pid = spawn() if thread is None else thread.call(spawn)
     except OSError as error:
         raise StartError(error.errno or 0, "program") from error
+    except RuntimeError as error:  # "can't start new thread"
+        raise StartError(errno.EAGAIN, "program") from error
     except (ValueError, UnicodeError) as error:  # NUL in a word, '=' in a name
         raise StartError(0, "environment") from error
     finally:
+        for kind, limit in own.items():
+            resource.setrlimit(kind, limit)
         if oom_score is not None:
             set_oom_score(oom_score[1])
         os.chdir("/")  # a file system cannot be unmounted while a process has a folder of it
+    for kind, limit in limits.items():
+        # A task could raise its soft limit up to the hard one. What it has started until now still
+        # can, with effect on itself alone.
+        with contextlib.suppress(OSError):
+            resource.prlimit(pid, kind, limit)
+    return pid
+
+
+def _find_limits(spec: LaunchSpec, *, counted: bool) -> dict[int, tuple[int, int]]:
+    """Return the soft and hard limits of the leader that are lower than those of this process."""
+    limits = {}
+    for kind, most, spared in (
+        (resource.RLIMIT_NPROC, 0 if counted else spec.processes, RESERVED_PROCESSES),
+        (resource.RLIMIT_NOFILE, spec.files, 0),
+    ):
+        if not most:
+            continue
+        soft, hard = resource.getrlimit(kind)
+        # The kernel compares the processes of the user with the limit of the process that forks. So
+        # where tasks get less than this process has, they cannot use up what the agent needs.
+        left = max(soft - spared, 1) if soft != resource.RLIM_INFINITY else most
+        lower = min(most, left)
+        highest = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        if spared:
+            highest = lower
+        if (lower, highest) != (soft, hard):
+            limits[kind] = (lower, highest)
+    return limits
 
 
 class _NiceThread:

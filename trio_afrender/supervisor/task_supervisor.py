@@ -149,7 +149,12 @@ class TaskSupervisor:
         else:
             self._state.eof = True  # it prints on the agent's console
         try:
-            self._state.pid = start_process(spec, outputs, self._host.oom_scores)
+            counted = bool(
+                spec.processes
+                and self._cgroup is not None
+                and self._cgroup.limit_processes(spec.processes)
+            )
+            self._state.pid = start_process(spec, outputs, self._host.oom_scores, counted=counted)
         finally:
             # Or the pipe would never end: its reader sees the end when the last writer is closed.
             for output in outputs:
@@ -420,6 +425,8 @@ class TaskSupervisor:
                 # No child is left, and a process that loses its parent becomes a child: this is the
                 # proof that the tree is empty.
                 self._state.empty = self._changed = True
+                if self._cgroup is not None and self._spec.processes:
+                    self._state.refused_forks = self._cgroup.refused_forks()
                 return
             if found is None:
                 return

@@ -45,6 +45,8 @@ class ProcessEnd:
     """Pids that survived KILL."""
     left_nothing: bool = False
     """Whether it is known that the tree printed nothing and left nothing in the run's folders."""
+    refused_forks: int = 0
+    """`FinalUsage.refused_forks`."""
 
 
 async def supervise(
@@ -118,12 +120,14 @@ async def supervise(
                         why.add("supervisor", interrupted)
                         # The process is over, so this stops nothing. An earlier cause stays.
                         control.stop(StopCause(kind=StopKind.AGENT_EXIT, text=interrupted))
+                    usage = tree.final_usage
                     end = ProcessEnd(
                         status=status,
                         stopped=not exited or bool(interrupted),
                         output_complete=ended.is_set(),
                         leftovers=leftovers,
                         left_nothing=tree.left_nothing and not leftovers,
+                        refused_forks=usage.refused_forks if usage is not None else 0,
                     )
                 # A process that escaped from the tree can hold the pipe for ever.
                 reading.cancel()

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from trio_afrender.async_helpers import RepeatedEvent
-from trio_afrender.config import Config, SentAmounts
+from trio_afrender.config import Config, Limits, SentAmounts
 from trio_afrender.plugins.interfaces import ParserState, PluginTask
 from trio_afrender.process.interfaces import Launch, ProcessTree
 from trio_afrender.protocol.messages import TaskExec, TaskStatus, TaskUpdate, TaskUsage
@@ -109,11 +109,13 @@ class RunState:
     _redactor: Redactor | None = attrs.field(default=None, init=False)
     _notes: list[str] = attrs.field(factory=list, init=False)
     _log: LogRoom = attrs.field(init=False)
+    _limits: Limits = attrs.field(init=False)
     _last: TaskUpdate | None = attrs.field(default=None, init=False)
     _output: str = attrs.field(default="", init=False)
 
     def __attrs_post_init__(self) -> None:
         self.why = ReasonLog(self.dependencies.wall, self.redact)
+        self._limits = self.config.limits
         sent = self.config.sent
         self.sent_files = SentFiles(most=sent.files, most_bytes=sent.file_bytes)
         self._log = LogRoom(size=sent.log, lines=sent.log_lines)
@@ -138,6 +140,7 @@ class RunState:
         self.folder, self.has_parser = folder, facts.has_parser
         self.grace = self.config.timing.grace if facts.grace is None else facts.grace
         self._working_directory = facts.working_directory or folder.work_dir
+        self._limits = self.config.limits_of(self.task.service, facts.limits)
         environment, secrets = self.dependencies.environment.make(
             facts.environment,
             self.task,
@@ -171,6 +174,8 @@ class RunState:
             cwd=self._working_directory,
             environment=self._environment,
             nice=config.nice,
+            processes=self._limits.processes,
+            files=self._limits.files,
             console=config.console,
             persistence=attrs.evolve(
                 self.folder.persistence(slot, own_log=own_log),
@@ -210,6 +215,10 @@ class RunState:
     def ended(self, end: ProcessEnd, *, own: bool) -> None:
         """Note the end of a process."""
         self.pid, self._notice = None, ""
+        if end.refused_forks:
+            limit = self._limits.processes
+            text = f"the kernel refused {end.refused_forks} processes or threads"
+            self.why.add("rule", f"{text}: the limit processes is {limit}")
         if own:
             self.end = end
             if self.started_at is not None:
