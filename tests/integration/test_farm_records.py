@@ -324,6 +324,28 @@ async def test_a_deleted_job_leaves_nothing(tmp_path: Path) -> None:
     assert stored.counters["next_job"] == job + 1
 
 
+async def test_texts_of_a_deleted_job_go_after_a_kill_as_well(tmp_path: Path) -> None:
+    """The farm is killed when the job has left the database, and its texts have not been removed."""
+    async with open_farm(tmp_path) as farm:
+        job, kept = farm.submit(one_job()), farm.submit(one_job())
+    for each in (job, kept):
+        (tmp_path / str(each) / "0.0").mkdir(parents=True)
+        (tmp_path / str(each) / "0.0" / "log.txt").write_text("text")
+    database = Database(tmp_path)
+    database.open()
+    database.write(RecordRows(deleted_jobs=[job]))
+    database.close()
+    for _ in range(2):
+        async with open_farm(tmp_path) as farm:
+            farm.dispatch()
+            await farm.dispatch_and_store()
+            assert farm.jobs == (kept,)
+        assert not (tmp_path / str(job)).exists()
+        assert (tmp_path / str(kept) / "0.0" / "log.txt").exists()
+    assert database.open().removed == []
+    database.close()
+
+
 async def test_a_farm_may_have_no_records(tmp_path: Path) -> None:
     async with open_farm(tmp_path, records=False) as farm:
         farm.submit(one_job())

@@ -53,6 +53,7 @@ class MemoryRecords:
             jobs=[(key, *self.jobs[key]) for key in sorted(self.jobs)],
             blocks=[(*key, *self.blocks[key]) for key in sorted(self.blocks)],
             tasks=[(*key, self.tasks[key]) for key in sorted(self.tasks)],
+            removed=[],
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,6 +38,8 @@ _TABLES = (
     PRIMARY KEY (job, block)) WITHOUT ROWID""",
     """CREATE TABLE tasks (job INTEGER, block INTEGER, task INTEGER, data TEXT NOT NULL,
     PRIMARY KEY (job, block, task)) WITHOUT ROWID""",
+    # Jobs that are deleted, until their texts are, too.
+    "CREATE TABLE removed (job INTEGER PRIMARY KEY)",
 )
 _PUT_NODE = "INSERT OR REPLACE INTO {} VALUES (?, ?)"
 # A record whose specification has not changed brings none: the old one stays.
@@ -92,13 +94,15 @@ class StoredRecords:
     jobs: list[tuple[int, str, str]]
     blocks: list[tuple[int, int, str, str]]
     tasks: list[tuple[int, int, int, str]]
+    removed: list[int]
+    """Jobs that were deleted, and whose texts may still be there."""
 
 
 class Database:
     """The file of one farm, open from `open` to `close`. Another farm cannot open it meanwhile."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / _NAME
+        self.path = folder.absolute() / _NAME
         self._connection: sqlite3.Connection | None = None
 
     def open(self) -> StoredRecords:
@@ -175,6 +179,7 @@ class Database:
             jobs=rows("SELECT * FROM jobs ORDER BY id"),  # type: ignore[arg-type]  # as above
             blocks=rows("SELECT * FROM blocks ORDER BY job, block"),  # type: ignore[arg-type]  # as above
             tasks=rows("SELECT * FROM tasks"),  # type: ignore[arg-type]  # as above
+            removed=[int(job) for (job,) in rows("SELECT job FROM removed")],
         )
 
     def move_away(self, now: float) -> Path:
@@ -217,6 +222,16 @@ class Database:
             ):
                 statement = f"DELETE FROM {table} WHERE {key} = ?"  # noqa: S608 - the names above
                 connection.executemany(statement, ((each,) for each in ids))
+            removed = ((job,) for job in rows.deleted_jobs)
+            connection.executemany("INSERT OR REPLACE INTO removed VALUES (?)", removed)
+
+    def forget_removed(self, jobs: Iterable[int]) -> None:
+        """Note that the texts of deleted jobs are gone. Raises `StoreError`."""
+        if self._connection is None:
+            return
+        with self._explained(), self._transaction(self._connection) as connection:
+            keys = ((job,) for job in jobs)
+            connection.executemany("DELETE FROM removed WHERE job = ?", keys)
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:

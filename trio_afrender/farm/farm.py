@@ -63,7 +63,7 @@ async def open_farm(
     async with AsyncExitStack() as stack:
         state, batches = None, None
         if folder is not None and records:
-            opening = open_records(folder.absolute(), make_state, move_damaged=move_damaged)
+            opening = open_records(folder, make_state, move_damaged=move_damaged)
             state, batches = await stack.enter_async_context(opening)
         farm = Farm(store, state or make_state(), batches, send_packets)
         nursery = await stack.enter_async_context(open_bare_nursery())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -76,6 +76,10 @@ class RecordBatches:
     def write(self, rows: RecordRows) -> None:
         """Write rows. Blocking. Raises `StoreError`."""
         self._database.write(rows)
+
+    def forget_removed(self, jobs: Iterable[int]) -> None:
+        """Note that the texts of deleted jobs are gone. Blocking. Raises `StoreError`."""
+        self._database.forget_removed(jobs)
 
     def written(self) -> None:
         """Note that the rows taken last are in the database."""

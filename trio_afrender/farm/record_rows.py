@@ -34,7 +34,7 @@ from trio_afrender.farm.render_edits import (
     store_render,
 )
 from trio_afrender.farm.render_parameters import PoolParameters
-from trio_afrender.farm.state import FarmState, OutgoingMessages
+from trio_afrender.farm.state import FarmState, OutgoingMessages, Removal
 from trio_afrender.farm.transitions import add_job, check_spec, hold_until, make_job, refresh
 from trio_afrender.farm.unstored import ChangedRecords
 from trio_afrender.jobs.host_masks import compile_masks
@@ -203,7 +203,8 @@ def restore(state: FarmState, stored: StoredRecords, now: float) -> None:
         key = TaskKey(job_id, block, task)
         with_path(f"task {job_id}.{block}.{task}", _restore_task, state, key, data, since, now)
     # What the restored states would have sent has been sent before.
-    state.outgoing = OutgoingMessages(changed=True)
+    texts = [Removal(TaskKey(job, 0, 0)) for job in stored.removed]
+    state.outgoing = OutgoingMessages(changed=True, writes=[*texts])
     state.unstored.collect()
     _connect_jobs(state, before, now)
 

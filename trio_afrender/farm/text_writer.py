@@ -121,6 +121,9 @@ class TextWriter:
         failed = self.store.write(write for write in batch if write.key.job not in gone)
         try:
             batches.write(rows)
+            if removals:
+                failed += self.store.write(removals)
+                batches.forget_removed(gone)
         except StoreError as error:
             return failed, error
-        return failed + self.store.write(removals), None
+        return failed, None
