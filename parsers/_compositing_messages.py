@@ -17,6 +17,15 @@ _LICENCE = (
     "FOUNDRY LICENSE ERROR REPORT",
     like(" license key", r"Invalid .* license key"),
 )
+_NOT_WRITTEN = (
+    like("error: write", r"\bERROR: Write\w*: "),
+    like(
+        "error: ",
+        r"(?i)\bERROR: .*\b(?:could not|cannot|can't|failed to|unable to) (?:write|save|create)\b",
+    ),
+)
+"""A node that writes has failed. Nodes that write are called Write and a number, unless renamed."""
+
 _OFX = Messages(
     markers=(like("ofxstat", r"\breturned kOfxStat(?:Failed|Err)\w*"),),
     words=("error",),
@@ -33,8 +42,9 @@ _NUKE = Messages(
         "Node execution error:",
         like("license for ", r"A license for \w+ was not found"),
         *_LICENCE,
-        "There are no active Write operators",
-        like("unknown command", r"'?\w+'?: unknown command\b"),
+        like("no active write operators", r"(?i)\bno active write operators"),
+        *_NOT_WRITTEN,
+        like("unknown command", r"(?i)'?\w+'?: unknown command\b"),
         like("can't render from that node", r"Can't render from that Node"),
         like("write error", r"(?i)\bwrite error\b"),
         like("insufficient disk space", r"(?i)insufficient disk space"),
@@ -53,6 +63,7 @@ _NUKE = Messages(
             _STAMP + r"(?:ERROR: )?[\w.]+: *(?:([^\n]*\S): )?No such file or directory",
         ),
         like("missing frame", r"(?i)missing frames?[: ]+(\S+)"),
+        like("failed to load ", r"Failed to load (\S+\.(?:ofx|so|dll|dylib|gizmo))\b"),
         like('plug-in "', r"(?i)plug-?in \"([^\"\n]+)\" (?:was )?not found"),
         like("no cat file", r"(\w[\w.]*): No Cat file is selected"),
     ),
@@ -62,13 +73,12 @@ _NUKE = Messages(
     ),
     words=(
         "error",
-        "license ",
+        " license key",
         "fail",
         "not found",
         "no such",
-        "unknown command",
         "abort",
-        "no active write",
+        "missing frame",
     ),
 )
 NUKE = (_NUKE, RENDER_FAILURES._replace(words=("not found", "fail")))
@@ -80,6 +90,7 @@ _NATRON = Messages(
         "Worker process failed",
         *_LICENCE,
         "This project cannot render anything",
+        *_NOT_WRITTEN,
         like("caught segmentation fault", r"Caught segmentation fault"),
         like("the writer node", r"(?i)no writer node|missing a writer node"),
     ),
@@ -111,6 +122,7 @@ _FUSION = Messages(
         like("error", r"(?:^|[\s|:\]])Error[ :]"),
         like("error", r"\bERROR\b"),
         like(" failed at ", r"^(\S+) failed at (?:time|frame) "),
+        like("cannot get parameter", r"\bcannot get Parameter for \S+ at time "),
     ),
     fatal=(
         like("error", r"^(?:\[[^\]\n]{1,60}\] *)?(?:ERROR|Error)[ :]"),
@@ -123,6 +135,7 @@ _FUSION = Messages(
         like("out of memory", r"(?i)\bout of memory\b"),
         like("could not load comp", r"(?i)\bcould not (?:load|open) comp"),
     ),
+    bad=(like(" failed at ", r"^Saver\w* failed at (?:time|frame) "),),
     aborts=(like("render aborted", r"Render (?:aborted|cancelled|stopped)"),),
     assets=(
         like(
@@ -133,7 +146,7 @@ _FUSION = Messages(
         like("missing font", r"(?i)missing fonts?:? *['\"]?([^'\"\n]+)"),
     ),
     successes=("Closing outstanding documents",),
-    words=("error", "fail", "could not ", "closing outstanding"),
+    words=("error", "fail", "could not ", "closing outstanding", "cannot get parameter"),
 )
 FUSION = (_FUSION, RENDER_FAILURES._replace(words=("error", "fail", "could not ")))
 """The tables for a task of Fusion."""

@@ -10,13 +10,15 @@ from parsers._messages import START, Messages, like
 
 __all__ = ("MARKED_ERRORS",)
 
+_WORD = r"(?:(?:FATAL|Fatal|CRITICAL) )?(?:ERROR|Error|error)"
+
 MARKED_ERRORS = Messages(
     markers=(
         like(
             "error",
-            START
-            + r"[\[(<|* ]{0,4}(?:(?:FATAL|Fatal|CRITICAL) )?(?:ERROR|Error|error)[\])>|]?(?: *[:|!-]| \d|\t| \()",
+            START + rf"[|* ]{{0,4}}{_WORD}(?: *[:|!-]| \d|\t| \(| (?:[a-z]+ing|in|at|code)\b)",
         ),
+        like("error", START + rf"[\[(<]{_WORD}[\])>]"),
         like("error", r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception): "),  # of Python
         like("error", r"^(?:FATAL|Fatal|fatal) (?:ERROR|Error|error)\b"),
     ),

@@ -197,6 +197,7 @@ class Scanner:
     def _judge_line(self, line: str) -> Verdict | None:
         if "\x1b" in line:
             line = _COLOURS.sub("", line)
+        line = line.replace("\u2019", "'")  # After Effects prints can\u2019t
         lowered = line.lower()
         if self._finds("ignored", line, lowered) is not None or _ECHO.match(line):
             return None

@@ -209,7 +209,17 @@ MISSING_ASSETS = (
         _missing("fr.inria.openfx.ReadOIIO", percent=100, frame=2),
     ),
     Case("povray", "povray_missing_image", 1, _missing("wood.png", **ONE)),
-    Case("clarisse", "clarisse_missing_texture", 1, _missing("/proj/tex/wood.exr", frame=1, **ONE)),
+    Case(
+        "clarisse",
+        "clarisse_missing_texture",
+        1,
+        _missing(
+            "/proj/tex/wood.exr",
+            report="[ERROR] Failed to evaluate 'project://scene/image'",
+            frame=1,
+            **ONE,
+        ),
+    ),
 )
 
 NO_WORK = (
@@ -444,6 +454,68 @@ def test_which_texts_count(line: str, flags: tuple[str, ...], asset: str) -> Non
     verdict = make_scanner((TABLE,)).judge(line)
     assert (verdict.flags if verdict else ()) == flags
     assert (verdict.asset if verdict else "") == asset
+
+
+@pytest.mark.parametrize(
+    ("parser", "line", "flags", "asset"),
+    [
+        ("blender", "Error: CUDA kernel compilation failed, see console for details.", "error", ""),
+        ("blender", "Error: Out of memory in Metal queue", "error", ""),
+        ("blender", "Error: engine 'REDSHIFT' not found", "error", ""),
+        ("blender", "KeyError: 'bpy_prop_collection[key]: key not found'", "warning", ""),
+        ("blender", "Fra:1 Mem:8M | Scene, License error | Sample 1/4", "", ""),
+        (
+            "blender",
+            "AL lib: (EE) Could not open playback device: No such file or directory",
+            "",
+            "",
+        ),
+        ("afterfx", "aerender Fehler: Kein Projekt", "error", ""),
+        (
+            "afterfx",
+            "WARNING:After Effects warning: Can\u2019t open file /a/b.mov",
+            "warning",
+            "/a/b.mov",
+        ),
+        ("afterfx", "PROGRESS: Starting composition \u201caerender ERROR\u201d.", "", ""),
+        ("nuke", "[10:47.47] ERROR: Write1: Insufficient disk space", "error", ""),
+        ("nuke", "RuntimeError: No active Write operators", "error", ""),
+        ("nuke", "ERROR: OCIOColorSpace1: Unknown Colorspace", "warning", ""),
+        ("nuke", "Failed to load /opt/ofx/glow.ofx", "warning", "/opt/ofx/glow.ofx"),
+        ("natron", "ERROR: Write1: Could not write to file", "error", ""),
+        ("natron", "ERROR: Read1: Could not open file /a/b.0001.exr", "warning", "/a/b.0001.exr"),
+        ("natron", "Info: init.py script not loaded (this is not an error)", "", ""),
+        ("fusion", "Saver1 failed at time 12", "badresult", ""),
+        ("fusion", "Loader1 cannot get Parameter for Filename at time 3", "warning", ""),
+        ("fusion", "[12:00] Error: no license", "error", ""),
+        ("ffmpeg", "[out#0/mp4 @ 0x1] Error writing trailer: No space left on device", "error", ""),
+        ("ffmpeg", "    title           : Error opening output file", "", ""),
+        ("povray", "File 'a.pov' line 5: Possible Parse Error: odd", "warning", ""),
+        ("povray", "File 'a.pov' line 5: Parse Error: odd", "error", ""),
+        (
+            "mitsuba",
+            '2026-11-23 05:12:25 WARN  [x.cpp:1] texture "a.exr" not found',
+            "warning",
+            "a.exr",
+        ),
+        ("clarisse", "[ERROR] License not found", "warning", ""),
+        ("lightwave", "Error: Can't open image file C:\\a\\b.tga", "warning", "C:\\a\\b.tga"),
+        ("rvio", "ERROR: cannot open /a/b.mov", "warning", ""),
+        ("rvio", "12 frames, 0 errors", "", ""),
+        ("generic", 'echo "[ PARSER ERROR ] bad"', "", ""),
+    ],
+)
+def test_what_a_line_means(parser: str, line: str, flags: str, asset: str) -> None:
+    made = load(parser)()
+    made.setTaskInfo({"frames_num": 4})
+    made.parse({"data": line + "\n", "mode": "RUN"})
+    set_flags = [
+        flag
+        for flag in ("warning", "error", "badresult", "fatalerror", "finishedsuccess")
+        if getattr(made, flag)
+    ]
+    assert set_flags == flags.split()
+    assert made.missing_assets[1] == ((asset,) if asset else ())
 
 
 def test_a_long_line_is_searched_to_its_end() -> None:
