@@ -375,6 +375,7 @@ class Farm:
         self._closed = True
         for session in self._sessions.values():
             session.scope.cancel()
+        self._writer.put([], records=bool(self._state.unstored))
         # Also when the farm is cancelled: texts of acknowledged updates exist nowhere else.
         with trio.CancelScope(shield=True), trio.move_on_after(self.settings.flush):
             await self._writer.settled()
