@@ -11,13 +11,22 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 
+_KEPT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture
+def plain_hangup() -> None:
+    """Have processes of the test end on SIGHUP, also if this one was started by ``nohup``."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, None, None]:
     """Restore the signals that a command which runs in this process ignores at its end.
 
     Processes of later tests would inherit that: they would not end on SIGTERM.
     """
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in _KEPT}
     try:
         return (yield)
     finally:

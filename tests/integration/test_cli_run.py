@@ -183,6 +183,7 @@ async def test_the_reason_is_shown_for_a_job_that_can_never_run(tmp_path: Path) 
     assert states(report) == [("killed", 0)]
 
 
+@pytest.mark.usefixtures("plain_hangup")
 @pytest.mark.parametrize(
     ("number", "name"),
     [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")],

@@ -24,6 +24,7 @@ def write_settings(folder: Path, **ours: object) -> str:
     return "c.json"
 
 
+@pytest.mark.usefixtures("plain_hangup")
 @pytest.mark.parametrize("source", ["SIGTERM", "SIGHUP", "notice", "server"])
 async def test_a_shutdown_has_one_budget_from_any_source(source: str, tmp_path: Path) -> None:
     up = make_gate(tmp_path / "up")
