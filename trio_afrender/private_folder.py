@@ -29,7 +29,7 @@ def make_private(path: Path, *, instead: str = "another folder") -> None:
             with suppress(FileExistsError):
                 folder.mkdir(mode=0o700 if folder == path else 0o755)
             if problem := _explain_unsafe(folder, ours=folder == path):
-                raise StoreError(folder, f"{problem} or choose {instead}")
+                raise StoreError(folder, f"{problem} choose {instead}")
         if stat.S_IMODE(path.lstat().st_mode) & 0o077:
             path.chmod(0o700)
     except OSError as error:
@@ -42,8 +42,8 @@ def find_unsafe(path: Path, *, follow: bool = False) -> tuple[Path, str] | None:
     Every folder from ``/`` to the last existing one must be a folder (no link) of root or of this
     user in which no other user can write; a folder of others to write in is safe only with the sticky
     bit, which keeps them from renaming what is ours. So OpenSSH checks the files of a user. With
-    `follow` a link in such a folder counts as what it leads to. The reason ends with what to do.
-    Raises `OSError`. Always None on Windows, which has access lists.
+    `follow` a link in such a folder counts as what it leads to. The reason is a sentence that another
+    way out completes ("..., or" choose another folder). Raises `OSError`. Always None on Windows, which has access lists.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - as above
     for folder in (*reversed(path.parents), path):
@@ -66,21 +66,23 @@ def _explain_unsafe(folder: Path, *, ours: bool = False) -> str:
     # In this order from the root on, `lstat` is enough: no other user can exchange a folder whose
     # parents have passed.
     facts = folder.lstat()
+    if ours and not stat.S_ISDIR(facts.st_mode):
+        return "is a link or a file; remove it or"
     if stat.S_ISLNK(facts.st_mode):
-        return f"is a link to {os.path.realpath(folder)}; use the folder itself,"
+        return f"is a link; name the folder {os.path.realpath(folder)} that it leads to, or"
     if not stat.S_ISDIR(facts.st_mode):
-        return "is a file; remove it"
+        return "is not a folder; remove it or"
     if not hasattr(os, "geteuid"):
         return ""
     user = os.geteuid()
     if facts.st_uid != user and (ours or facts.st_uid != 0):
-        return f"belongs to user {facts.st_uid}; give it to user {user}"
+        return f"belongs to user {facts.st_uid};"
     writers = facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if writers == stat.S_IWGRP and _is_own_group(facts.st_gid):
         writers = 0
     if writers and (ours or not facts.st_mode & stat.S_ISVTX):
         # Not closed with a chmod: links may have been put into it already.
-        return f"can be written by others (mode {stat.S_IMODE(facts.st_mode):o}); chmod go-w it"
+        return f"can be written by others (mode {stat.S_IMODE(facts.st_mode):o}); chmod go-w it or"
     return ""
 
 

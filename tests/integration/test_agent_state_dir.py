@@ -100,7 +100,7 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "trio_afrender").mkdir()
     (tmp_path / "trio_afrender" / "n1").symlink_to(tmp_path / "elsewhere")
     with (
-        pytest.raises(StoreError, match=r"is a link to .*elsewhere"),
+        pytest.raises(StoreError, match="is a link or a file"),
         open_state_dir(tmp_path, "n1"),
     ):
         raise AssertionError("a link was followed")

@@ -28,13 +28,17 @@ def test_a_private_folder_is_closed_to_others(tmp_path: Path) -> None:
 
 def test_errors_advise_what_to_choose(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
-    real = re.escape(f"is a link to {tmp_path}; use the folder itself, or choose another --store")
-    with pytest.raises(StoreError, match=real):
+    with pytest.raises(
+        StoreError, match="is a link or a file; remove it or choose another --store"
+    ):
         make_private(tmp_path / "link", instead="another --store")
-    with pytest.raises(StoreError, match="is a link to"):
+    above = re.escape(f"is a link; name the folder {tmp_path} that it leads to, or choose another")
+    with pytest.raises(StoreError, match=above):
         make_private(tmp_path / "link" / "below")
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="file: is a file; remove it or choose another folder"):
+    with pytest.raises(
+        StoreError, match="file: is not a folder; remove it or choose another folder"
+    ):
         make_private(tmp_path / "file" / "below")
 
 
@@ -89,7 +93,7 @@ def test_a_folder_that_another_user_made_first_is_refused(tmp_path: Path, mode: 
     squatted.mkdir()
     squatted.chmod(mode)
     os.chown(squatted, 12345, 12345)
-    with pytest.raises(StoreError, match="afanasy: belongs to user 12345; give it to user 0 or"):
+    with pytest.raises(StoreError, match="afanasy: belongs to user 12345; choose another folder"):
         make_private(squatted / "trio_afrender" / "r1")
     assert os.listdir(squatted) == []  # noqa: PTH208 - names
 

@@ -148,6 +148,6 @@ async def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("precious")
     words = (*words_for("render-1"), "--store", "store/deeper")
     code, _, err = await run_command(*words, home=tmp_path)
-    problem = "Not a directory; choose another --store"
-    assert (code, err) == (2, f"trio_afrender: store folder {tmp_path}/store/deeper: {problem}\n")
+    problem = "is not a folder; remove it or choose another --store"
+    assert (code, err) == (2, f"trio_afrender: store folder {tmp_path}/store: {problem}\n")
     assert (tmp_path / "store").read_text() == "precious"

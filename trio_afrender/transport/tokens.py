@@ -199,7 +199,7 @@ def _check_folders(path: Path) -> None:
         if unsafe := find_unsafe(folder, follow=True):
             where, problem = unsafe
             raise ConfigError(
-                f"token file {path}: another user could exchange it, because {where} {problem} or"
+                f"token file {path}: another user could exchange it, because {where} {problem}"
                 " move the file"
             )
 
