@@ -66,6 +66,8 @@ class LinkState:
 
     identity: Identity = attrs.field(factory=Identity)
     save: Save = _save_nothing
+    log: Callable[[int, str], None] = _log.log
+    """Logs a line about the registration at a level. A gateway sums repeated lines up."""
     pace: PollSchedule = attrs.field(factory=PollSchedule)
     latest: dict[str, TaskUpdate] = attrs.field(factory=dict)
     """The newest progress of each run."""
@@ -93,7 +95,8 @@ class LinkState:
         except OSError as error:
             # Without the stored id a restarted agent waits until the server counts this render as
             # lost. Nothing else depends on it, so the link continues.
-            _log.warning("the render's id cannot be stored: %s", error.strerror or error)
+            problem = error.strerror or error
+            self.log(logging.WARNING, f"the render's id cannot be stored: {problem}")
 
     def forget(self, runs: set[str]) -> None:
         """Drop the progress of all runs but `runs`."""

@@ -26,7 +26,6 @@ from trio_afrender.text import printable
 
 __all__ = ("NIMBY", "Registration")
 
-_log = logging.getLogger(__name__)
 
 EXIT_ID = -2
 """The id in an answer that refuses the name. -1 means: register again."""
@@ -48,7 +47,8 @@ class Registration:
         self.registered_as = register
         status, view = await self._check_status(runs)
         if status is RegistrationStatus.OURS and view is not None:
-            _log.info("%s: continuing as render %s", self._requests.url, view.id)
+            text = f"{self._requests.url}: continuing as render {view.id}"
+            self._state.log(logging.INFO, text)
             await self._state.save_identity(
                 server=self._requests.url,
                 name=register.name,
@@ -100,7 +100,7 @@ class Registration:
         try:
             view = await self._requests.server_view(identity.id, self.registered_as.name)
         except ProtocolError as error:
-            _log.warning("%s; registering anew", error)
+            self._state.log(logging.WARNING, f"{error}; registering anew")
             return RegistrationStatus.OFFLINE, None
         status = check_registration(view, identity.id, identity.time_launch)
         if status is RegistrationStatus.TAKEN and runs.tasks:

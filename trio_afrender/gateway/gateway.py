@@ -139,6 +139,9 @@ class Gateway:
     ) -> None:
         self._lines.log(level, session.name, kind, "%s: %s", session, text)
 
+    def _log_registration(self, name: str, level: int, text: str) -> None:
+        self._lines.log(level, name, "registrations", "render %a: %s", name, text)
+
     async def _receive_register(self, ws: WebSocketServerLink) -> Register | None:
         """Receive the register; None if it is refused or does not come in time."""
         first = None
@@ -176,6 +179,7 @@ class Gateway:
             link_state = LinkState(
                 identity=identity,
                 save=partial(self._identities.keep, name),
+                log=partial(self._log_registration, name),
                 pace=PollSchedule(heartbeat=timing.heartbeat, zombie=timing.zombie),
             )
             if name not in self._renders:  # another websocket may have added it meanwhile
