@@ -17,11 +17,12 @@ async def test_a_parser_is_shown_line_by_line(tmp_path: Path) -> None:
     (tmp_path / "x.log").write_bytes(LOG)
     code, out, err = await run_command("check", "parser", "generic", "x.log", home=tmp_path)
     assert (code, err) == (0, "")
-    assert out.splitlines()[:5] == [
+    assert out.splitlines()[:6] == [
         "generic: x.log, in chunks: line",
         r"2 | \x1b[31mPROGRESS: 20%",
         "  |   20%, 20% of the frame",
         "3 | [ PARSER ERROR ] bad",
+        "  |   report: [ PARSER ERROR ] bad",
         "  |   error: the task is stopped here",
     ]
     assert "FinishedParserError (8), for exit code 0" in out

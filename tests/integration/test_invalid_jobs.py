@@ -108,7 +108,7 @@ async def test_fields_without_effect_are_listed_on_stderr_and_the_job_runs(
                 "tasks": [*TASKS, {"command": "echo two", "depend_mask": "x"}],
                 "tickets": {"nuke": 1},
             },
-            {"tasks": TASKS, "flags": 4, "need_power": 3},
+            {"tasks": TASKS, "flags": 4},
             time_life=9,
             pools={"/local": 50},
         )
@@ -122,6 +122,5 @@ async def test_fields_without_effect_are_listed_on_stderr_and_the_job_runs(
         "warning: pools has no effect here",
         "warning: blocks[0].tickets has no effect here",
         "warning: blocks[0].tasks[].depend_mask has no effect here",
-        "warning: blocks[1].need_power has no effect here",
         "warning: blocks[1].flags (MULTIHOST) has no effect here",
     ]
