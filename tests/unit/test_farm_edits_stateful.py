@@ -28,7 +28,7 @@ from trio_afrender.farm import JobSpec
 from trio_afrender.farm.model import Job, TaskState
 from trio_afrender.farm.record_rows import make_rows, restore
 from trio_afrender.farm.state import FarmState
-from trio_afrender.farm.task_bits import TaskBit
+from trio_afrender.farm.task_bits import TaskBit, summarize
 from trio_afrender.farm.transitions import order_key
 from trio_afrender.protocol.messages import (
     Refused,
@@ -341,6 +341,13 @@ class EditMachine(RuleBasedStateMachine):
             assert [task for task in job.try_next if not task.marks & TaskBit.TRY] == []
             assert not (job.over and job.deleting)
         assert state.order == sorted(state.order, key=order_key)
+
+    @invariant()
+    def summaries_that_are_kept_are_right(self) -> None:
+        for job in self.jobs:
+            for block in job.blocks:
+                kept, block.summary = block.summary, None
+                assert kept in (None, summarize(block))
 
     @invariant()
     def the_database_has_all_of_it(self) -> None:

@@ -154,6 +154,24 @@ def test_tasks_that_wait_for_frames() -> None:
     assert summarize(farm.state.jobs[job].blocks[1]).waiting_dependencies == 1
 
 
+def test_tasks_that_wait_for_a_block_and_for_frames() -> None:
+    farm = FarmHarness()
+    job = farm.job(
+        frames(1, 1, name="a"),
+        frames(1, 1, name="b"),
+        frames(1, 1, name="c", depend_mask="a", tasks_depend_mask="b"),
+        time_wait=1_000_010,
+    )
+    render = farm.render(max_tasks=2)
+    last = farm.state.jobs[job].blocks[2]
+    assert (farm.bits(job, 2), summarize(last).ready) == ([" RDY"], 1), "the job waits"
+    farm.pass_time(11)
+    assert (farm.bits(job, 2), summarize(last).ready) == ([" RDY"], 1), "the block waits"
+    render.end(render.take()[0])
+    found = summarize(last)
+    assert (farm.bits(job, 2), found.ready, found.waiting_dependencies) == ([" WDP"], 0, 1)
+
+
 def test_what_a_job_waits_for() -> None:
     farm = FarmHarness()
     first = farm.job(name="first")

@@ -320,6 +320,7 @@ def refresh(state: FarmState, job: Job, now: float) -> None:
                 for other in group.unlocks:
                     other.waits += 1
     for block in job.blocks:
+        _note_waits(state, block)
         if len(block.ready) > 2 * len(block.tasks):
             order_tasks(block)  # entries of tasks that were ready several times
         if block.counts[TaskState.WAITING] or block.counts[TaskState.READY]:
@@ -371,7 +372,15 @@ def finish(state: FarmState, task: Task, final: TaskState, now: float) -> None:
                 dependent.waits -= 1
                 if dependent.waits == 0:
                     _queue_waiting(state, dependent.tasks)
+                    _note_waits(state, dependent)
     settle(state, block.job, now)
+
+
+def _note_waits(state: FarmState, block: Block) -> None:
+    """Note that a block waits for something else now: so its tasks look different in Afanasy's bits,
+    also those that stay as they are."""
+    block.summary = None
+    state.changes.note_block(block.job.id, block.number, "progress")
 
 
 def _queue_waiting(state: FarmState, tasks: Sequence[Task]) -> None:
