@@ -21,6 +21,7 @@ import trio
 import trio.testing
 from support.polling import until
 
+from trio_afrender.task import image_worker
 from trio_afrender.task.image_worker import ImageProblem, ProcessImageWorker, open_image_worker
 
 GUARD = 60.0
@@ -132,6 +133,16 @@ async def test_an_image_that_takes_too_long(image: Path) -> None:
             await worker.inspect(str(image), 0.2)
         assert not psutil.pid_exists(pid)
         assert await worker.inspect(str(image), 30) is not None
+
+
+async def test_a_worker_that_is_stopped_is_continued(
+    image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_worker, "WATCH_INTERVAL", 0.1)
+    async with open_worker() as worker:
+        pid = await start_stopped(worker, image)
+        assert await worker.inspect(str(image), 30) is not None
+        assert worker.pid == pid
 
 
 async def test_a_cancelled_request_ends_the_worker(image: Path) -> None:

@@ -22,6 +22,7 @@ import trio
 
 from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.process.environment import clean_environment
+from trio_afrender.process.procfs import continue_stopped
 
 __all__ = ("ImageProblem", "ImageWorker", "ProcessImageWorker", "open_image_worker")
 
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 IDLE_TIMEOUT = 20.0
 """Seconds without an image after which the worker is ended."""
+WATCH_INTERVAL = 5.0
+"""Seconds without an answer after which a worker that a signal has stopped is continued."""
 KILL_TIMEOUT = 5.0
 """Seconds for a killed worker to end."""
 MAX_ANSWER = 64 * 1024
@@ -143,7 +146,12 @@ class ProcessImageWorker:
         """Return one line without its end; empty at the end of the worker's output."""
         assert process.stdout is not None  # noqa: S101 - as above
         while b"\n" not in self._buffer and len(self._buffer) < MAX_ANSWER:
-            data = await process.stdout.receive_some()
+            data: bytes | bytearray | None = None
+            with trio.move_on_after(WATCH_INTERVAL):
+                data = await process.stdout.receive_some()
+            if data is None:
+                continue_stopped(process.pid)
+                continue
             if not data:
                 return b""
             self._buffer += data
