@@ -74,14 +74,14 @@ _NUKE = Messages(
     words=(
         "error",
         " license key",
-        "fail",
+        "failed",
         "not found",
-        "no such",
+        "no such file",
         "abort",
         "missing frame",
     ),
 )
-NUKE = (_NUKE, RENDER_FAILURES._replace(words=("not found", "fail")))
+NUKE = (_NUKE, RENDER_FAILURES._replace(words=("not found", "failed")))
 """The tables for a task of Nuke."""
 
 _NATRON = Messages(

@@ -64,7 +64,7 @@ FFMPEG = Messages(
     words=(
         "error",
         "invalid",
-        "no such",
+        "no such file",
         "impossible to open",
         "file is empty",
         "command received",

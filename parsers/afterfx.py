@@ -12,13 +12,17 @@ frames, or in feet and frames, as the project displays it.
 
 from __future__ import annotations
 
+import re
+
 from parsers._adobe_messages import AFTER_EFFECTS
+from parsers._text import text_of
 from parsers.parser import Found, RuleParser, rule
 
 __all__ = ("afterfx", "count_frames")
 
 _FRAMES_PER_FOOT = 16
 """Of 35 mm film, the program's default."""
+_RUNS_SCRIPT = re.compile(r"(?i:afterfx)\S*\s(?:.*\s)?-(?:r|ro|s|so)\s")
 _TIME = r"-?\d[\d:;+.,]*"
 _LENGTH = r"(?:Duration|Dur\S{1,2}e|Duraci\S{1,2}n|Durata|Dura\S{2,4}o)"
 
@@ -59,6 +63,10 @@ class afterfx(RuleParser):
         self.rate = 0.0
         self.done = 0
         """Frames of the composition that are done."""
+
+    def expects_frames(self) -> bool:
+        """The program itself, other than aerender, may run a script that renders nothing."""
+        return _RUNS_SCRIPT.search(text_of(self.taskInfo.get("command"))) is None
 
     def take_duration(self, found: Found) -> None:
         """Set the duration of the composition that begins."""

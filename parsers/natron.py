@@ -8,14 +8,18 @@ Several frames are rendered at a time, so they are reported in any order, and on
 
 from __future__ import annotations
 
+import re
+
 from parsers._compositing_messages import NATRON
 from parsers._passes import frame_finished
+from parsers._text import text_of
 from parsers.nuke import VIEW
 from parsers.parser import Found, Rule, RuleParser, rule
 
 __all__ = ("natron",)
 
 
+_INTERPRETS = re.compile(r"(?i:natron)\S*\s(?:.*\s)?(?:-t|--interpreter)(?:\s|$)")
 _MAX_WRITERS = 1000
 
 
@@ -64,6 +68,10 @@ class natron(RuleParser):
         """Frames that were reported, by all writers together."""
         self.is_complete = False
         """Whether the last frame is counted."""
+
+    def expects_frames(self) -> bool:
+        """An interpreter of commands, ``-t``, may render nothing."""
+        return _INTERPRETS.search(text_of(self.taskInfo.get("command"))) is None
 
     def finish_last(self) -> None:
         """Count the last frame."""

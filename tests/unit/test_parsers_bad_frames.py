@@ -389,6 +389,10 @@ def test_a_file_that_was_written_is_work(tmp_path: Path) -> None:
         ("nuke", "/usr/local/Nuke15.1v1/Nuke15.1 -x comp.nk 1,2", True),
         ("nuke", "nuke -t -x comp.nk", True),
         ("mitsuba", "python3 render.py", False),
+        ("afterfx", "afterfx -noui -r export.jsx", False),
+        ("afterfx", "aerender -project a.aep -reuse", True),
+        ("natron", "NatronRenderer -t", False),
+        ("natron", "NatronRenderer -w Write1 1-2 a.ntp", True),
         ("mitsuba", "mitsuba scene.xml", True),
     ],
 )
