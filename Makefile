@@ -1,7 +1,7 @@
 # Two commands for a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
 # Each makes .venv and installs what it needs, once, and again when pyproject.toml changes.
 
-.PHONY: help demo test lint check repeat bench chaos fuzz clean
+.PHONY: help demo test lint check repeat bench chaos attack fuzz clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,6 +15,7 @@ help:
 	@echo "make repeat the simulated tests 50 times (minutes)"
 	@echo "make bench  the benchmarks (minutes)"
 	@echo "make chaos  rounds of faults on a real agent (minutes); ROUNDS=300 SEED=1 repeat a run"
+	@echo "make attack each helper killed and stopped, each file of a run exchanged (minutes)"
 	@echo "make fuzz   wrong bytes for every decoder (minutes); INPUTS=1000000 SEED=1 ONLY=job"
 	@echo "make clean  remove $(VENV) and $(DEMO)"
 
@@ -50,6 +51,9 @@ bench: $(VENV)/.test
 ROUNDS ?= 300
 chaos: $(VENV)/.test
 	$(BIN)/python tests/chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST))
+
+attack: $(VENV)/.test
+	ATTACKS=all $(BIN)/python -m pytest -n $(JOBS) tests/integration/test_attacks.py tests/integration/test_frozen_helpers.py
 
 INPUTS ?= 20000
 fuzz: $(VENV)/.test
