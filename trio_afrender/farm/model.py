@@ -322,6 +322,8 @@ class Job:
     """Whether no task is started until a user starts the job."""
     deleting: bool = False
     """Whether it is deleted as soon as no task of it runs."""
+    run_ids: list[str] = attrs.field(factory=list)
+    """Of all runs of its tasks, so that they are found without a search through those of all jobs."""
     gone: bool = False
     """Whether it has been deleted: nothing of it is stored any more."""
     try_next: list[Task] = attrs.field(factory=list)

@@ -306,7 +306,7 @@ def _restore_task(state: FarmState, key: TaskKey, text: str, since: float, now: 
         # Without its render it is queued again.
         if run is not None and run.render.name in state.renders:
             run.over = False
-            state.runs[run.id] = run
+            state.add_run(run)
             # Progress counts from now on: the farm has not been there to receive any.
             state.attach(run, now)
     else:

@@ -230,7 +230,7 @@ def _hand_out(state: FarmState, render: RenderState, task: Task, now: float) -> 
         assigned=now,
         progressed=now,
     )
-    state.runs[run.id] = run
+    state.add_run(run)
     # Views show the new attempt alone; the last one stays in the log.
     task.status = task.exit_code = task.finished = None
     task.percent = task.frame = task.percentframe = 0

@@ -388,6 +388,11 @@ class FarmState:
                 self.mark_job(block.job)
         self.touch(task)
 
+    def add_run(self, run: Run) -> None:
+        """Make a run known until its job is dropped."""
+        self.runs[run.id] = run
+        run.task.block.job.run_ids.append(run.id)
+
     def attach(self, run: Run, now: float) -> None:
         """Make a run the current run of its task and its render."""
         task, render = run.task, run.render

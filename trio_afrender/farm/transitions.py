@@ -496,8 +496,8 @@ def forget(state: FarmState, job: Job, now: float) -> None:
     del job.user.jobs[job.id]
     job.gone = True
     state.unstored.drop_job(job)
-    for run in [run for run in state.runs.values() if run.task.block.job is job]:
-        del state.runs[run.id]
+    for run in job.run_ids:
+        del state.runs[run]
     # A job that waits for this one waits no more; one that is over may be restarted.
     for other in state.jobs.values():
         if job in other.before:
