@@ -10,8 +10,8 @@ Contract between a parser, the agent, and the tables of programs:
   None where no single line is known: a foreign parser that sets a flag itself for a batch of several
   lines, or a judgement of the last call (`report` has its reason).
 - `missing_assets` is the number of different missing files and the names of the first of them.
-- `report` is sticky: the first line that the program itself marks as an error, the first that makes
-  the result bad, and the missing files. A `REPORT:` of the program has precedence.
+- `report` is sticky: the first line that makes the result bad, the first that the program itself
+  marks as an error, and the missing files. A `REPORT:` of the program has precedence.
 - What programs print about failures is in tables, `parsers._messages.Messages`, one a program:
   markers, fatal, bad, aborts, assets, ignored. A parser names the tables of all programs that run in
   its tasks, ``messages = (MAYA, ARNOLD)``; those of its base classes count too.
@@ -277,7 +277,7 @@ class parser:
             self.report = self._last_report = self._report_text()
 
     def _report_text(self) -> str:
-        parts = list(self._reported.values())
+        parts = [self._reported[decides] for decides in (True, False) if decides in self._reported]
         count, names = self.missing_assets
         if count:
             more = f" and {count - _MAX_REPORTED} more" if count > _MAX_REPORTED else ""

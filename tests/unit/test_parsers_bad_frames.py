@@ -144,8 +144,8 @@ ABORTED = (
         _bad(
             12,
             "_WRITE_USR_VIDEO_PRODUCT_001 ==> Rendering failed",
-            "ERROR: Read1: FFmpeg Reader failed to decode frame: End of file;"
-            " _WRITE_USR_VIDEO_PRODUCT_001 ==> Rendering failed",
+            "_WRITE_USR_VIDEO_PRODUCT_001 ==> Rendering failed;"
+            " ERROR: Read1: FFmpeg Reader failed to decode frame: End of file",
             flags=WARNING,
             percent=66,
             frame=2,
@@ -229,9 +229,9 @@ NO_WORK = (
         1,
         Outcome(
             flags=frozenset({"badresult", "warning"}),
-            report="WARNING:After Effects warning: timeSpanStart of -0,87 seconds will cause render to"
+            report=f"{NO_FRAME_REPORTED}; WARNING:After Effects warning: timeSpanStart of -0,87 seconds will cause render to"
             " have frames outside of range defined by comp displayStartTime (0,87) and end of comp"
-            f" duration (26,63). Render will succeed, but may have blank frames.; {NO_FRAME_REPORTED}",
+            " duration (26,63). Render will succeed, but may have blank frames.",
         ),
     ),
     Case("blender", "blender42_opened_only", 1, NO_FRAME),
@@ -637,7 +637,7 @@ def test_the_report_has_the_missing_files() -> None:
     assert made.missing_assets == (12, tuple(names[:10]))
     assert made.report == "12 missing assets: 0.exr, 1.exr, 2.exr and 9 more"
     made.parse({"data": "ERROR: odd\ndamaged\nERROR: odder\n", "mode": "RUN"})
-    assert made.report == "ERROR: odd; damaged; 12 missing assets: 0.exr, 1.exr, 2.exr and 9 more"
+    assert made.report == "damaged; ERROR: odd; 12 missing assets: 0.exr, 1.exr, 2.exr and 9 more"
     made.parse({"data": "REPORT: mine\n", "mode": "RUN"})
     made.parse({"data": "license error\n", "mode": "RUN"})
     assert made.report == ""  # the last one of the program stays

@@ -423,7 +423,7 @@ CASES = (
             percent=45,
             percentframe=45,
             flags=ERROR | WARNING,
-            report='IMG  0.2  error 061011: cannot open "/tex/wood.map"; PHEN 0.3  fatal  051011: no memory left',
+            report='PHEN 0.3  fatal  051011: no memory left; IMG  0.2  error 061011: cannot open "/tex/wood.map"',
             deciding_line=(3, "PHEN 0.3  fatal  051011: no memory left"),
         ),
     ),
