@@ -254,7 +254,7 @@ def hold(state: FarmState, job: Job, now: float) -> None:
     """Find what a job waits for as a whole. The caller calls `release_held` afterwards."""
     job.before = find_before(state, job, job.spec)
     hold_until(state, job, now)
-    if not job.held:
+    if not job.held and (job.before or job.held_until is not None):
         job.held = True
         refresh(state, job, now)
     state.mark_job(job)
