@@ -211,9 +211,11 @@ class blender(FileParser):
             self.complete_frame()
 
     def finish(self, mode: str) -> None:
-        """At the end of good work no further file of the last frame is expected."""
+        """At the end of good work no further pass or file of the last frame is expected."""
         super().finish(mode)
-        if mode == "0:0" and not self.is_bad() and None is not self._saved_frame == self.frame_name:
+        if mode != "0:0" or self.is_bad() or self.frame_name is None:
+            return
+        if self._saved_frame == self.frame_name or self.percentframe >= _MOST:
             self.grow_frame(100)
 
     def expects_frames(self) -> bool:

@@ -53,6 +53,12 @@ class mitsuba(RuleParser):
     messages = (MITSUBA, RENDER_FAILURES._replace(words=_WORDS))
     tells_frames = True
 
+    def finish(self, mode: str) -> None:
+        """At the end of good work the last render is complete: variants with a JIT print no bar."""
+        super().finish(mode)
+        if mode == "0:0" and not self.is_bad() and self.frame_name is not None:
+            self.grow_frame(100)
+
     def expects_frames(self) -> bool:
         """A script of Mitsuba's Python package prints no progress unless its log level is Info."""
         return _PROGRAM.search(text_of(self.taskInfo.get("command")) or "mitsuba ") is not None

@@ -315,6 +315,25 @@ def test_layers_of_a_frame() -> None:
 
 
 @pytest.mark.parametrize(
+    ("parser", "text", "percent"),
+    [
+        ("blender", "Fra:1 Mem:8M | Scene, ViewLayer | Sample 64/64\n", 99),
+        ("mitsuba", "2026-11-23 05:12:25 INFO  [x.cpp:1] Starting render job (32x32)\n", 0),
+    ],
+)
+@pytest.mark.parametrize(("mode", "end"), [("0:0", 100), ("256:0", None)])
+def test_the_end_of_good_work_is_100(
+    parser: str, text: str, percent: int, mode: str, end: int | None
+) -> None:
+    made = load(parser)()
+    made.setTaskInfo({"frames_num": 1})
+    made.parse({"data": text, "mode": "RUN"})
+    assert made.percent == percent
+    made.parse({"data": "", "mode": mode})
+    assert made.percent == (percent if end is None else end)
+
+
+@pytest.mark.parametrize(
     ("line", "percent"),
     [
         ("00:00:05   301MB         |     40% done - 110 rays/pixel", 40),
