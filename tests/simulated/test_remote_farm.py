@@ -121,10 +121,10 @@ async def test_following_prints_all_once_until_the_end(autojump_clock: MockClock
             followed.set()
 
         client.own.nursery.start_soon(follow)
-        await client.answer_output("a\nb\n")
         while not (await client.link.expect(Events)).listens_add:
             pass
         await client.print(1, "b\n")  # contained in the whole output
+        await client.answer_output("a\nb\n")
         await trio.sleep(3)
         await client.print(2, "c\n")
         await trio.sleep(3)
@@ -248,3 +248,25 @@ async def test_the_token_goes_beside_the_request() -> None:
         await farm.jobs()
     assert [each.get("token") for each in server.asked] == ["secret", None]
     assert "secret" not in repr(attrs.evolve(farm, token="secret"))  # noqa: S106 - as above
+
+
+async def test_following_survives_a_monitor_that_the_farm_has_dropped(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_client() as client:
+        printed: list[str] = []
+        followed = trio.Event()
+
+        async def follow() -> None:
+            await client.farm.follow_output(await client.task(), printed.append)
+            followed.set()
+
+        client.own.nursery.start_soon(follow)
+        await client.answer_output("a\n")
+        await trio.sleep(3)
+        registry = client.own.server.requests.registry
+        registry.drop(next(iter(registry.monitors.values())))
+        await client.answer_output("a\nb\nc\n")
+        await client.end("a\nb\nc\nd\n")
+        await followed.wait()
+        assert "".join(printed) == "a\nb\nc\nd\n"

@@ -88,3 +88,25 @@ def test_lost_pieces_are_no_reason_to_repeat() -> None:
     other = OutputPieces()
     other.add("a\nb\n", "")
     assert other.finish("something else") == ""
+
+
+def test_after_a_lost_connection_the_missing_part_is_printed() -> None:
+    follower = OutputPieces()
+    assert follower.add("a\nb\n", "") == "a\nb\n"
+    follower.restart()
+    assert follower.add(None, "d\n") == ""
+    assert follower.add("a\nb\nc\nd\n", "e\n") == "c\nd\ne\n"
+    assert follower.finish("a\nb\nc\nd\ne\n") == ""
+
+
+def test_a_long_first_piece_is_found_in_the_whole_output() -> None:
+    long = "".join(f"{number}\n" for number in range(9000))
+    follower = OutputPieces()
+    follower.add(None, long[500:])
+    assert follower.add(long[:40_000], "") == long
+
+
+def test_an_output_that_repeats_itself() -> None:
+    follower = OutputPieces()
+    follower.add(None, "x\n" * 30 + "y\n")
+    assert follower.add("x\n" * 100, "") == "x\n" * 100 + "y\n"

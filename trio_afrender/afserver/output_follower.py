@@ -1,8 +1,8 @@
 """Follow the output of a task: what it has printed so far, then what it prints, then the rest.
 
 A server sends pieces of the output of a running task to a monitor that listens, and on request the
-whole output so far, as events that the monitor polls. Both come from the render in no fixed order,
-so a piece may be contained in the whole output.
+whole output so far, as events that the monitor polls. A render begins to send pieces some heartbeats
+after the request, so the whole output is asked for once they come: it contains the first of them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ _ERROR_TEXTS = (
 """Beginnings of what a server writes in place of an output. A program may print "ERROR: ..." too,
 so the whole beginnings are compared."""
 _OVERLAP = 4096
-"""Characters at the end of what was printed that are compared with what comes."""
+"""Characters at the end of what was printed that are searched in the stored output."""
+_HEAD = 64
+"""Characters of a piece that are searched in the whole output."""
+_MAX_PLACES = 1000
+"""Places where they are found: an output may repeat itself."""
 
 
 def is_error_text(text: str) -> bool:
@@ -64,22 +68,27 @@ class OutputPieces:
     _printed: int = 0
     _tail: str = ""
     """The end of what has been printed."""
-    _early: str = ""
+    early: str = ""
     """Pieces from before the whole output."""
-    _begun: bool = False
+    begun: bool = False
+    """Whether the whole output has come."""
 
     def add(self, whole: str | None, pieces: str) -> str:
         """Take what a poll has brought; return what is to be printed now."""
-        if self._begun:
+        if self.begun:
             return self._print(pieces)
-        self._early += pieces
+        self.early += pieces
         if whole is None:
             return ""
-        self._begun = True
-        return self._print(whole + _without_overlap(whole[-_OVERLAP:], self._early))
+        self.begun = True
+        return self.finish(whole + _without_overlap(whole, self.early))
+
+    def restart(self) -> None:
+        """Begin again with a whole output and pieces: some may have been lost with a connection."""
+        self.early, self.begun = "", False
 
     def finish(self, final: str) -> str:
-        """Return what is missing of the stored output of the run, which is over."""
+        """Return what is missing of a whole output, such as the stored one of a run that is over."""
         if final[: self._printed].endswith(self._tail):
             return self._print(final[self._printed :])
         # Pieces were lost, or the stored output is shortened in the middle: what follows the end of
@@ -95,11 +104,19 @@ class OutputPieces:
         return text
 
 
-def _without_overlap(before: str, after: str) -> str:
-    """The part of `after` that does not repeat the end of `before`."""
-    if after in before:
-        return ""
-    for length in range(min(len(before), len(after)), 0, -1):
-        if before.endswith(after[:length]):
+def _without_overlap(whole: str, after: str) -> str:
+    """The part of `after` that is not in `whole`, whose end it may repeat."""
+    head = after[:_HEAD]
+    at = whole.find(head) if head else -1
+    for _ in range(_MAX_PLACES):
+        if at < 0:
+            break
+        rest = whole[at : at + len(after)]
+        if after.startswith(rest):
+            return after[len(rest) :]
+        at = whole.find(head, at + 1)
+    # Only less than the head may overlap.
+    for length in range(min(len(whole), len(head)), 0, -1):
+        if whole.endswith(after[:length]):
             return after[length:]
     return after

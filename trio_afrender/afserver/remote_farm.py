@@ -50,6 +50,8 @@ __all__ = ("EventMonitor", "RemoteFarm")
 
 _POLL_INTERVAL = 1.0
 """Seconds between two polls of a monitor, which a server forgets after 16."""
+_LISTEN_DELAY = 2.5
+"""Seconds until a render that has been asked to send what a task prints does so, at most."""
 _OUTPUT_TIMEOUT = 15.0
 """Seconds to wait for the output of a running task: its render is asked with its next heartbeat."""
 
@@ -291,17 +293,22 @@ class RemoteFarm:
             try:
                 async with self.open_monitor() as monitor:
                     await self._listen(monitor, task)
+                    ask_at, asked = trio.current_time() + _LISTEN_DELAY, False
                     while now.is_in_run(task.starts):
                         await trio.sleep(_POLL_INTERVAL)
                         write(pieces.add(*await self._poll(monitor, task)))
+                        due = trio.current_time() >= ask_at or (pieces.early and not asked)
+                        if due and not pieces.begun:
+                            await self._task_text(task, "output", mon_id=monitor.id)
+                            ask_at, asked = trio.current_time() + _OUTPUT_TIMEOUT, True
                         now = await self._read_again(job, task)
             except LinkLost:
+                pieces.restart()
                 await trio.sleep(_POLL_INTERVAL)
                 now = await self._read_again(job, task)
         write(pieces.finish(await self.task_text(task, "output", run=task.starts)))
 
     async def _listen(self, monitor: EventMonitor, task: TaskNode) -> None:
-        await self._task_text(task, "output", mon_id=monitor.id)
         await self._operate_monitor(
             monitor.id,
             {
