@@ -186,6 +186,18 @@ async def test_a_change_that_does_not_take_is_a_problem(
     assert problem in sentence
 
 
+async def test_a_hidden_render_stays_hidden_with_nimby() -> None:
+    nodes = {"renders": [render(1, hidden=True), render(2)], "pools": []}
+    change = set_bits("renders", ONLINE | OWNER)
+    async with open_scripted_farm(nodes=nodes, change=change) as (server, farm):
+        report = await steer(farm, "nimby", "r*")
+    assert [each["id"] for each in report.done] == [1, 2]
+    assert [(each["ids"], each["params"]) for each in server.actions] == [
+        ([2], {"nimby": True}),
+        ([1], {"hidden": True, "nimby": True}),
+    ]
+
+
 async def test_an_online_render_is_not_deleted() -> None:
     async with open_scripted_farm(nodes={"renders": [render()], "pools": []}) as (server, farm):
         report = await steer(farm, "delete", "render", "r1")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ __all__ = (
     "ChangeReport",
     "change_nodes",
     "change_tasks",
+    "group_by_hidden",
     "list_nodes",
     "quote_names",
     "run_change",
@@ -151,23 +152,41 @@ async def _still_there(
     farm: RemoteFarm, kind: str, nodes: Sequence[Node], report: ChangeReport
 ) -> list[Node]:
     now = {node.id: _identity(node) for node in await list_nodes(farm, kind)}
-    kept = [node for node in nodes if now.get(node.id) == _identity(node)]
-    gone = [node for node in nodes if node not in kept]
-    report.problems += [f"{show_node(kind, node)} is gone meanwhile" for node in gone]
+    kept = []
+    for node in nodes:
+        if now.get(node.id) == _identity(node):
+            kept.append(node)
+        else:
+            report.problems.append(f"{show_node(kind, node)} is gone meanwhile")
     return kept
 
 
 async def _apply(farm: RemoteFarm, kind: str, nodes: Sequence[Node], change: Change) -> str:
     """Ask the server; return its refusal, '' if it did not refuse."""
-    ids = [node.id for node in nodes]
-    try:
-        if ids:
-            await farm.act(NODE_TYPES[kind], ids, params=change.params, operation=change.operation)
+    refusal = ""
+    for group, params in group_by_hidden(nodes, change.params):
+        ids = [node.id for node in group]
+        try:
+            await farm.act(NODE_TYPES[kind], ids, params=params, operation=change.operation)
             if change.then is not None:
                 await farm.act(NODE_TYPES[kind], ids, operation=change.then)
-    except LinkRefused as error:
-        return error.reason
-    return ""
+        except LinkRefused as error:
+            refusal = error.reason
+    return refusal
+
+
+def group_by_hidden(
+    nodes: Sequence[Node], params: Mapping[str, object] | None
+) -> Iterator[tuple[list[Node], Mapping[str, object] | None]]:
+    """Yield nodes with the parameters to send. A server shows a hidden node again with any
+    parameter that is set, unless the request says hidden."""
+    others, hidden = [], []
+    for node in nodes:
+        (hidden if params and node.fields.get("hidden") is True else others).append(node)
+    if others:
+        yield others, params
+    if hidden and params:
+        yield hidden, {"hidden": True, **params}
 
 
 async def _check_after(

@@ -21,6 +21,7 @@ from trio_afrender.cli.node_changes import TASK_CHANGES, Node
 from trio_afrender.cli.steering import (
     ChangeReport,
     change_tasks,
+    group_by_hidden,
     list_nodes,
     run_change,
     show_node,
@@ -60,12 +61,8 @@ async def _set_nodes(
     nodes, report.problems = select_nodes(await list_nodes(farm, kind), options.names, kind)
     for node in nodes:
         _check_masks(node.fields, params)
-    # A server shows a hidden node again with any parameter that is set, unless the request says hidden.
-    for hidden in (False, True):
-        group = [node for node in nodes if (node.fields.get("hidden") is True) is hidden]
-        if group:
-            sent = {"hidden": True, **params} if hidden else params
-            await _set_group(farm, kind, group, sent, report)
+    for group, sent in group_by_hidden(nodes, params):
+        await _set_group(farm, kind, group, sent or params, report)
 
 
 async def _set_group(
