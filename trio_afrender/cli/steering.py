@@ -180,7 +180,8 @@ def group_by_hidden(
 ) -> Iterator[tuple[list[Node], Mapping[str, object] | None]]:
     """Yield nodes with the parameters to send. A server shows a hidden node again with any
     parameter that is set, unless the request says hidden."""
-    others, hidden = [], []
+    others: list[Node] = []
+    hidden: list[Node] = []
     for node in nodes:
         (hidden if params and node.fields.get("hidden") is True else others).append(node)
     if others:
