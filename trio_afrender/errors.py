@@ -19,6 +19,7 @@ __all__ = (
     "SpawnError",
     "StoreError",
     "StoreInUse",
+    "is_exhausted",
 )
 
 
@@ -123,3 +124,32 @@ class StoreError(AfRenderError):
 
 class StoreInUse(StoreError):
     """Another agent of the same name on this host has locked the store folder."""
+
+
+_EXHAUSTED = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.ENOBUFS,
+    }
+)
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Whether the host had no process, thread, descriptor, memory or room on the disk left.
+
+    That may pass, and is the fault of no task. Also for an error that was raised from such a one, and for
+    a group of nothing else.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_exhausted, error.exceptions))
+    if isinstance(error, OSError):
+        return error.errno in _EXHAUSTED
+    if isinstance(error, RuntimeError):
+        return str(error) == "can't start new thread"
+    cause = error.__cause__
+    return isinstance(error, MemoryError) or (cause is not None and is_exhausted(cause))

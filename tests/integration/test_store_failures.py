@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -71,16 +72,28 @@ async def test_a_task_on_a_full_disk_runs_on_and_the_gap_is_reported(
 
 
 async def test_a_disk_without_room_for_a_folder_gives_the_task_back(tmp_path: Path) -> None:
-    """No process is started. After two in a row it is an error, with the host in its reasons."""
-    wrapper = small_disk(tmp_path / "store", "nr_inodes=11")
+    """No process is started, the task is no error, and the host takes no other until there is room."""
+    wrapper = small_disk(tmp_path / "store", "nr_inodes=100")
     async with open_loopback_farm(tmp_path) as loopback:
         async with open_agent(tmp_path, loopback.server, wrapper=wrapper) as agent:
-            [task] = (await loopback.run(block(f"touch {tmp_path}/started"))).tasks
-            assert (task.state, task.status, task.attempts) == ("error", 6, 3)
-            assert "render-1" in reasons(task)
-            assert "No space left on device" in reasons(task)
+            await agent.says("registered as render")
+            # The disk is visible to the agent alone, and to who looks through its process.
+            store = Path(f"/proc/{agent.process.pid}/root{tmp_path}/store")
+            fillers = [store / f"filler{number}" for number in range(100)]
+            with suppress(OSError):
+                for filler in fillers:
+                    filler.touch()
+            job = loopback.submit(block(f"touch {tmp_path}/started"))
+            await agent.says("no new tasks: ")
             assert not (tmp_path / "started").exists()
-            assert [render.state for render in loopback.farm.renders] == ["online"]
+            [task] = loopback.farm.view(job).tasks
+            assert (task.status, task.attempts) == (TaskStatus.GiveBack, 1)
+            for filler in fillers:
+                filler.unlink(missing_ok=True)
+            [task] = (await loopback.farm.wait(job)).tasks
+            assert (task.state, task.attempts) == ("done", 2)
+            assert (tmp_path / "started").exists()
+            assert "No space left on device" in task.log
             agent.process.send_signal(signal.SIGTERM)
             assert await agent.wait() == 0
 

@@ -41,6 +41,7 @@ from trio_afrender.task.gpu_slots import GpuAllocator, host_gpu_allocations
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
 from trio_afrender.task.task_environment import AgentEnvironment
+from trio_afrender.tasklog.io_threads import wait_out
 from trio_afrender.transport.interfaces import Connect
 from trio_afrender.version import __version__
 
@@ -181,7 +182,7 @@ class _Agent:
         # The register contains the host's figures, and a server may compare them with the needs of
         # tasks. A slow driver must not keep the agent from registering, though.
         with trio.move_on_after(FIRST_SAMPLE_TIMEOUT):
-            await self._measure()
+            await wait_out("the host's measurement", self._measure)
         refused: LinkRefused | None = None
         try:
             opened = self._dependencies
@@ -195,7 +196,7 @@ class _Agent:
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
                 nursery.start_soon(self._run_journal)
-                nursery.start_soon(opened.history.run)
+                nursery.start_soon(wait_out, "the history", opened.history.run)
                 await nursery.start(self._dispatcher.run)
                 self._dispatcher.continue_runs(continued)
                 self._start(nursery, self._measure_host)
@@ -235,7 +236,8 @@ class _Agent:
         A bug of the agent ends the agent, not the renders: the next agent takes them over.
         """
         try:
-            await run(*args)
+            # Of what it has too little of now the host may have enough again in a moment.
+            await wait_out(getattr(run, "__qualname__", repr(run)), partial(run, *args))
         except LinkRefused:
             raise
         except Exception:

@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from typing import Protocol
 
 import attrs
-import trio
 
 from trio_afrender.agent.journal import open_journal
 from trio_afrender.agent.journal_format import Journal, PendingState
@@ -36,6 +35,7 @@ from trio_afrender.plugins.host.host_pool import open_plugin_host
 from trio_afrender.plugins.meters.service import Meters, MeterSource, NoMeters
 from trio_afrender.process.environment import find_inheritable
 from trio_afrender.process.host_commands import Ask, SpawnDetached, ask_command, spawn_detached
+from trio_afrender.process.host_probe import probe_host
 from trio_afrender.process.leftover_processes import wait_gone
 from trio_afrender.process.supervisor_client import open_supervisor
 from trio_afrender.protocol.messages import HostResources, TaskExec, Update
@@ -47,7 +47,7 @@ from trio_afrender.task.run_folder import (
     read_stored_output,
     run_folder_name,
 )
-from trio_afrender.tasklog.io_threads import work_in_thread
+from trio_afrender.tasklog.io_threads import call_in_thread, open_reserve, work_in_thread
 from trio_afrender.tasklog.redact import Redactor
 
 __all__ = ("AgentDependencies", "AgentJournal", "open_agent_dependencies")
@@ -105,6 +105,7 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
     environ = dict(os.environ)
     plain = find_inheritable(environ)
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(open_reserve())
         store = stack.enter_context(open_state_dir(config.store, config.name))
         identity = await work_in_thread(store.identity)
         run_token = await work_in_thread(store.make_run_token)
@@ -150,7 +151,8 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
                 ]
             ),
             dismiss=partial(dismiss_run, store, config.timing),
-            facts=await trio.to_thread.run_sync(host_facts),
+            probe=partial(probe_host, store.path, config.limits.processes),
+            facts=await call_in_thread(host_facts),
             measure=sampler.measure,
             environ=environ,
             spawn_detached=partial(spawn_detached, environment=plain),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain, repeat
 
 import trio
 
@@ -20,6 +21,7 @@ from trio_afrender.agent.loop_watchdog import LoopWatchdog
 from trio_afrender.agent.outbox import Outbox
 from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.config import Config
+from trio_afrender.errors import is_exhausted
 from trio_afrender.process.interfaces import ProcessTree
 from trio_afrender.protocol.messages import (
     AskedOutput,
@@ -38,6 +40,7 @@ from trio_afrender.task.run import run_task
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
 from trio_afrender.task.task_control import TaskControl
+from trio_afrender.tasklog.io_threads import hold_descriptors
 
 __all__ = ("Dispatcher",)
 
@@ -45,6 +48,8 @@ logger = logging.getLogger(__name__)
 
 EVENT_BUFFER_SIZE = 64
 LOOP_NAME = "the dispatcher"
+PROBE_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)
+"""Seconds between two probes of a host that had nothing left for a task; the last one repeats."""
 EVENT_TIMEOUT = 10.0
 """Seconds in which the events in the channel should have been applied."""
 
@@ -172,6 +177,27 @@ class Dispatcher:
             logger.info("no longer true: %s", self.unavailable.pop(cause))
         self._announce()
 
+    def _note_exhausted(self, reason: str) -> None:
+        """Take no task until this host has what it had too little of."""
+        begun = "resources" in self.unavailable
+        if not begun:
+            self.set_unavailable("resources", reason)
+            if self._nursery is not None:
+                self._nursery.start_soon(self._await_resources)
+
+    async def _await_resources(self) -> None:
+        for pause in chain(PROBE_PAUSES, repeat(PROBE_PAUSES[-1])):
+            await trio.sleep(pause)
+            try:
+                await self._dependencies.probe()
+            except Exception as error:
+                if is_exhausted(error):
+                    continue
+                logger.exception("the probe of this host failed: tasks are taken again")
+            break
+        hold_descriptors()
+        self.set_unavailable("resources", "")
+
     # -- messages of the server -----------------------------------------------------------------
 
     def registered(self, answer: Registered) -> None:
@@ -279,7 +305,12 @@ class Dispatcher:
         # An unknown run gets an answer as well, because a client of the server waits for it.
         text = "This render does not run that task.\n"
         if state is not None:
-            text = await state.read_output()
+            try:
+                text = await state.read_output()
+            except Exception as error:
+                if not is_exhausted(error):
+                    raise
+                text = f"The output cannot be read at the moment: {error}\n"
         answer = AskedOutput(run=ref.run, **ref.key._asdict(), output=text)
         self._outbox.put_asked(answer)
         self._wake()
@@ -326,7 +357,9 @@ class Dispatcher:
         match event:
             case TaskUpdate() if event.status.terminal:
                 key, task = event.key, state.task
-                if event.status.given_back:
+                if state.exhausted:
+                    self._note_exhausted(state.exhausted)
+                elif event.status.given_back:
                     self._give_backs[key] = self._give_backs.get(key, 0) + 1
                 else:
                     self._give_backs.pop(key, None)

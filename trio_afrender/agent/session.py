@@ -19,7 +19,7 @@ from trio_afrender.agent.loop_watchdog import LoopWatchdog
 from trio_afrender.agent.outbox import Outbox
 from trio_afrender.backoff import Backoff
 from trio_afrender.config import Timing
-from trio_afrender.errors import LinkLost, LinkRefused, ProtocolError
+from trio_afrender.errors import LinkLost, LinkRefused, ProtocolError, is_exhausted
 from trio_afrender.protocol.messages import (
     Ack,
     Events,
@@ -28,6 +28,7 @@ from trio_afrender.protocol.messages import (
     Registered,
     Update,
 )
+from trio_afrender.tasklog.io_threads import hold_descriptors
 from trio_afrender.transport.interfaces import Connect, Link
 
 __all__ = ("Session", "SessionSettings")
@@ -203,6 +204,13 @@ class Session:
             level = logging.DEBUG if text == self._last_error else logging.WARNING
             self._last_error = text
             logger.log(level, "no link to the server: %s; trying again", text)
+            if is_exhausted(_first(group)):
+                hold_descriptors(0)
+        except* RuntimeError as group:
+            # A name is looked up in a thread.
+            if not is_exhausted(group):
+                raise
+            logger.warning("no link to the server: %s; trying again", _first(group))
         except* LinkRefused as group:
             error = _first(group)
             refusal = error if isinstance(error, LinkRefused) else None

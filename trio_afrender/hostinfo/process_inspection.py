@@ -18,6 +18,7 @@ import trio
 from trio_afrender.errors import SpawnError
 from trio_afrender.process.host_commands import Ask, CommandResult
 from trio_afrender.process.procfs import read_file, split_stat
+from trio_afrender.tasklog.io_threads import call_in_thread
 
 __all__ = (
     "Examine",
@@ -103,11 +104,11 @@ async def inspect_process(
     """
     looks: tuple[ProcessSnapshot, ...] = ()
     with trio.move_on_after(STACK_TIMEOUT):
-        looks = await trio.to_thread.run_sync(
+        looks = await call_in_thread(
             lambda: tuple(
                 filter(None, (take_snapshot(pid) for pid in sorted(pids)[:MAX_PROCESSES]))
             ),
-            abandon_on_cancel=True,
+            abandon=True,
             # Reading /proc/<pid>/cmdline takes a lock of the process and can hang with it, so the
             # thread must not take a place of a shared limiter.
             limiter=trio.CapacityLimiter(1),

@@ -21,6 +21,7 @@ import psutil
 import trio
 
 from trio_afrender.process.procfs import read_file, split_stat
+from trio_afrender.tasklog.io_threads import call_in_thread
 
 __all__ = (
     "GpuShare",
@@ -243,12 +244,9 @@ class ThreadedUsageReader:
         return await self._call(partial(self._reader.largest, LARGEST_COUNT))
 
     async def _call(self, read: Callable[[], tuple[ProcessUsage, ...]]) -> tuple[ProcessUsage, ...]:
-        with trio.move_on_after(READ_TIMEOUT):
-            return await trio.to_thread.run_sync(
-                read,
-                limiter=self._threads,
-                abandon_on_cancel=True,  # it changes nothing
-            )
+        with trio.move_on_after(READ_TIMEOUT), suppress(OSError):  # no thread, no descriptor
+            # Abandoned, because it changes nothing.
+            return await call_in_thread(read, limiter=self._threads, abandon=True)
         return ()
 
     def read_usage_now(self, pid: int) -> ProcessUsage | None:

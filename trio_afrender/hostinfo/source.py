@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 import trio
 
+from trio_afrender.tasklog.io_threads import call_in_thread
+
 __all__ = ("Fields", "MetricSource")
 
 _log = logging.getLogger(__name__)
@@ -60,9 +62,7 @@ class MetricSource:
             await trio.lowlevel.checkpoint()
         elif self._thread.available_tokens:
             with trio.move_on_after(timeout):
-                await trio.to_thread.run_sync(
-                    self.measure, limiter=self._thread, abandon_on_cancel=True
-                )
+                await call_in_thread(self.measure, limiter=self._thread, abandon=True)
         else:
             await trio.lowlevel.checkpoint()
         hangs = not self._thread.available_tokens

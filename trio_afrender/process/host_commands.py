@@ -19,6 +19,7 @@ import trio
 
 from trio_afrender.errors import SpawnError
 from trio_afrender.process.oom_score import unprotecting
+from trio_afrender.tasklog.io_threads import call_in_thread
 
 __all__ = ("Ask", "CommandResult", "SpawnDetached", "ask_command", "spawn_detached")
 
@@ -60,14 +61,14 @@ async def spawn_detached(argv: Sequence[str], environment: Mapping[str, str]) ->
     try:
         # Shielded: the instruction "launch this, then exit" must not lose the command.
         with trio.CancelScope(shield=True):
-            pid = await trio.to_thread.run_sync(spawn)
+            pid = await call_in_thread(spawn)
     except OSError as error:
         raise _explain(words, error) from error
     # The thread waits as long as the command runs, maybe for hours: with a limiter of its own it
     # takes no token from trio's shared one. Cancelled, the thread is left behind; the end of the
     # program does not wait for it.
-    status = await trio.to_thread.run_sync(
-        os.waitpid, pid, 0, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+    status = await call_in_thread(
+        partial(os.waitpid, pid, 0), limiter=trio.CapacityLimiter(1), abandon=True
     )
     return os.waitstatus_to_exitcode(status[1])
 

@@ -14,6 +14,7 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from functools import partial
 
 import trio
 
@@ -26,6 +27,7 @@ from trio_afrender.process.procfs import (
     scan,
     send_signal,
 )
+from trio_afrender.tasklog.io_threads import call_in_thread
 
 __all__ = ("kill_leftovers", "wait_gone")
 
@@ -41,7 +43,7 @@ async def kill_leftovers(
     Processes below one of the `spared` pids are left alone. Returns the pids that were found, and
     those that are left after `deadline` more seconds.
     """
-    found = await trio.to_thread.run_sync(_find, prefix, spared)
+    found = await call_in_thread(partial(_find, prefix, spared))
     met = {facts.pid for facts in found}
     if found:
         _send(found, signal.SIGTERM)
@@ -49,18 +51,18 @@ async def kill_leftovers(
         await _wait_gone(found, grace)
     until = trio.current_time() + deadline
     # Read again in each round: a process that was found may have forked before the signal came.
-    left = await trio.to_thread.run_sync(_find, prefix, spared)
+    left = await call_in_thread(partial(_find, prefix, spared))
     while left and trio.current_time() < until:
         met |= {facts.pid for facts in left}
         _send(left, signal.SIGKILL)
         await _wait_gone(left, 1.0)
-        left = await trio.to_thread.run_sync(_find, prefix, spared)
+        left = await call_in_thread(partial(_find, prefix, spared))
     return tuple(sorted(met)), tuple(sorted(facts.pid for facts in left))
 
 
 async def wait_gone(pids: Collection[int]) -> None:
     """Wait until processes, found a moment ago, have ended."""
-    table = await trio.to_thread.run_sync(scan)
+    table = await call_in_thread(scan)
     await _wait_gone(tuple(table[pid] for pid in pids if pid in table), math.inf)
 
 

@@ -23,7 +23,7 @@ from typing import final
 import trio
 
 from trio_afrender.async_helpers import open_bare_nursery
-from trio_afrender.errors import AfRenderError, SpawnError, StoreError
+from trio_afrender.errors import AfRenderError, SpawnError, StoreError, is_exhausted
 from trio_afrender.message_framing import PROTOCOL_VERSION, FrameError, FrameReader, encode
 from trio_afrender.process.interfaces import Launch
 from trio_afrender.process.launch_errors import check_launch, explain_launch_error
@@ -34,7 +34,7 @@ from trio_afrender.supervisor.paths import socket_path
 from trio_afrender.supervisor.protocol import LaunchSpec, LogSpec, TreeState
 from trio_afrender.supervisor.run_folders import make_folders, remove_folders
 from trio_afrender.supervisor.unix_sockets import connect, supervisor_path
-from trio_afrender.tasklog.io_threads import work_in_thread
+from trio_afrender.tasklog.io_threads import call_in_thread, retry_exhausted, work_in_thread
 from trio_afrender.tasklog.writer import MAX_HELD, SEGMENT_SIZE
 
 __all__ = (
@@ -159,7 +159,7 @@ class SupervisorClient:
         with trio.move_on_after(START_TIMEOUT):
             for _ in range(4):  # the supervisor that was found may be ending just now
                 try:
-                    sock = await trio.to_thread.run_sync(connect, path)
+                    sock = await call_in_thread(partial(connect, path))
                 except OSError:
                     problem = await self._start()
                     continue
@@ -193,8 +193,10 @@ class SupervisorClient:
                 check=False,
                 start_new_session=True,
             )
-        except OSError as error:
-            return error.strerror or str(error)
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not is_exhausted(error):
+                raise
+            return getattr(error, "strerror", None) or str(error)
         return result.stderr.decode(errors="replace").strip()
 
     async def _receive_facts(self) -> bool:
@@ -254,7 +256,7 @@ class SupervisorClient:
             # task must not run twice.
             await _make_killer(launch)(SEND_TIMEOUT)
         for _ in range(MAX_START_TRIES):
-            tree = await self._try_spawn(launch)
+            tree = await retry_exhausted(partial(self._try_spawn, launch))
             if tree is not None:
                 return tree
             # The task supervisor was killed. It may have started the leader before that, and the
@@ -319,9 +321,11 @@ class SupervisorClient:
         # other order a tree that ends in between would be found by neither look.
         record = launch.persistence.record
         try:
-            sock = await trio.to_thread.run_sync(connect, socket_path(record))
-        except OSError:
-            state = await trio.to_thread.run_sync(read_exit_record, record)
+            sock = await call_in_thread(partial(connect, socket_path(record)))
+        except OSError as error:
+            if is_exhausted(error):
+                raise SpawnError(explain_launch_error(launch, error)) from error
+            state = await call_in_thread(partial(read_exit_record, record))
             return None if state is None else _make_tree(launch, None, state, attached=True)
         tree = _make_tree(launch, sock, attached=True)
         with suppress(OSError):  # it ends just now: `listen` finds out
@@ -335,7 +339,7 @@ class SupervisorClient:
         tree.abandon()
         await tree.output.aclose()
         folder = Path(record).parent
-        await trio.to_thread.run_sync(partial(stop_trees, folder, SEND_TIMEOUT))
+        await call_in_thread(partial(stop_trees, folder, SEND_TIMEOUT))
         return None
 
     def _listen_to(self, tree: SupervisedTree) -> None:
@@ -493,7 +497,7 @@ def _check_started(launch: Launch, tree: SupervisedTree) -> None:
     number = number if isinstance(number, int) else 0
     error = OSError(number, os.strerror(number))
     if step == "store":
-        raise StoreError.of(Path(launch.persistence.record).parent, error)
+        raise StoreError.of(Path(launch.persistence.record).parent, error) from error
     if step == "environment":
         text = explain_launch_error(launch, ValueError("an invalid text"))
     elif step == "log" or "text" in failure:
@@ -506,4 +510,4 @@ def _check_started(launch: Launch, tree: SupervisedTree) -> None:
         elif number == errno.ENOTDIR:
             error = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         text = explain_launch_error(launch, error)
-    raise SpawnError(text)
+    raise SpawnError(text) from error

@@ -13,7 +13,7 @@ import os
 import attrs
 import trio
 
-from trio_afrender.errors import SpawnError, StoreError
+from trio_afrender.errors import SpawnError, StoreError, is_exhausted
 from trio_afrender.plugins.error_rules import ErrorClass
 from trio_afrender.plugins.interfaces import Conclusion, PluginTask
 from trio_afrender.protocol.messages import BlockFlags, TaskStatus
@@ -239,6 +239,8 @@ class Completion:
             try:
                 end = await self._processes.run(command, f"post-{number}", limit=limit)
             except (SpawnError, StoreError) as error:
+                if is_exhausted(error):
+                    raise
                 self._why.add("post", f"{command}: {error}")
                 return False
             if end is None or (end.stopped and self._control.cause is not None):

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
 
 import attrs
+import trio
 
 from trio_afrender.hostinfo.memory import ReadHeadroom, RecentHeadroom
 from trio_afrender.hostinfo.process_inspection import Examine
@@ -74,6 +75,9 @@ class TaskDependencies:
     """Whether a GPU of this host is in use by a process that its driver does not name."""
     run_token: Callable[[str], str]
     """Returns the ``AF_TASK_TOKEN`` of a run, by its id: the same one for a later agent."""
+    probe: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+    """Makes a process, a thread, descriptors and a file. Raises what `errors.is_exhausted` knows where
+    the host has too little for one of them."""
     image_worker: ImageWorker | None = None
     """Reads images; None: thumbnails are made by shell commands, rendered images are not checked."""
     wall: Callable[[], float] = time.time

@@ -11,12 +11,15 @@ import os
 import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import attrs
 import trio
 
 from trio_afrender.task.image_worker import ImageProblem, ImageWorker
+from trio_afrender.tasklog.io_threads import call_in_thread
 from trio_afrender.thumbnail.common import is_movie
 
 __all__ = (
@@ -147,10 +150,9 @@ async def check_images(
                 finding = ImageFinding(path, str(problem), problem.image_is_faulty)
             if finding is None:
                 # The folder may be on a disk that hangs: then the thread is left behind.
-                with trio.move_on_after(DISK_TIMEOUT):
-                    finding = await trio.to_thread.run_sync(
-                        check_on_disk, path, abandon_on_cancel=True
-                    )
+                # Without a thread the image is not checked: the render is done.
+                with trio.move_on_after(DISK_TIMEOUT), suppress(OSError):
+                    finding = await call_in_thread(partial(check_on_disk, path), abandon=True)
             if finding is not None:
                 found.append(finding)
             done += 1

@@ -14,7 +14,7 @@ from functools import partial
 
 import trio
 
-from trio_afrender.errors import SpawnError, StoreError
+from trio_afrender.errors import SpawnError, StoreError, is_exhausted
 from trio_afrender.plugins.interfaces import PluginTask
 from trio_afrender.protocol.messages import TaskStatus
 from trio_afrender.task.events import UnkillableTree
@@ -24,6 +24,7 @@ from trio_afrender.task.progress import ProgressReader
 from trio_afrender.task.run_folder import OWN_SLOT, RunFolder
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.thumbnails import Thumbnails
+from trio_afrender.tasklog.io_threads import wait_out
 
 __all__ = ("ProcessRunner",)
 
@@ -43,9 +44,11 @@ class ProcessRunner:
         """Run the task's own process; return its end, or the status of a run that got no process."""
         try:
             end = await self.run(command, OWN_SLOT)
-        except SpawnError as error:
-            return self._state.refuse(TaskStatus.FailedToStart, str(error))
-        except StoreError as error:
+        except (SpawnError, StoreError) as error:
+            if is_exhausted(error):
+                return self._state.give_back(error)
+            if isinstance(error, SpawnError):
+                return self._state.refuse(TaskStatus.FailedToStart, str(error))
             # A full or broken disk is this host's fault: another host can try.
             return self._state.refuse(TaskStatus.GiveBack, str(error))
         return end if end is not None else self._state.stopped_early()
@@ -71,7 +74,8 @@ class ProcessRunner:
         over, companions = trio.Event(), trio.CancelScope()
         async with trio.open_nursery() as beside:
             if state.has_parser:
-                beside.start_soon(self._progress.follow, tree.pid, over)
+                follow = partial(self._progress.follow, tree.pid, over)
+                beside.start_soon(wait_out, "the parser", follow)
             try:
                 # The start is reported at once, but never waited for: see the rule above.
                 state.send_nowait(state.update())

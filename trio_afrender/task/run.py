@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import trio
 
-from trio_afrender.errors import PluginError, StoreError
+from trio_afrender.errors import PluginError, StoreError, is_exhausted
 from trio_afrender.plugins.interfaces import PluginSpec, PluginTask
 from trio_afrender.protocol.messages import TaskStatus
 from trio_afrender.task.collected_files import FileBatch
@@ -26,6 +27,7 @@ from trio_afrender.task.run_folder import RunFolder
 from trio_afrender.task.run_state import MAX_OUTPUT_WINDOW, RunState
 from trio_afrender.task.task_info import make_task_info
 from trio_afrender.task.thumbnails import Thumbnails
+from trio_afrender.tasklog.io_threads import retry_exhausted, wait_out
 from trio_afrender.tasklog.redact import Redactor
 
 __all__ = ("run_task",)
@@ -62,7 +64,7 @@ async def run_task(state: RunState) -> None:
                 plugins = await stack.enter_async_context(_open_plugins(state, run_folder))
                 live_output = LiveOutput(state, run_folder)
                 async with trio.open_nursery() as helpers:
-                    helpers.start_soon(live_output.run)
+                    helpers.start_soon(wait_out, "live output", live_output.run)
                     thumbnails = Thumbnails(state, run_folder, plugins, helpers)
                     processes = ProcessRunner(state, run_folder, plugins, thumbnails)
                     completion = Completion(state, plugins, thumbnails, processes)
@@ -74,18 +76,9 @@ async def run_task(state: RunState) -> None:
                 )
         except NotStarted as refusal:
             status = refusal.status
-        except StoreError as error:
-            # A full or broken disk is this host's fault: another host can try.
-            status = state.refuse(TaskStatus.GiveBack, str(error))
-        except PluginError as error:
-            state.note(error.details)
-            status = state.refuse(TaskStatus.FailedToStart, str(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - logged, unless it is the host's or a plugin's
             # The server must get an outcome for each run, and other runs must not end with this one.
-            logger.exception("task %s: internal error", state.task.key)
-            state.why.add("bug", f"internal error of the agent: {error!r}")
-            ran = state.started_at is not None
-            status = TaskStatus.FinishedError if ran else TaskStatus.FailedToStart
+            status = _explain_error(state, error)
         finally:
             if state.inherited and state.started_at is None and not state.control.leaving:
                 # An earlier agent's tree that was never taken over, for example because its plugins
@@ -99,6 +92,23 @@ async def run_task(state: RunState) -> None:
             for start in range(0, len(text), MAX_LOG_PIECE):
                 await state.send(LogLine(run=run, text=text[start : start + MAX_LOG_PIECE]))
             await state.send(state.outcome(status))
+
+
+def _explain_error(state: RunState, error: Exception) -> TaskStatus:
+    """Return the status of a run that an error has ended, and note the error."""
+    if is_exhausted(error):
+        return state.give_back(error)
+    match error:
+        case StoreError():
+            # A full or broken disk is this host's fault: another host can try.
+            return state.refuse(TaskStatus.GiveBack, str(error))
+        case PluginError():
+            state.note(error.details)
+            return state.refuse(TaskStatus.FailedToStart, str(error))
+    logger.error("task %s: internal error", state.task.key, exc_info=error)
+    state.why.add("bug", f"internal error of the agent: {error!r}")
+    ran = state.started_at is not None
+    return TaskStatus.FinishedError if ran else TaskStatus.FailedToStart
 
 
 @asynccontextmanager
@@ -201,11 +211,15 @@ async def _collect_results(
     # left nothing: settled plugins make no post commands and no thumbnails, and run no foreign code.
     if not (plugins.facts.settled and state.end is not None and state.end.left_nothing):
         redactor = Redactor(state.secrets)
-        batch, output = await run_folder.collect_final(
-            state.sent_files,
-            viewed=state.has_parser,
-            limit=min(state.config.window, MAX_OUTPUT_WINDOW),
-            redactor=redactor,
+        # The work is done: what the host has too little of now must not cost it.
+        batch, output = await retry_exhausted(
+            partial(
+                run_folder.collect_final,
+                state.sent_files,
+                viewed=state.has_parser,
+                limit=min(state.config.window, MAX_OUTPUT_WINDOW),
+                redactor=redactor,
+            )
         )
         state.hide(redactor.learned)
     state.concluded(status, output, parsed_files)

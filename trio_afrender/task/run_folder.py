@@ -34,7 +34,7 @@ from trio_afrender.task.collected_files import FileBatch, SentFiles, read_batch
 from trio_afrender.tasklog.displayed_log import DisplayedLog
 from trio_afrender.tasklog.head_tail import make_window, read_window
 from trio_afrender.tasklog.interfaces import RunLog
-from trio_afrender.tasklog.io_threads import work_in_thread
+from trio_afrender.tasklog.io_threads import call_in_thread, work_in_thread
 from trio_afrender.tasklog.redact import Redactor
 from trio_afrender.tasklog.segments import open_reader
 from trio_afrender.tasklog.supervised_log import open_supervised_log
@@ -185,7 +185,7 @@ class DiskRunFolder:
 
         # Not `work_in_thread`: working folders are on network mounts, and a few hanging ones would
         # take all threads of the store.
-        return await trio.to_thread.run_sync(look, abandon_on_cancel=True)
+        return await call_in_thread(look, abandon=True)
 
     async def write_stop(self, reason: str, grace: float, deadline: float) -> None:
         text = json.dumps({"reason": reason, "grace": grace, "deadline": deadline})

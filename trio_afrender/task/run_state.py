@@ -71,6 +71,8 @@ class RunState:
     has_parser: bool = attrs.field(default=False, init=False)
     secrets: tuple[str, ...] = attrs.field(default=(), init=False)
     """Values that are redacted in all texts of the run."""
+    exhausted: str = attrs.field(default="", init=False)
+    """Why this host had nothing left for the run; empty if it had."""
     grace: float = attrs.field(default=0.0, init=False)
     """Seconds between TERM and KILL: the service's, else the agent's."""
     pid: int | None = attrs.field(default=None, init=False)
@@ -281,6 +283,15 @@ class RunState:
         """Return the status of a run that never got a process, for the reason `text`."""
         self.why.add("refused", text)
         return cap_retries(status, self.give_backs)
+
+    def give_back(self, error: Exception) -> TaskStatus:
+        """Return the status of a run for which this host has nothing left (`errors.is_exhausted`).
+
+        It is not counted: the task has done nothing wrong, however often that happens.
+        """
+        self.exhausted = str(error) or repr(error)
+        self.why.add("refused", f"the host has too little of something: {self.exhausted}")
+        return TaskStatus.GiveBack
 
     def stopped_early(self) -> TaskStatus:
         """Return the status of a run that was stopped before it had a process."""

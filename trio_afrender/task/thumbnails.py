@@ -23,6 +23,7 @@ from trio_afrender.task.run_folder import RunFolder
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.task_control import TaskControl
 from trio_afrender.tasklog.head_tail import read_window
+from trio_afrender.tasklog.io_threads import wait_out
 from trio_afrender.tasklog.redact import Redactor
 from trio_afrender.thumbnail.command import Wanted, read_command
 
@@ -92,7 +93,7 @@ class Thumbnails:
             # A new event: a `finish` that comes now must wait for this work too.
             self._idle = trio.Event()
             # Started on demand: most runs announce nothing, and a waiting task costs some KiB.
-            self._nursery.start_soon(self._work)
+            self._nursery.start_soon(wait_out, "thumbnails", self._work)
 
     async def _work(self) -> None:
         """Make thumbnails until none is left to be made."""

@@ -93,7 +93,9 @@ class ForkServer:
             raise PluginError(f"it died ({describe_end(self._process.returncode)}){printed}")
         pid = pending.answer.get("pid")
         if not isinstance(pid, int):
-            raise PluginError(f"it cannot be forked: {pending.answer.get('error')}")
+            refused = pending.answer.get("errno")
+            reason = OSError(refused if isinstance(refused, int) else 0, "fork")
+            raise PluginError(f"it cannot be forked: {pending.answer.get('error')}") from reason
         return pid
 
     async def reap(self, pid: int) -> int | None:

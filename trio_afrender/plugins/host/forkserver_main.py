@@ -70,7 +70,7 @@ class _ForkServerMain:
                 except (
                     OSError
                 ) as error:  # too many processes, no memory: only this host is not made
-                    answer["error"] = str(error)
+                    answer |= {"error": str(error), "errno": error.errno}
                 for fd in fds:
                     os.close(fd)
                 fds.clear()

@@ -16,6 +16,7 @@ import os
 import socket
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from queue import SimpleQueue
@@ -125,13 +126,28 @@ class _Host:
                 # Before the thread starts: its stack is memory that it must be allowed to take.
                 _limit_memory(self._memory_limit, self._threads + 1)
                 self._runs[run] = _Thread(self, run)
-                self._runs[run].start()
+                _start_patiently(self._runs[run])
             self._runs[run].put(message)
 
     def memory_text(self) -> str:
         """The sentence added to a `MemoryError`."""
         limit = f"{self._memory_limit // 2**20} MiB"
         return f"a plugin host may have {limit} of memory: the setting plugin_memory"
+
+
+def _start_patiently(thread: threading.Thread) -> None:
+    """Start a thread; while the host has none left, try again after growing pauses, for 3 s.
+
+    Raises `RuntimeError`. Other runs continue meanwhile, but get no new requests.
+    """
+    for pause in (0.05, 0.1, 0.3, 0.5, 1.0, 1.0):
+        try:
+            thread.start()
+        except RuntimeError:
+            time.sleep(pause)
+        else:
+            return
+    thread.start()
 
 
 class _Thread(threading.Thread):

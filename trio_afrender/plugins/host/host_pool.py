@@ -22,6 +22,7 @@ from trio_afrender.plugins.host.plugin_run import PluginRun
 from trio_afrender.plugins.host.task_proxy import HostTask
 from trio_afrender.plugins.interfaces import PluginSpec, PluginTask
 from trio_afrender.tasklog.interfaces import RunLog
+from trio_afrender.tasklog.io_threads import retry_exhausted
 
 __all__ = ("HostRunner", "open_plugin_host")
 
@@ -165,7 +166,7 @@ class HostRunner:
         )
         while True:
             try:
-                host: PluginHost = await self._nursery.start(run)
+                host: PluginHost = await retry_exhausted(partial(self._nursery.start, run))
             except PluginError as error:
                 failed += 1  # a full table of processes or too little memory may pass
                 logger.warning("plugin host: %s", error)

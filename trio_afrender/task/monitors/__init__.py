@@ -5,6 +5,8 @@ Each is a `Monitor`. They act on the run through its state and its control: they
 
 from __future__ import annotations
 
+from functools import partial
+
 import trio
 
 from trio_afrender.config import Limits
@@ -18,6 +20,7 @@ from trio_afrender.task.monitors.suspension import SuspensionMonitor
 from trio_afrender.task.monitors.usage import UsageMonitor
 from trio_afrender.task.run_state import RunState
 from trio_afrender.tasklog.interfaces import RunLog
+from trio_afrender.tasklog.io_threads import wait_out
 
 __all__ = ("START_DELAY", "Monitor", "ProcessMonitors")
 
@@ -60,4 +63,4 @@ class ProcessMonitors:
                     await suspension.changed()
             async with trio.open_nursery() as nursery:
                 for monitor in self._of_each + (self._of_own if own else ()):
-                    nursery.start_soon(monitor.run, process)
+                    nursery.start_soon(wait_out, "a monitor", partial(monitor.run, process))
