@@ -94,7 +94,7 @@ def test_a_number_that_a_job_needs(key: str) -> None:
     ("params", "sentence"),
     [
         ({"priority": 256}, "priority: 256 is not within 0 to 255"),
-        ({"priorty": 1}, 'a job has no parameter "priorty", did you mean "priority"?'),
+        ({"priorit": 1}, 'a job has no parameter "priorit", did you mean "priority"?'),
         ({"project": "x"}, 'a job has no parameter "project"'),
         ({"depend_mask": "["}, 'depend_mask: "[" is not a regular expression'),
         ({"hosts_mask": "("}, "hosts_mask: not a regular expression"),
