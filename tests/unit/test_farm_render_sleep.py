@@ -220,6 +220,28 @@ def test_renders_are_woken_one_after_the_other_for_tasks_they_could_run() -> Non
     )
 
 
+def test_a_render_that_drained_before_it_slept_is_woken_for_tasks() -> None:
+    farm = FarmHarness()
+    render = make_render(farm)
+    operate(render, "wol_sleep")
+    render.send(state=1 | 4)
+    assert words(render) == " ONL NBY WFL"
+    render.leave()
+    assert words(render) == " OFF WSL"
+    farm.job()
+    assert woken(farm) == ["a"]
+
+
+def test_a_render_that_has_left_shows_what_users_have_set_alone() -> None:
+    farm = FarmHarness()
+    render = make_render(farm)
+    edit_render(farm.state, render.state, {"nimby": True}, ADMIN, farm.now)
+    render.send(state=1 | 4)
+    assert words(render) == " ONL NBY"
+    render.leave()
+    assert words(render) == " OFF NbY"
+
+
 def test_no_render_is_woken_for_tasks_that_another_one_takes() -> None:
     farm = FarmHarness()
     asleep = make_render(farm)

@@ -169,6 +169,8 @@ TRANSITIONS: Mapping[tuple[RenderPart, RenderEvent], RenderPart] = MappingProxyT
         **_from_any(HostNimby, RenderEvent.HOST_FREE, HostNimby.FREE),
         **_from_any(HostNimby, RenderEvent.HOST_NIMBY, HostNimby.OWN),
         **_from_any(HostNimby, RenderEvent.HOST_NIMBY_ALL, HostNimby.ALL),
+        # It drains before it leaves: one that is asleep would never be woken for a job.
+        **_from_any(HostNimby, RenderEvent.LEAVE, HostNimby.FREE),
         **_from_any(PauseMode, RenderEvent.PAUSE, PauseMode.PAUSED),
         **_from_any(PauseMode, RenderEvent.START, PauseMode.STARTED),
         **_from_any(Health, RenderEvent.FALL_ILL, Health.SICK),
