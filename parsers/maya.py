@@ -51,7 +51,7 @@ MAYA = Messages(
         like("was not found on maya_plug_in_path", r"Plug-in, \"([^\"\n]+)\", was not found"),
         like(
             "reference file",
-            r"\b[Rr]eference file (?:was )?not found:? *\"?([^\"\n]+?)\"?(?: //)?\s*$",
+            r"\b(?i:reference) file (?:was )?not found:? *\"?([^\"\n]+?)\"?(?: //)?\s*$",
         ),
     ),
 )
