@@ -195,6 +195,17 @@ def test_limits_of_running_tasks() -> None:
     )
 
 
+def test_a_limit_is_named_also_where_all_capacity_is_in_use() -> None:
+    farm = FarmHarness()
+    render = farm.render("a", capacity=1000)
+    job = farm.job(listed(2, capacity=1000), needs=HostNeeds(max_running_tasks=1))
+    render.take_one()
+    edit(render, NIMBY=True)
+    assert explain(farm, job, task=1).obstacles == (
+        Obstacle(ObstacleKind.MAX_RUNNING, have=1, of=1, detail="job"),
+    )
+
+
 def test_the_only_render_is_not_avoided() -> None:
     farm = FarmHarness()
     bad = farm.render("bad")

@@ -21,6 +21,7 @@ __all__ = (
     "why_avoided_by_block",
     "why_barred",
     "why_job_rests",
+    "why_limited",
     "why_not_for_block",
     "why_not_for_job",
     "why_not_for_task",
@@ -115,7 +116,7 @@ def why_not_for_block(render: RenderState, block: Block) -> Obstacle | None:
         return Obstacle(ObstacleKind.CAPACITY, need=least, have=free, of=effective.capacity)
     return (
         _why_never_for_block(render, block)
-        or _why_limited(render, block)
+        or why_limited(render, block)
         or _why_short(render, spec.needs)
     )
 
@@ -167,7 +168,7 @@ def _why_not_its_host(
     return None
 
 
-def _why_limited(render: RenderState, block: Block) -> Obstacle | None:
+def why_limited(render: RenderState, block: Block) -> Obstacle | None:
     """What the numbers of running tasks of the block, its job and its user keep from a render."""
     job, user = block.job, block.job.user
     owners = (

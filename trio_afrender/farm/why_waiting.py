@@ -17,6 +17,7 @@ from trio_afrender.farm.placement import (
     why_avoided_by_block,
     why_barred,
     why_job_rests,
+    why_limited,
     why_not_for_block,
     why_not_for_job,
     why_not_for_task,
@@ -138,6 +139,7 @@ def _ask(state: FarmState, render: RenderState, task: Task, now: float) -> Rende
         why_barred(state, render),  # beside the first, which names the link first
         why_not_for_job(render, block.job),
         why_not_for_block(render, block),
+        why_limited(render, block),  # beside the one before, which names the capacity first
         why_avoided_by_block(state, render, block, now),
         why_not_for_task(state, render, task, now),
     )
