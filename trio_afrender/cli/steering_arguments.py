@@ -31,11 +31,11 @@ _KINDED = (
     ("delete", "delete jobs; also offline renders, or users without jobs", True),
 )
 _RESTARTS = (
-    ("errors", "those with errors"),
-    ("running", "the running ones"),
-    ("skipped", "the skipped ones"),
-    ("done", "the done ones"),
-    ("warnings", "the done ones with warnings"),
+    ("errors", "only those with errors"),
+    ("running", "only the running ones"),
+    ("skipped", "only the skipped ones"),
+    ("done", "only the done ones"),
+    ("warnings", "only the done ones with warnings"),
     ("pause", "all, and pause the job"),
 )
 
@@ -97,7 +97,7 @@ def add_steering_commands(
     names(parser, "TASK", _TASKS)
     which = parser.add_mutually_exclusive_group()
     for name, text in _RESTARTS:
-        which.add_argument(f"--{name}", action="store_true", help=f"only {text}")
+        which.add_argument(f"--{name}", action="store_true", help=text)
 
 
 def _add_looking(add: Callable[..., Any], watch: argparse.ArgumentParser) -> None:
