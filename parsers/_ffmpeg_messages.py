@@ -35,12 +35,11 @@ FFMPEG = Messages(
         like("task finished with error", r"Task finished with error code"),
         like("unknown ", r"Unknown (?:encoder|decoder|format|filter)\b"),
         like("unrecognized option", r"Unrecognized option '"),
+        like("already exists", r"^File '.+' already exists\. Exiting"),
         "does not contain any stream",
         "At least one output file must be specified",
         "Device creation failed",
         "No capable devices found",
-        "Cannot load libcuda",
-        "Cannot load nvcuda",
         "OpenEncodeSessionEx failed",
         "No device available for",
         like("cuda_error", r"\bCUDA_ERROR_\w+"),
@@ -64,9 +63,13 @@ FFMPEG = Messages(
     words=(
         "error",
         "invalid",
-        "no such file",
+        "no s",  # "no such file", "no space left"
         "impossible to open",
         "file is empty",
         "command received",
+        "already exists",
+        "not ",
+        "failed!",
+        "unknown ",
     ),
 )
