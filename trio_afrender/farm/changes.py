@@ -81,11 +81,14 @@ class Changes:
 
     def note_job(self, job: int, kind: ChangeKind, user_name: str = "") -> None:
         """Note a change of a job as a whole; for "del", `user_name` is its owner."""
-        if self._batch is not None:
-            self._batch.jobs.note(job, kind)
+        batch = self._batch
+        if batch is not None:
+            batch.jobs.note(job, kind)
             if kind == "del":
-                self._batch.job_owners[job] = user_name
-                self._forget_tasks(job)
+                batch.job_owners[job] = user_name
+                # The id may be used again.
+                batch.tasks = {key: None for key in batch.tasks if key.job != job}
+                batch.blocks = {key: mode for key, mode in batch.blocks.items() if key[0] != job}
 
     def note_render(self, render: int, kind: ChangeKind) -> None:
         """Note a change of a render: its state, its tasks, its parameters; not its load."""
@@ -121,10 +124,3 @@ class Changes:
             old = self._batch.blocks.get((job, block), "progress")
             self._batch.blocks[job, block] = max(old, mode, key=_BLOCK_MODES.index)
             self._batch.jobs.note(job, "change")
-
-    def _forget_tasks(self, job: int) -> None:
-        """Drop what was noted of the parts of a job that is gone: its id may be used again."""
-        batch = self._batch
-        assert batch is not None  # noqa: S101 - the caller has looked
-        batch.tasks = {key: None for key in batch.tasks if key.job != job}
-        batch.blocks = {key: mode for key, mode in batch.blocks.items() if key[0] != job}

@@ -7,9 +7,10 @@ only what differs from a new one is kept, and a task that nothing has happened t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 import cattrs
@@ -43,7 +44,6 @@ from trio_afrender.protocol.messages import Reason, Register, TaskKey, TaskUsage
 
 __all__ = ("make_rows", "restore")
 
-_T = TypeVar("_T")
 _CONVERTER = cattrs.Converter()
 """For specifications and parameters: frozen values with defaults. It ignores unknown keys."""
 
@@ -77,7 +77,12 @@ def make_rows(state: FarmState, changed: ChangedRecords, now: float) -> RecordRo
             for render in changed.renders
         ],
         jobs=[
-            (job.id, partial(_dump_job_spec, job.spec) if spec else None, _dump(_job_data(job)))
+            # Without its blocks: they have rows of their own.
+            (
+                job.id,
+                partial(_dump_spec, attrs.evolve(job.spec, blocks=())) if spec else None,
+                _dump(_job_data(job)),
+            )
             for job, spec in changed.jobs.items()
         ],
         deleted_jobs=sorted(changed.deleted_jobs),
@@ -92,16 +97,12 @@ def make_rows(state: FarmState, changed: ChangedRecords, now: float) -> RecordRo
         data = _dump({"error_hosts": _to_unix(block.error_hosts, since)})
         rows.blocks.append((block.job.id, block.number, text, data))
     for task in changed.tasks:
-        if task.stored or not _is_new(task):
+        # All tasks of a new job are as the specification makes them: these have no rows.
+        waits = task.state is TaskState.READY or task.state is TaskState.WAITING
+        if task.stored or not waits or task.attempts or task.marks or task.why or task.errors:
             task.stored = True
             rows.tasks.append((*task.key[:3], _dump(_task_data(task, since))))
     return rows
-
-
-def _is_new(task: Task) -> bool:
-    """Whether a task is as the specification makes it. All tasks of a new job are."""
-    waits = task.state is TaskState.READY or task.state is TaskState.WAITING
-    return waits and not (task.attempts or task.marks or task.why or task.errors)
 
 
 def _dump(value: object) -> str:
@@ -114,11 +115,6 @@ def _to_unix(hosts: Mapping[str, tuple[int, float]], since: float) -> dict[str, 
 
 def _dump_spec(spec: JobSpec | BlockSpec) -> str:
     return _dump(_CONVERTER.unstructure(spec))
-
-
-def _dump_job_spec(spec: JobSpec) -> str:
-    """The specification without its blocks: they have rows of their own."""
-    return _dump_spec(attrs.evolve(spec, blocks=()))
 
 
 def _job_data(job: Job) -> dict[str, object]:
@@ -154,21 +150,22 @@ def _task_data(task: Task, since: float) -> dict[str, object]:
     if task.why:
         data["why"] = [(step.time, step.event, step.text, step.pids) for step in task.why]
     if task.last_run is not None:
-        data["run"] = _run_data(task.last_run, since)
-    return data
-
-
-def _run_data(run: Run, since: float) -> dict[str, object]:
-    data: dict[str, object] = {"id": run.id, "attempt": run.attempt, "render": run.render.name}
-    if run.task.run is run:
-        data |= {
-            "capacity": run.capacity,
-            "assigned": run.assigned + since,
-            "suspended": run.suspended,
-            "entries": (run.log_n, run.listened_n, run.files_n),
+        run = task.last_run
+        run_data: dict[str, object] = {
+            "id": run.id,
+            "attempt": run.attempt,
+            "render": run.render.name,
         }
-        if run.stop is not None:
-            data["stop"] = (run.stop.kind.value, run.stop.reason)
+        if run.task.run is run:
+            run_data |= {
+                "capacity": run.capacity,
+                "assigned": run.assigned + since,
+                "suspended": run.suspended,
+                "entries": (run.log_n, run.listened_n, run.files_n),
+            }
+            if run.stop is not None:
+                run_data["stop"] = (run.stop.kind.value, run.stop.reason)
+        data["run"] = run_data
     return data
 
 
@@ -185,23 +182,27 @@ def restore(state: FarmState, stored: StoredRecords, now: float) -> None:
     for name, value in stored.counters.items():
         if name in ("next_job", "next_render", "next_user"):
             setattr(state, name, max(value, getattr(state, name)))
-    with_path = _Damage(stored)
     before: dict[int, list[int]] = {}
     if stored.pool is not None:
-        with_path("the pool", _restore_pool, state, stored.pool)
+        with _reading(stored, "the pool"):
+            pool: dict[str, Any] = json.loads(stored.pool)
+            restore_pool(state, _CONVERTER.structure(pool["parameters"], PoolParameters))
+            state.pool_log = NodeLog(pool["log"])
     for text in stored.users:
-        with_path("a user", _restore_user, state, text)
+        with _reading(stored, "a user"):
+            _restore_user(state, text)
     for text in stored.renders:
-        with_path("a render", _restore_render, state, text)
+        with _reading(stored, "a render"):
+            restore_render(state, _CONVERTER.structure(json.loads(text), StoredRender))
     blocks: dict[int, list[tuple[str, str]]] = {}
     for job_id, _, spec, data in stored.blocks:
         blocks.setdefault(job_id, []).append((spec, data))
     for job_id, spec, data in stored.jobs:
-        read_job = partial(_restore_job, state, blocks=blocks, before=before, since=since)
-        with_path(f"job {job_id}", read_job, job_id, spec, data)
+        with _reading(stored, f"job {job_id}"):
+            _restore_job(state, job_id, spec, data, blocks.get(job_id, []), before, since)
     for job_id, block, task, data in stored.tasks:
-        key = TaskKey(job_id, block, task)
-        with_path(f"task {job_id}.{block}.{task}", _restore_task, state, key, data, since, now)
+        with _reading(stored, f"task {job_id}.{block}.{task}"):
+            _restore_task(state, TaskKey(job_id, block, task), data, since, now)
     # What the restored states would have sent has been sent before.
     texts = [Removal(TaskKey(job, 0, 0)) for job in stored.removed]
     state.outgoing = OutgoingMessages(changed=True, writes=[*texts])
@@ -209,32 +210,22 @@ def restore(state: FarmState, stored: StoredRecords, now: float) -> None:
     _connect_jobs(state, before, now)
 
 
-class _Damage:
-    """Calls a function that reads a record; an error of it names the record and the file."""
-
-    def __init__(self, stored: StoredRecords) -> None:
-        self._path = stored.path
-
-    def __call__(self, what: str, read: Callable[..., _T], *values: object) -> _T:
-        try:
-            return read(*values)
-        except (ValueError, TypeError, LookupError, AttributeError, JobError) as error:
-            raise DamagedRecords(self._path, f"{what}: {error!r}") from error
-        except cattrs.BaseValidationError as error:
-            problem = "; ".join(cattrs.transform_error(error))
-            raise DamagedRecords(self._path, f"{what}: {problem}") from error
+@contextmanager
+def _reading(stored: StoredRecords, what: str) -> Iterator[None]:
+    """Turn errors of the block, which reads a record, into one that names the record and the file."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, JobError) as error:
+        raise DamagedRecords(stored.path, f"{what}: {error!r}") from error
+    except cattrs.BaseValidationError as error:
+        problem = "; ".join(cattrs.transform_error(error))
+        raise DamagedRecords(stored.path, f"{what}: {problem}") from error
 
 
 def _from_unix(
     hosts: Mapping[str, tuple[int, float]], since: float
 ) -> dict[str, tuple[int, float]]:
     return {name: (int(count), float(last) - since) for name, (count, last) in hosts.items()}
-
-
-def _restore_pool(state: FarmState, text: str) -> None:
-    data: dict[str, Any] = json.loads(text)
-    restore_pool(state, _CONVERTER.structure(data["parameters"], PoolParameters))
-    state.pool_log = NodeLog(data["log"])
 
 
 def _restore_user(state: FarmState, text: str) -> None:
@@ -250,22 +241,16 @@ def _restore_user(state: FarmState, text: str) -> None:
     state.next_user = max(state.next_user, user.id + 1)
 
 
-def _restore_render(state: FarmState, text: str) -> None:
-    restore_render(state, _CONVERTER.structure(json.loads(text), StoredRender))
-
-
 def _restore_job(
     state: FarmState,
     number: int,
     spec_text: str,
     text: str,
-    *,
-    blocks: Mapping[int, list[tuple[str, str]]],
+    rows: list[tuple[str, str]],
     before: dict[int, list[int]],
     since: float,
 ) -> None:
     data: dict[str, Any] = json.loads(text)
-    rows = blocks.get(number, [])
     spec = attrs.evolve(
         _CONVERTER.structure(json.loads(spec_text), JobSpec),
         blocks=tuple(_CONVERTER.structure(json.loads(each), BlockSpec) for each, _ in rows),
@@ -314,7 +299,10 @@ def _restore_task(state: FarmState, key: TaskKey, text: str, since: float, now: 
 
 
 def _restore_run(state: FarmState, task: Task, data: Mapping[str, Any], since: float) -> Run:
-    render = state.renders.get(data["render"]) or _gone(data["render"])
+    name = data["render"]
+    render = state.renders.get(name)
+    if render is None:  # deleted: it has the name in what it once did
+        render = RenderState(id=0, name=name, register=Register(name=name))
     run = task.last_run = Run(
         id=data["id"],
         task=task,
@@ -332,11 +320,6 @@ def _restore_run(state: FarmState, task: Task, data: Mapping[str, Any], since: f
         kind, reason = data["stop"]
         run.stop = Stop(FarmStopKind(kind), reason)
     return run
-
-
-def _gone(name: str) -> RenderState:
-    """A render that was deleted, for the name in what it once did."""
-    return RenderState(id=0, name=name, register=Register(name=name))
 
 
 def _connect_jobs(state: FarmState, before: Mapping[int, list[int]], now: float) -> None:

@@ -251,16 +251,13 @@ def _hand_out(state: FarmState, render: RenderState, task: Task, now: float) -> 
     state.attach(run, now)
     state.log(task, f'attempt {task.attempts}: handed to render "{render.name}", run {run.id}')
     sent = render.outbox.tasks[run.id] = make_exec(run, coeff, task.started)
-    render.tasks_log.add(task.started, _describe_start(sent))
-    state.wake(render)
-
-
-def _describe_start(task: TaskExec) -> str:
-    """The line of a start for the log of a render, in the form of Afanasy's server."""
-    place = f"{task.job_name}[{task.block_name}][{task.name}]"
-    return (
-        f"Starting task: [{task.service}({task.parser}):{task.capacity}] {task.user_name}: {place}"
+    # The line of a start for the log of a render, in the form of Afanasy's server.
+    place = f"{sent.job_name}[{sent.block_name}][{sent.name}]"
+    render.tasks_log.add(
+        task.started,
+        f"Starting task: [{sent.service}({sent.parser}):{sent.capacity}] {sent.user_name}: {place}",
     )
+    state.wake(render)
 
 
 def make_exec(run: Run, coeff: int, started: float) -> TaskExec:

@@ -156,12 +156,8 @@ def _running_bits(task: Task) -> int:
 
 def summarize(block: Block) -> BlockSummary:
     """Return the summary of a block; it iterates over the tasks when one has changed."""
-    if block.summary is None:
-        block.summary = _make_summary(block)
-    return block.summary
-
-
-def _make_summary(block: Block) -> BlockSummary:
+    if block.summary is not None:
+        return block.summary
     tasks = block.tasks
     each = [task_bits(task) for task in tasks]
     counts = Counter(each)
@@ -183,7 +179,7 @@ def _make_summary(block: Block) -> BlockSummary:
             total += took
             if task.state is TaskState.DONE:
                 times.append(took)
-    return BlockSummary(
+    block.summary = BlockSummary(
         bits=_block_bits(block, counts),
         percentage=percent // len(tasks) if tasks else 0,
         ready=count(_RDY),
@@ -200,6 +196,7 @@ def _make_summary(block: Block) -> BlockSummary:
         run_time_sum=total,
         bar=_draw_bar(each),
     )
+    return block.summary
 
 
 def block_bits(block: Block) -> int:

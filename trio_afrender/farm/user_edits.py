@@ -64,7 +64,14 @@ def operate_user(
         raise EditRefused(f"a user has no operation {show_json(kind)}{near}")
     check_keys(("type", *_OPERATIONS[kind]), operation, f"the operation {kind}")
     if kind == "delete":
-        return _delete(state, user)
+        if user.jobs:
+            raise EditRefused(
+                f'the user "{user.name}" has {len(user.jobs)} jobs: delete these first'
+            )
+        del state.users[user.name]
+        state.unstored.drop_user(user)
+        state.changes.note_user(user.id, "del")
+        return "deleted"
     numbers = operation.get("jids")
     if not isinstance(numbers, list | tuple) or not all(type(each) is int for each in numbers):
         raise EditRefused(f"jids: expected a list of integers, found {show_json(numbers)}")
@@ -82,15 +89,6 @@ def operate_user(
 def jobs_in_order(user: User) -> list[Job]:
     """The jobs of a user as they are served: by priority, then in the order that the user gives."""
     return sorted(user.jobs.values(), key=order_key)
-
-
-def _delete(state: FarmState, user: User) -> str:
-    if user.jobs:
-        raise EditRefused(f'the user "{user.name}" has {len(user.jobs)} jobs: delete these first')
-    del state.users[user.name]
-    state.unstored.drop_user(user)
-    state.changes.note_user(user.id, "del")
-    return "deleted"
 
 
 def _move(jobs: Sequence[Job], chosen: set[int], where: str) -> None:

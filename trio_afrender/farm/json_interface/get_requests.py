@@ -105,7 +105,13 @@ class GetRequests:
             await trio.lowlevel.checkpoint()
             return self._jobs(asked, mode)
         if kind == "files":
-            return await self._files(text_at(asked, "path"))
+            path = text_at(asked, "path")
+            names: list[str] = []
+            if self._gui is not None:
+                names = await trio.to_thread.run_sync(
+                    self._gui.list_names, path, limiter=self._threads
+                )
+            return {"path": path, "files": names}
         if kind == "config":
             return await self._config()
         await trio.lowlevel.checkpoint()
@@ -247,12 +253,6 @@ class GetRequests:
                 return {"events": events}
         found = _select(monitors, lambda monitor: monitor.name, asked)
         return {"monitors": [describe_monitor(monitor) for monitor in found]}
-
-    async def _files(self, path: str) -> Answer:
-        names: list[str] = []
-        if self._gui is not None:
-            names = await trio.to_thread.run_sync(self._gui.list_names, path, limiter=self._threads)
-        return {"path": path, "files": names}
 
     async def _config(self) -> Answer:
         found: list[object] = [{"cgru_config": _GUI_SETTINGS}]

@@ -228,7 +228,10 @@ class JsonServer:
         """The bytes of the answer. Raises `HttpRefused` and `BadJson`."""
         if why := find_foreign(head):
             raise HttpRefused(403, f"refused: {why}")
-        allowed = asker.admin or self._knows_token(_bearer(head))
+        scheme, _, secret = head.headers.get("authorization", "").partition(" ")
+        allowed = asker.admin or self._knows_token(
+            secret.strip() if scheme.lower() == "bearer" else ""
+        )
         if head.method == "GET":
             if not allowed:
                 raise HttpRefused(401, _REFUSED)
@@ -273,8 +276,3 @@ async def _receive(stream: trio.abc.ReceiveStream, reader: RequestReader) -> Fra
         if request is not None:
             return request
     return None
-
-
-def _bearer(head: HttpHead) -> str:
-    scheme, _, secret = head.headers.get("authorization", "").partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" else ""

@@ -56,7 +56,13 @@ class MonitorActions:
                     reply = self._watch(monitor, operation, status)
                     what = f"watch {status}".rstrip()
                 case "message":
-                    reply = _send(monitor, operation, actor)
+                    text = text_at(operation, "text")
+                    if not 0 < len(text) <= _MAX_MESSAGE:
+                        raise EditRefused(
+                            f'"text" should be a text of 1 to {_MAX_MESSAGE} characters.'
+                        )
+                    monitor.add_message(f"{text}\n - {actor}")
+                    reply = "Message sent."
                 case "exit":
                     monitor.waiting.instruction = "exit"
                     reply = "Instruction 'exit' set."
@@ -140,11 +146,3 @@ class MonitorActions:
                 pass  # the job has just been deleted
         if monitor.listens.get(key) is scope:
             del monitor.listens[key]
-
-
-def _send(monitor: JsonMonitor, operation: dict[str, object], actor: Actor) -> str:
-    text = text_at(operation, "text")
-    if not 0 < len(text) <= _MAX_MESSAGE:
-        raise EditRefused(f'"text" should be a text of 1 to {_MAX_MESSAGE} characters.')
-    monitor.add_message(f"{text}\n - {actor}")
-    return "Message sent."
