@@ -8,6 +8,7 @@ from collections.abc import Iterable
 __all__ = (
     "base_name",
     "clean_name",
+    "count_text",
     "find_near",
     "json_size",
     "printable",
@@ -63,6 +64,11 @@ def show_json(value: object, limit: int = 60) -> str:
     import json  # here, because --help and errors of the command line do not wait for it
 
     return shorten(json.dumps(value, ensure_ascii=False, default=str), limit)
+
+
+def count_text(count: int, noun: str) -> str:
+    """Return ``1 job``, ``2 jobs``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def json_size(text: str) -> int:

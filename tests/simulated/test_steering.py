@@ -167,7 +167,7 @@ async def test_changes_of_renders(verb: str, bits: int, sent: dict[str, Any]) ->
         ("nimby", {}, "it has no nimby"),
         ("free", {"st": ONLINE | NO_JOBS}, "it still has nimby"),
         ("sleep", {"st": 0}, "it is offline"),
-        ("sleep", {"tasks": [{}]}, "it runs 1 tasks"),
+        ("sleep", {"tasks": [{}]}, "it runs 1 task"),
         ("sleep", {"netifs": []}, "no network interface"),
         ("sleep", {}, "it does not sleep: `log render` tells why"),
         ("wake", {}, "it is not asleep"),

@@ -28,6 +28,7 @@ from trio_afrender.afserver.remote_nodes import (
     texts_of,
 )
 from trio_afrender.jobs.host_masks import compile_name_mask, compile_text_mask
+from trio_afrender.text import count_text
 
 __all__ = ("FarmNodes", "WaitReasons", "explain_stuck", "explain_waiting", "read_wait_answers")
 
@@ -208,7 +209,7 @@ def _name_jobs_before(job: JobNode, farm: FarmNodes) -> str:
 def _limits(fields: Mapping[str, Any], running: int, of: str) -> Iterator[str]:
     most = integer_of(fields, "max_running_tasks", -1)
     if 0 <= most <= running:
-        yield f"{running} tasks of the {of} run, max_running_tasks is {most}"
+        yield f"{count_text(running, 'task')} of the {of} running, max_running_tasks is {most}"
     if integer_of(fields, "max_tasks_per_second", -1) == 0:
         yield f"max_tasks_per_second of the {of} is 0"
 
@@ -287,7 +288,7 @@ def _by_capacity(job: JobNode, block: BlockNode, render: RenderNode) -> Iterator
     if block.capacity > free:
         yield f"a task needs {block.capacity} of capacity, {free} of {render.capacity} are free"
     if len(render.tasks) >= render.max_tasks:
-        yield f"it runs {len(render.tasks)} tasks, its limit is {render.max_tasks}"
+        yield f"it runs {count_text(len(render.tasks), 'task')}, its limit is {render.max_tasks}"
     for fields, of, running in (
         (job.fields, "job", [task for task in render.tasks if task.job == job.id]),
         (
@@ -299,7 +300,8 @@ def _by_capacity(job: JobNode, block: BlockNode, render: RenderNode) -> Iterator
         most = integer_of(fields, "max_running_tasks_per_host", -1)
         if 0 <= most <= len(running):
             yield (
-                f"it runs {len(running)} tasks of the {of}, max_running_tasks_per_host is {most}"
+                f"it runs {count_text(len(running), 'task')} of the {of},"
+                f" max_running_tasks_per_host is {most}"
             )
 
 

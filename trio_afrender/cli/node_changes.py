@@ -20,6 +20,7 @@ from trio_afrender.afserver.remote_nodes import (
     flag_of,
     integer_of,
 )
+from trio_afrender.text import count_text
 
 __all__ = (
     "RESTARTS",
@@ -106,7 +107,7 @@ def _can_sleep(node: Node) -> str:
     if not render.online:
         return "it is offline"
     if render.tasks:
-        return f"it runs {len(render.tasks)} tasks"
+        return f"it runs {count_text(len(render.tasks), 'task')}"
     return "" if render.fields.get("netifs") else "it has no network interface that could wake it"
 
 
@@ -149,7 +150,7 @@ def _note_paused(node: Node) -> str:
 def _has_jobs(node: Node) -> str:
     assert isinstance(node, UserNode)  # noqa: S101 - the verb is one of users
     count = integer_of(node.fields, "jobs_num")
-    return f"it has {count} jobs: delete these first" if count else ""
+    return f"it has {count_text(count, 'job')}: delete these first" if count else ""
 
 
 def _is_paused_user(node: Node) -> str:

@@ -20,10 +20,10 @@ from trio_afrender.afserver.remote_nodes import (
 from trio_afrender.afserver.wait_reasons import WaitReasons
 from trio_afrender.cli.terminal import Part
 from trio_afrender.cli.text_table import Cell, Column, Line, layout
+from trio_afrender.text import count_text
 
 __all__ = (
     "age_text",
-    "count_text",
     "job_object",
     "jobs_table",
     "render_object",
@@ -60,11 +60,6 @@ def age_text(seconds: float) -> str:
             rest = whole % part // (part // 60)
             return f"{whole // part}{unit}{rest:02d}{small}"
     return f"{whole // 86_400}d{whole % 86_400 // 3600:02d}h"
-
-
-def count_text(count: int, noun: str) -> str:
-    """Return ``1 job``, ``2 jobs``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _since(moment: int, now: float) -> str:

@@ -17,10 +17,11 @@ from trio_afrender.afserver.remote_nodes import JobNode, TaskNode
 from trio_afrender.afserver.wait_reasons import WaitReasons
 from trio_afrender.cli.commands.output import find_one_task
 from trio_afrender.cli.find_farm import explain_no_farm, find_remote_farm
-from trio_afrender.cli.node_tables import count_text, states_cell, task_object, wait_object
+from trio_afrender.cli.node_tables import states_cell, task_object, wait_object
 from trio_afrender.cli.terminal import clean, write_line
 from trio_afrender.cli.text_table import Line
 from trio_afrender.errors import LinkLost
+from trio_afrender.text import count_text
 
 __all__ = ("run_at_farm",)
 

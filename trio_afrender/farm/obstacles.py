@@ -5,7 +5,9 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-__all__ = ("Obstacle", "ObstacleKind", "count")
+from trio_afrender.text import count_text
+
+__all__ = ("Obstacle", "ObstacleKind")
 
 
 class ObstacleKind(enum.StrEnum):
@@ -134,10 +136,5 @@ class Obstacle(NamedTuple):
     @property
     def text(self) -> str:
         """A sentence without its subject's name, as "it is paused"."""
-        counted = {noun: count(self.have, noun) for noun in ("task", "error", "user")}
+        counted = {noun: count_text(self.have, noun) for noun in ("task", "error", "user")}
         return _TEXTS[self.kind].format_map({**self._asdict(), **counted})
-
-
-def count(number: int, noun: str) -> str:
-    """Return "1 task", "2 tasks"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

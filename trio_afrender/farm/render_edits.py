@@ -26,14 +26,13 @@ from trio_afrender.farm.edit_values import (
 )
 from trio_afrender.farm.model import RenderState
 from trio_afrender.farm.node_log import Actor, NodeLog, describe_action
-from trio_afrender.farm.obstacles import count
 from trio_afrender.farm.render_parameters import PoolParameters, RenderOverrides, resolve
 from trio_afrender.farm.render_sleep import order_sleep, wake
 from trio_afrender.farm.render_states import Presence, RenderEvent, RenderStates
 from trio_afrender.farm.state import ROOT_POOL, FarmState
 from trio_afrender.farm.user_requests import change_settings, instruct, return_task
 from trio_afrender.protocol.messages import Register
-from trio_afrender.text import show_json, suggest
+from trio_afrender.text import count_text, show_json, suggest
 
 __all__ = (
     "RenderOverrides",
@@ -258,7 +257,7 @@ def _eject_runs(request: _Request, keep_user: str | None) -> str:
     for task in tasks:
         reason = f'ejected from render "{request.render.name}" by {request.actor}'
         return_task(request.state, task, reason, request.now)
-    return f"{count(len(tasks), 'task')} ejected."
+    return f"{count_text(len(tasks), 'task')} ejected."
 
 
 def _restore_health(request: _Request) -> str:

@@ -12,7 +12,6 @@ import json
 
 from trio_afrender.errors import EditRefused
 from trio_afrender.farm.model import RenderState, TaskState
-from trio_afrender.farm.obstacles import count
 from trio_afrender.farm.placement import (
     why_avoided_by_block,
     why_barred,
@@ -23,6 +22,7 @@ from trio_afrender.farm.placement import (
 from trio_afrender.farm.render_states import Presence, RenderEvent
 from trio_afrender.farm.state import FarmState, WakePackets
 from trio_afrender.farm.wake_on_lan import is_mac
+from trio_afrender.text import count_text
 
 __all__ = (
     "check_limits",
@@ -53,7 +53,7 @@ def why_awake(render: RenderState) -> str:
     """Why a render cannot be sent to sleep; empty if it can."""
     presence = render.states.presence
     if presence is Presence.RUNNING:
-        return f"it has {count(len(render.running), 'task')}"
+        return f"it has {count_text(len(render.running), 'task')}"
     if presence is not Presence.ONLINE:
         return f"it is {presence.value}"
     if render.session is None:

@@ -10,7 +10,6 @@ from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.afserver.remote_nodes import JobNode
 from trio_afrender.cli.find_farm import find_remote_farm
 from trio_afrender.cli.node_tables import (
-    count_text,
     job_object,
     jobs_table,
     wait_lines,
@@ -20,6 +19,7 @@ from trio_afrender.cli.repeated_display import Shown, display
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.cli.text_table import Line
 from trio_afrender.errors import JobGone
+from trio_afrender.text import count_text
 
 __all__ = ("run",)
 

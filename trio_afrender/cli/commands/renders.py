@@ -10,9 +10,10 @@ from trio_afrender.afserver.node_selection import select_nodes
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.afserver.remote_nodes import RenderNode
 from trio_afrender.cli.find_farm import find_remote_farm
-from trio_afrender.cli.node_tables import count_text, render_object, renders_table
+from trio_afrender.cli.node_tables import render_object, renders_table
 from trio_afrender.cli.repeated_display import Shown, display
 from trio_afrender.cli.terminal import clean, print_line
+from trio_afrender.text import count_text
 
 __all__ = ("run",)
 

@@ -10,11 +10,11 @@ from trio_afrender.afserver.node_selection import TaskSelection, select_tasks
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.afserver.remote_nodes import TASK_STATES, TaskNode
 from trio_afrender.cli.find_farm import find_remote_farm
-from trio_afrender.cli.node_tables import count_text, task_object, tasks_table
+from trio_afrender.cli.node_tables import task_object, tasks_table
 from trio_afrender.cli.repeated_display import Shown, display
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError, JobGone
-from trio_afrender.text import suggest
+from trio_afrender.text import count_text, suggest
 
 __all__ = ("fetch_tasks", "run")
 
