@@ -134,7 +134,7 @@ class AgentSession:
     async def _read(self, handler: MessageHandler) -> None:
         while True:
             message = await self._ws.receive()
-            await self._hold_back(self._ws.connection.message_size)
+            size = self._ws.connection.message_size
             match message:
                 case Update():
                     await handler.update(self, message)
@@ -142,13 +142,18 @@ class AgentSession:
                     await handler.leave(self, printable(reason))
                     return
                 case Unknown(type=kind):
-                    shown = printable(kind)
-                    if shown not in self._unknown and len(self._unknown) < _MAX_UNKNOWN_TYPES:
-                        self._unknown.add(shown)
-                        text = '%s: skipped a message of unknown type "%s"'
-                        self._lines.log(
-                            logging.WARNING, self.name, "unknown messages", text, self, shown
-                        )
+                    self._note_unknown(printable(kind))
                 case Register():
                     await self._ws.connection.close(_PROTOCOL_ERROR, "a second register")
                     raise ProtocolError("a second register")
+            # Its memory and its seat are free while this agent is held back, and as the message does
+            # not count as consumed, no further large one is read meanwhile.
+            del message
+            self._ws.connection.leave_seat()
+            await self._hold_back(size)
+
+    def _note_unknown(self, kind: str) -> None:
+        if kind not in self._unknown and len(self._unknown) < _MAX_UNKNOWN_TYPES:
+            self._unknown.add(kind)
+            text = '%s: skipped a message of unknown type "%s"'
+            self._lines.log(logging.WARNING, self.name, "unknown messages", text, self, kind)

@@ -30,6 +30,9 @@ class GatewayCounters(ConnectionCounts):
         "Messages of more than 64 KiB that waited until others were read."
     )
 
+    decoding_waited: float = _count(
+        "Messages that waited because those of their token took long to decode."
+    )
     agents: float = _count("Agents that are connected and registered.", "gauge")
     renders: float = _count(
         "Renders kept online at the server, those without a connection included.", "gauge"

@@ -22,6 +22,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 from trio_afrender.errors import LinkLost, ProtocolError
 from trio_afrender.protocol.json_codec import MAX_FRAME
 from trio_afrender.text import printable
+from trio_afrender.transport.decoding_budget import DecodingBudget
 from trio_afrender.transport.liveness_stream import LivenessStream
 
 __all__ = (
@@ -60,6 +61,7 @@ class Connection:
         stream: trio.abc.Stream,
         liveness: LivenessStream,
         label: str,
+        budget: DecodingBudget | None = None,
     ) -> None:
         # The closing handshake needs the reader task, also when the body has been cancelled
         # (test_leaving_a_cancelled_body_sends_a_close).
@@ -69,6 +71,7 @@ class Connection:
         self._stream = stream
         self._liveness = liveness
         self._label = label
+        self._budget = budget or DecodingBudget()
         self._lost = ""
         self._handling = False
         """Whether a message was returned by `receive` and counts as not consumed."""
@@ -111,6 +114,10 @@ class Connection:
             await self.abort("sending was cancelled, which may leave a torn frame")
             raise
 
+    def leave_seat(self) -> None:
+        """Give the seat of a large message back before the next `receive`."""
+        self._liveness.leave_seat()
+
     async def receive(self, decode: Callable[[str], T]) -> T:
         """Return the next message. A call means that the owner has finished with the one before.
 
@@ -129,7 +136,7 @@ class Connection:
             await self.close(_UNSUPPORTED_DATA, "text frames only")
             raise ProtocolError(f"{self._label}: a binary frame")
         try:
-            return decode(frame)
+            return await self._budget.decode(decode, frame)
         except ProtocolError as error:
             await self.close(_INVALID_DATA, str(error))
             raise ProtocolError(f"{self._label}: {printable(str(error), 400)}") from error

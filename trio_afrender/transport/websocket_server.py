@@ -23,6 +23,7 @@ from trio_afrender.protocol.messages import FromRender, FromServer
 from trio_afrender.text import printable
 from trio_afrender.transport.address import make_url
 from trio_afrender.transport.connection_seats import ConnectionSeats, address_group, host_of
+from trio_afrender.transport.decoding_budget import DecodingBudget
 from trio_afrender.transport.fair_gate import FairGate
 from trio_afrender.transport.handshake import (
     RETRY_LATER,
@@ -34,6 +35,7 @@ from trio_afrender.transport.liveness_stream import LivenessStream
 from trio_afrender.transport.repeated_lines import RepeatedLines
 from trio_afrender.transport.tls import explain_tls
 from trio_afrender.transport.tokens import TokenGrant, TokenTable, may_use
+from trio_afrender.transport.value_limit import check_value_count
 from trio_afrender.transport.websocket_connection import (
     MAX_FRAGMENT_BACKLOG,
     MAX_QUEUED_FRAMES,
@@ -85,6 +87,8 @@ class ConnectionCounts:
     """Clients with a valid token that were rejected, because there were enough."""
     large_messages_waited: float = 0
     """Messages of more than 64 KiB that waited until others were read."""
+    decoding_waited: float = 0
+    """Messages that waited because those of their token took long to decode."""
 
 
 class WebSocketServerLink:
@@ -99,7 +103,7 @@ class WebSocketServerLink:
         return may_use(self.grant.patterns, name)
 
     async def receive(self) -> FromRender:
-        return await self.connection.receive(decode_from_render)
+        return await self.connection.receive(_decode)
 
     async def send(self, message: FromServer) -> None:
         await self.connection.send(encode(message))
@@ -111,6 +115,11 @@ class WebSocketServerLink:
         """Close with code 1013 and a reason; the render reconnects later."""
         text = printable(reason, _MAX_REASON).encode("ascii", "replace").decode("ascii")
         await self.connection.close(_TRY_AGAIN, text)
+
+
+def _decode(frame: str) -> FromRender:
+    check_value_count(frame)
+    return decode_from_render(frame)
 
 
 Handler: TypeAlias = Callable[[WebSocketServerLink], Awaitable[None]]
@@ -189,6 +198,8 @@ class _Server:
     counts: ConnectionCounts
     agents: Counter[bytes] = attrs.field(factory=Counter)
     """The connected clients of each token."""
+    budgets: dict[bytes, DecodingBudget] = attrs.field(factory=dict)
+    """Of the tokens that have connected clients."""
     large: FairGate = attrs.field(init=False)
     """The seats for large messages."""
     seats: ConnectionSeats = attrs.field(
@@ -201,6 +212,9 @@ class _Server:
 
     def _count_wait(self) -> None:
         self.counts.large_messages_waited += 1
+
+    def _count_decoding(self) -> None:
+        self.counts.decoding_waited += 1
 
     async def sum_up_lines(self) -> None:
         while True:
@@ -216,7 +230,8 @@ class _Server:
                 opened = await self._open(nursery, stream, liveness, peer, local)
                 if opened is not None:
                     ws, reader_scope, grant = opened
-                    connection = Connection(ws, reader_scope, stream, liveness, peer)
+                    budget = self.budgets[grant.digest]
+                    connection = Connection(ws, reader_scope, stream, liveness, peer, budget)
                     nursery.start_soon(connection.keep_alive, self.keepalive)
                     await self._handle(WebSocketServerLink(connection, peer, grant))
         except Exception:  # noqa: BLE001 - one connection must not end the others
@@ -324,7 +339,9 @@ class _Server:
     def _count_client(self, grant: TokenGrant, change: int) -> None:
         self.agents[grant.digest] += change
         if not self.agents[grant.digest]:
-            del self.agents[grant.digest]
+            del self.agents[grant.digest], self.budgets[grant.digest]
+        elif grant.digest not in self.budgets:
+            self.budgets[grant.digest] = DecodingBudget(self._count_decoding)
 
     async def _handle(self, link: WebSocketServerLink) -> None:
         code = _GOING_AWAY
