@@ -13,13 +13,18 @@ import attrs
 
 from trio_afrender.protocol.messages import TaskKey
 
-__all__ = ("BlockMode", "ChangeBatch", "ChangeKind", "Changes", "NodeChanges")
+__all__ = ("BlockMode", "ChangeBatch", "ChangeKind", "Changes", "NodeChanges", "larger_mode")
 
 ChangeKind = Literal["add", "change", "del"]
 BlockMode = Literal["progress", "properties", "full"]
 """Which part of a block has changed; each contains the one before it."""
 
 _BLOCK_MODES: tuple[BlockMode, ...] = ("progress", "properties", "full")
+
+
+def larger_mode(one: BlockMode, other: BlockMode) -> BlockMode:
+    """The mode that contains the other one."""
+    return max(one, other, key=_BLOCK_MODES.index)
 
 
 @attrs.define(slots=True, eq=False)
@@ -122,5 +127,5 @@ class Changes:
         """Note a change of a block; its job has changed with it."""
         if self._batch is not None:
             old = self._batch.blocks.get((job, block), "progress")
-            self._batch.blocks[job, block] = max(old, mode, key=_BLOCK_MODES.index)
+            self._batch.blocks[job, block] = larger_mode(old, mode)
             self._batch.jobs.note(job, "change")

@@ -319,7 +319,15 @@ def operate_blocks(
     if kind == "append_tasks":
         reply = _append_tasks(state, job, chosen, operation.get("tasks"), now)
     elif kind == "trynext":
-        _try_next(state, job, tasks, operation)
+        if one_of("append", "remove")("mode", operation.get("mode", "")) == "remove":
+            _try_no_more(state, job, [task for task in tasks if task.marks & TaskBit.TRY])
+        else:
+            for task in tasks:
+                if not task.state.over and not task.marks & TaskBit.TRY:
+                    task.marks |= TaskBit.TRY.value
+                    job.try_next.append(task)
+                    state.touch(task)
+            state.mark_job(job)
         reply = "Tasks to try next processed."
     elif kind == "reset_error_hosts":
         whole = "task_ids" not in operation
@@ -425,21 +433,6 @@ def _forgive(state: FarmState, block: Block, tasks: Sequence[Task], *, whole: bo
             state.touch(task)
     state.all_freed = True
     state.changes.note_block(block.job.id, block.number, "progress")
-
-
-def _try_next(
-    state: FarmState, job: Job, tasks: Sequence[Task], operation: Mapping[str, object]
-) -> None:
-    mode = one_of("append", "remove")("mode", operation.get("mode", ""))
-    if mode == "remove":
-        _try_no_more(state, job, [task for task in tasks if task.marks & TaskBit.TRY])
-        return
-    for task in tasks:
-        if not task.state.over and not task.marks & TaskBit.TRY:
-            task.marks |= TaskBit.TRY.value
-            job.try_next.append(task)
-            state.touch(task)
-    state.mark_job(job)
 
 
 def _try_no_more(state: FarmState, job: Job, tasks: Sequence[Task]) -> None:

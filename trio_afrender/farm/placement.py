@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from trio_afrender.farm.model import Block, Job, RenderState, Task, TaskState
 from trio_afrender.farm.obstacles import Obstacle, ObstacleKind
@@ -254,16 +254,8 @@ def why_avoided_by_block(
     if render.name not in block.error_hosts:
         return None
     limit = error_rule(state.settings, block, "errors_avoid_host")
-    forgive = error_rule(state.settings, block, "errors_forgive_time")
-
-    def failed(other: RenderState) -> bool:
-        count, last = block.error_hosts.get(other.name, (0, 0.0))
-        return count >= limit and (forgive <= 0 or now < last + forgive)
-
-    if limit <= 0 or not failed(render) or not _has_alternative(state, render, block, failed):
-        return None
-    count, last = block.error_hosts[render.name]
-    return _avoided(ObstacleKind.AVOIDED_BY_BLOCK, count, limit, last + forgive - now, forgive)
+    kind = ObstacleKind.AVOIDED_BY_BLOCK
+    return _why_avoided(state, render, block, block.error_hosts, limit, kind, now)
 
 
 def why_not_for_task(
@@ -272,31 +264,36 @@ def why_not_for_task(
     """What keeps one task from a render that takes the tasks of its block, if anything."""
     if task.block.job.spec.maintenance and task.block.spec.task_name(task.key.task) != render.name:
         return Obstacle(ObstacleKind.MAINTENANCE)
-    return _why_avoided_by_task(state, render, task, now)
-
-
-def _why_avoided_by_task(
-    state: FarmState, render: RenderState, task: Task, now: float
-) -> Obstacle | None:
-    """Whether a render failed too often at a task, and another render can run it."""
     if task.error_hosts is None or render.name not in task.error_hosts:
         return None
-    hosts = task.error_hosts  # in the closure the attribute's type would include None
     limit = error_rule(state.settings, task.block, "errors_task_same_host")
-    forgive = error_rule(state.settings, task.block, "errors_forgive_time")
+    kind = ObstacleKind.AVOIDED_BY_TASK
+    return _why_avoided(state, render, task.block, task.error_hosts, limit, kind, now)
+
+
+def _why_avoided(
+    state: FarmState,
+    render: RenderState,
+    block: Block,
+    hosts: Mapping[str, tuple[int, float]],
+    limit: int,
+    kind: ObstacleKind,
+    now: float,
+) -> Obstacle | None:
+    """Whether a render of `hosts`, name -> (errors, last one), has too many errors there.
+
+    None if no other render can run the block.
+    """
+    forgive = error_rule(state.settings, block, "errors_forgive_time")
 
     def failed(other: RenderState) -> bool:
         count, last = hosts.get(other.name, (0, 0.0))
         return count >= limit and (forgive <= 0 or now < last + forgive)
 
-    if limit <= 0 or not failed(render) or not _has_alternative(state, render, task.block, failed):
+    if limit <= 0 or not failed(render) or not _has_alternative(state, render, block, failed):
         return None
     count, last = hosts[render.name]
-    return _avoided(ObstacleKind.AVOIDED_BY_TASK, count, limit, last + forgive - now, forgive)
-
-
-def _avoided(kind: ObstacleKind, count: int, limit: int, rest: float, forgive: int) -> Obstacle:
-    seconds = math.ceil(rest) if forgive > 0 else 0
+    seconds = math.ceil(last + forgive - now) if forgive > 0 else 0
     detail = f"forgiven in {seconds} s" if forgive > 0 else "never forgiven"
     return Obstacle(kind, need=seconds, have=count, of=limit, detail=detail)
 

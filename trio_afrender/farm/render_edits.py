@@ -7,7 +7,7 @@ the log of its node. Another user's render and the pool are for administrators o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -118,6 +118,27 @@ _UNSUPPORTED = {
     "no_task_event_time": "this farm has no jobs for events",
     "overload_event_time": "this farm has no jobs for events",
 }
+_OPERATIONS: Mapping[str, Mapping[str, Reader]] = {
+    "exit": {},
+    "reboot": {},
+    "shutdown": {},
+    "launch_cmd": {"cmd": text, "exit": flag},
+    "eject_tasks": {},
+    "eject_tasks_keep_my": {},
+    "heal_sick": {},
+    "delete": {},
+    "wol_sleep": {},
+    "wol_wake": {},
+    "farm": {"mode": text, "name": text, "mask": pattern},
+}
+"""Name -> its keys."""
+_SERVICE_MODES = (
+    "service_add",
+    "service_remove",
+    "service_enable",
+    "service_disable",
+    "clear_services",
+)
 _SENT_DEFAULTS = {
     "heartbeat_sec": 1.0,
     "resources_update_period": 5,
@@ -180,15 +201,45 @@ def operate_render(
     kind = text("type", operation.get("type", ""))
     if kind in _UNSUPPORTED:
         raise EditRefused(f"{kind}: {_UNSUPPORTED[kind]}")
-    if kind not in _OPERATIONS:
+    readers = _OPERATIONS.get(kind)
+    if readers is None:
         raise EditRefused(
             f"a render has no operation {show_json(kind)}{suggest(kind, _OPERATIONS)}"
         )
-    readers, operate = _OPERATIONS[kind]
     check_keys(("type", *readers), operation, f'the operation "{kind}"')
     values = {key: readers[key](key, operation[key]) for key in readers if key in operation}
     _check_right(render, actor)
-    return _note(state, render, actor, kind, operate(_Request(state, render, actor, now, values)))
+    request = _Request(state, render, actor, now, values)
+    return _note(state, render, actor, kind, _operate(request, kind))
+
+
+def _operate(request: _Request, kind: str) -> str:
+    state, render, now = request.state, request.render, request.now
+    match kind:
+        case "launch_cmd":
+            command = request.need("cmd", "the command to launch")
+            return _send(
+                request, "launch_exit" if request.values.get("exit") else "launch", command
+            )
+        case "eject_tasks":
+            return _eject_runs(request, keep_user=None)
+        case "eject_tasks_keep_my":
+            return _eject_runs(request, keep_user=request.actor.user_name)
+        case "heal_sick":
+            render.sick_errors.clear()
+            healed = state.move_render(render, RenderEvent.RECOVER)
+            return "Not sick any more." if healed else "It was not sick."
+        case "delete":
+            return _delete(request)
+        case "wol_sleep":
+            order_sleep(state, render, now)
+            return "Ordered to sleep."
+        case "wol_wake":
+            wake(state, render, now)
+            return "Packets to wake it are sent."
+        case "farm":
+            return _change_services(request)
+    return _send(request, kind)  # exit, reboot, shutdown
 
 
 @attrs.frozen(slots=True)
@@ -221,31 +272,6 @@ def _send(request: _Request, instruction: str, command: str = "") -> str:
     return f'Instruction "{instruction}" sent.'
 
 
-def _exit(request: _Request) -> str:
-    return _send(request, "exit")
-
-
-def _reboot(request: _Request) -> str:
-    return _send(request, "reboot")
-
-
-def _shut_down(request: _Request) -> str:
-    return _send(request, "shutdown")
-
-
-def _launch(request: _Request) -> str:
-    command = request.need("cmd", "the command to launch")
-    return _send(request, "launch_exit" if request.values.get("exit") else "launch", command)
-
-
-def _eject(request: _Request) -> str:
-    return _eject_runs(request, keep_user=None)
-
-
-def _eject_others(request: _Request) -> str:
-    return _eject_runs(request, keep_user=request.actor.user_name)
-
-
 def _eject_runs(request: _Request, keep_user: str | None) -> str:
     """Take the tasks of all users but one back from the render; they are queued again."""
     # A copy, because a run that was never sent ends at once.
@@ -258,13 +284,6 @@ def _eject_runs(request: _Request, keep_user: str | None) -> str:
         reason = f'ejected from render "{request.render.name}" by {request.actor}'
         return_task(request.state, task, reason, request.now)
     return f"{count_text(len(tasks), 'task')} ejected."
-
-
-def _restore_health(request: _Request) -> str:
-    request.render.sick_errors.clear()
-    if request.state.move_render(request.render, RenderEvent.RECOVER):
-        return "Not sick any more."
-    return "It was not sick."
 
 
 def _delete(request: _Request) -> str:
@@ -281,81 +300,45 @@ def _delete(request: _Request) -> str:
     return "Deleted."
 
 
-def _sleep(request: _Request) -> str:
-    order_sleep(request.state, request.render, request.now)
-    return "Ordered to sleep."
-
-
-def _wake(request: _Request) -> str:
-    wake(request.state, request.render, request.now)
-    return "Packets to wake it are sent."
-
-
 def _change_services(request: _Request) -> str:
     render = request.render
+    old, services = render.overrides, render.effective.services
     mode = request.values.get("mode", "")
-    if mode not in _SERVICE_MODES:
-        known = ", ".join(f'"{name}"' for name in _SERVICE_MODES)
-        raise EditRefused(f"mode: expected one of {known}, found {show_json(mode)}")
-    overrides, sentence = _SERVICE_MODES[mode](request, render.effective.services)
-    render.overrides = overrides
-    render.effective = resolve(render.register, overrides, request.state.pool)
+    match mode:
+        case "service_add":
+            name = request.need("name", "the service to add")
+            if name in services:
+                raise EditRefused(f'the service "{name}" is already there')
+            new = attrs.evolve(old, services=_names("services", (*services, name)))
+            sentence = f'Service "{name}" added.'
+        case "service_remove":
+            found = _find_services(request, services)
+            new = attrs.evolve(old, services=_without(services, found))
+            sentence = f"{_quote(found)} removed."
+        case "service_enable":
+            found = _find_services(request, old.services_disabled)
+            new = attrs.evolve(old, services_disabled=_without(old.services_disabled, found))
+            sentence = f"{_quote(found)} enabled."
+        case "service_disable":
+            mask = request.values.get("mask", "")
+            # A render that lists nothing offers everything: then the mask is a name.
+            plain = bool(re.fullmatch(r"[\w-]+", mask))
+            found = [mask] if plain and mask not in services else _find_services(request, services)
+            listed = _names("services_disabled", (*old.services_disabled, *found))
+            new = attrs.evolve(old, services_disabled=listed)
+            sentence = f"{_quote(found)} disabled."
+        case "clear_services":
+            if old.services is None and not old.services_disabled:
+                raise EditRefused("no services were set here: there is nothing to clear")
+            new = attrs.evolve(old, services=None, services_disabled=())
+            sentence = "Services cleared."
+        case _:
+            known = ", ".join(f'"{name}"' for name in _SERVICE_MODES)
+            raise EditRefused(f"mode: expected one of {known}, found {show_json(mode)}")
+    render.overrides = new
+    render.effective = resolve(render.register, new, request.state.pool)
     request.state.note_render(render)
     return sentence
-
-
-_Services = tuple[RenderOverrides, str]
-
-
-def _add_service(request: _Request, services: tuple[str, ...]) -> _Services:
-    name = request.need("name", "the service to add")
-    if name in services:
-        raise EditRefused(f'the service "{name}" is already there')
-    listed = _names("services", (*services, name))
-    changed = attrs.evolve(request.render.overrides, services=listed)
-    return changed, f'Service "{name}" added.'
-
-
-def _remove_services(request: _Request, services: tuple[str, ...]) -> _Services:
-    found = _find_services(request, services)
-    listed = tuple(name for name in services if name not in found)
-    changed = attrs.evolve(request.render.overrides, services=listed)
-    return changed, f"{_quote(found)} removed."
-
-
-def _disable_services(request: _Request, services: tuple[str, ...]) -> _Services:
-    disabled = request.render.overrides.services_disabled
-    mask = request.values.get("mask", "")
-    # A render that lists nothing offers everything: then the mask is a name.
-    plain = bool(re.fullmatch(r"[\w-]+", mask))
-    found = [mask] if plain and mask not in services else _find_services(request, services)
-    listed = _names("services_disabled", (*disabled, *found))
-    changed = attrs.evolve(request.render.overrides, services_disabled=listed)
-    return changed, f"{_quote(found)} disabled."
-
-
-def _enable_services(request: _Request, services: tuple[str, ...]) -> _Services:
-    disabled = request.render.overrides.services_disabled
-    found = _find_services(request, disabled)
-    listed = tuple(name for name in disabled if name not in found)
-    changed = attrs.evolve(request.render.overrides, services_disabled=listed)
-    return changed, f"{_quote(found)} enabled."
-
-
-def _clear_services(request: _Request, services: tuple[str, ...]) -> _Services:
-    old = request.render.overrides
-    if old.services is None and not old.services_disabled:
-        raise EditRefused("no services were set here: there is nothing to clear")
-    return attrs.evolve(old, services=None, services_disabled=()), "Services cleared."
-
-
-_SERVICE_MODES: Mapping[str, Callable[[_Request, tuple[str, ...]], _Services]] = {
-    "service_add": _add_service,
-    "service_remove": _remove_services,
-    "service_enable": _enable_services,
-    "service_disable": _disable_services,
-    "clear_services": _clear_services,
-}
 
 
 def _find_services(request: _Request, among: Sequence[str]) -> list[str]:
@@ -367,24 +350,12 @@ def _find_services(request: _Request, among: Sequence[str]) -> list[str]:
     return found
 
 
+def _without(names: tuple[str, ...], found: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in found)
+
+
 def _quote(names: Sequence[str]) -> str:
     return "Service " + ", ".join(f'"{name}"' for name in names)
-
-
-_OPERATIONS: Mapping[str, tuple[Mapping[str, Reader], Callable[[_Request], str]]] = {
-    "exit": ({}, _exit),
-    "reboot": ({}, _reboot),
-    "shutdown": ({}, _shut_down),
-    "launch_cmd": ({"cmd": text, "exit": flag}, _launch),
-    "eject_tasks": ({}, _eject),
-    "eject_tasks_keep_my": ({}, _eject_others),
-    "heal_sick": ({}, _restore_health),
-    "delete": ({}, _delete),
-    "wol_sleep": ({}, _sleep),
-    "wol_wake": ({}, _wake),
-    "farm": ({"mode": text, "name": text, "mask": pattern}, _change_services),
-}
-"""Name -> its keys, and what it does."""
 
 
 def edit_pool(state: FarmState, params: Mapping[str, object], actor: Actor, now: float) -> str:

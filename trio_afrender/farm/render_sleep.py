@@ -43,7 +43,15 @@ def order_sleep(state: FarmState, render: RenderState, now: float) -> None:
     """Send a render to sleep. Raises `EditRefused` if it is offline, has tasks or cannot be woken."""
     if reason := why_awake(render):
         raise EditRefused(f'render "{render.name}" is not sent to sleep: {reason}')
-    render.outbox.instruction = ("sleep", _describe(render))
+    # The service for sleep makes its command from this. It refuses interfaces without a MAC address.
+    netifs = [
+        {"name": netif.name, "mac": netif.mac}
+        for netif in render.register.netifs
+        if is_mac(netif.mac)
+    ]
+    ip = render.register.address or render.peer or "0.0.0.0"  # noqa: S104 - nothing listens there
+    described = json.dumps({"name": render.name, "address": {"ip": ip}, "netifs": netifs})
+    render.outbox.instruction = ("sleep", described)
     state.wake(render)
     state.move_render(render, RenderEvent.SLEEP)
     _set_deadline(state, render, now + state.settings.sleep_limit)
@@ -65,17 +73,6 @@ def why_awake(render: RenderState) -> str:
 
 def _macs(render: RenderState) -> tuple[str, ...]:
     return tuple(netif.mac for netif in render.register.netifs if is_mac(netif.mac))
-
-
-def _describe(render: RenderState) -> str:
-    """The render as JSON, from which the service for sleep makes its command."""
-    register = render.register
-    # The service refuses interfaces without a MAC address.
-    netifs = [
-        {"name": netif.name, "mac": netif.mac} for netif in register.netifs if is_mac(netif.mac)
-    ]
-    ip = register.address or render.peer or "0.0.0.0"  # noqa: S104 - nothing listens there
-    return json.dumps({"name": render.name, "address": {"ip": ip}, "netifs": netifs})
 
 
 def wake(state: FarmState, render: RenderState, now: float) -> None:

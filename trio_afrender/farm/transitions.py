@@ -443,7 +443,12 @@ def settle(state: FarmState, job: Job, now: float) -> None:
     if job.over or counts[TaskState.READY] or counts[TaskState.RUNNING]:
         return
     if counts[TaskState.WAITING]:
-        if job.held or _has_suspended(job):
+        if job.held or any(
+            task.marks & _SUSPENDED and task.state is TaskState.WAITING
+            for block in job.blocks
+            if block.counts[TaskState.WAITING]
+            for task in block.tasks
+        ):
             return
         # Nothing runs or is ready, so what waits in these blocks waits for a task that failed.
         for block in (block for block in job.blocks if block.counts[TaskState.WAITING]):
@@ -474,15 +479,6 @@ def settle(state: FarmState, job: Job, now: float) -> None:
         state.log_job(job, f"afanasy: jobs: {job.spec.name}: Done.")
     # Other jobs may wait for the end of this one.
     release_held(state, now)
-
-
-def _has_suspended(job: Job) -> bool:
-    return any(
-        task.marks & _SUSPENDED and task.state is TaskState.WAITING
-        for block in job.blocks
-        if block.counts[TaskState.WAITING]
-        for task in block.tasks
-    )
 
 
 def forget(state: FarmState, job: Job, now: float) -> None:

@@ -98,25 +98,22 @@ def _move(jobs: Sequence[Job], chosen: set[int], where: str) -> None:
         by_priority.setdefault(job.spec.priority, []).append(job)
     for equal in by_priority.values():
         positions = [job.position for job in equal]
-        ordered = _moved(equal, chosen, where)
+        ordered = list(equal)
+        if where == "top":
+            ordered.sort(key=lambda job: job.id not in chosen)
+        elif where == "bottom":
+            ordered.sort(key=lambda job: job.id in chosen)
+        else:
+            # One step each; jobs that are moved do not pass each other.
+            if where == "down":
+                ordered.reverse()
+            for at in range(1, len(ordered)):
+                if ordered[at].id in chosen and ordered[at - 1].id not in chosen:
+                    ordered[at - 1], ordered[at] = ordered[at], ordered[at - 1]
+            if where == "down":
+                ordered.reverse()
         for job, position in zip(ordered, positions, strict=True):
             job.position = position
-
-
-def _moved(jobs: list[Job], chosen: set[int], where: str) -> list[Job]:
-    mine = [job for job in jobs if job.id in chosen]
-    others = [job for job in jobs if job.id not in chosen]
-    if where == "top":
-        return mine + others
-    if where == "bottom":
-        return others + mine
-    # One step each; jobs that are moved do not pass each other.
-    ordered = jobs if where == "up" else jobs[::-1]
-    ordered = list(ordered)
-    for at in range(1, len(ordered)):
-        if ordered[at].id in chosen and ordered[at - 1].id not in chosen:
-            ordered[at - 1], ordered[at] = ordered[at], ordered[at - 1]
-    return ordered if where == "up" else ordered[::-1]
 
 
 def _log(state: FarmState, user: User, actor: Actor, what: str, info: str) -> str:

@@ -167,7 +167,18 @@ class ActionRequests:
 
     def _find_nodes(self, kind: str, asked: Answer) -> list[int]:
         """The ids of the nodes that a request selects. Raises `EditRefused` and `MaskError`."""
-        names = self._names(kind)
+        state = self._state
+        match kind:
+            case "jobs":
+                names = {job.id: job.spec.name for job in state.jobs.values()}
+            case "renders":
+                names = {render.id: render.name for render in state.renders.values()}
+            case "users":
+                names = {user.id: user.name for user in state.users.values()}
+            case "monitors":
+                names = {each.id: each.name for each in self._registry.monitors.values()}
+            case _:
+                names = {ROOT: "/"}
         if ids := numbers_at(asked, "ids"):
             for each in ids:
                 if each not in names:
@@ -182,19 +193,6 @@ class ActionRequests:
             near = suggest(mask, names.values())
             raise EditRefused(f"{kind}: No node matches {show_json(mask)} found{near}.")
         return found
-
-    def _names(self, kind: str) -> dict[int, str]:
-        state = self._state
-        match kind:
-            case "jobs":
-                return {job.id: job.spec.name for job in state.jobs.values()}
-            case "renders":
-                return {render.id: render.name for render in state.renders.values()}
-            case "users":
-                return {user.id: user.name for user in state.users.values()}
-            case "monitors":
-                return {each.id: each.name for each in self._registry.monitors.values()}
-        return {ROOT: "/"}
 
 
 def _read_orders(asked: Answer) -> tuple[Params | None, Params | None]:

@@ -47,7 +47,7 @@ from trio_afrender.farm.json_interface.request_body import numbers_at, text_at, 
 from trio_afrender.farm.json_interface.served_files import GuiFolder
 from trio_afrender.farm.json_interface.task_requests import TaskRequests
 from trio_afrender.farm.json_interface.wait_objects import describe_waits
-from trio_afrender.farm.model import Job, RenderState
+from trio_afrender.farm.model import Job
 from trio_afrender.safe_files import read_regular
 from trio_afrender.text import show_json, suggest
 from trio_afrender.version import __version__
@@ -96,10 +96,12 @@ class GetRequests:
         """Answer one request."""
         kind = text_at(asked, "type")
         if kind == "jobs":
-            task = _first_task(asked)
             mode = text_at(asked, "mode")
-            if task is not None:
-                return await self._tasks.answer(task, mode, asked)
+            jobs, blocks, tasks = (
+                numbers_at(asked, key) for key in ("ids", "block_ids", "task_ids")
+            )
+            if jobs and blocks and tasks:
+                return await self._tasks.answer((jobs[0], blocks[0], tasks[0]), mode, asked)
             if mode in _TASK_MODES and mode not in _JOB_MODES:
                 return info("error", f'mode "{mode}" needs ids, block_ids and task_ids of one each')
             await trio.lowlevel.checkpoint()
@@ -135,10 +137,13 @@ class GetRequests:
             if len(ids) != 1:
                 return info("error", f'mode "{mode}" needs one id of a job')
             return self._one_job(jobs[ids[0]], mode)
-        now = trio.current_time()
-        found = self._find_jobs(asked, ids)
+        if ids:
+            found = [jobs[each] for each in dict.fromkeys(ids) if each in jobs]
+        else:
+            # The most important ones first.
+            found = sorted(self._filter_jobs(asked), key=lambda job: (-job.spec.priority, job.id))
         full = mode == "full"
-        return {"jobs": describe_jobs(self._state, found, now, full=full)}
+        return {"jobs": describe_jobs(self._state, found, trio.current_time(), full=full)}
 
     def _one_job(self, job: Job, mode: str) -> Answer:
         if mode == "progress":
@@ -163,13 +168,6 @@ class GetRequests:
                 return info("error", f"Unknown block mode {show_json(mode)}{near}")
             made.append(describe_block(self._state, job.blocks[number], number, now, mode))
         return {"blocks": made}
-
-    def _find_jobs(self, asked: Answer, ids: list[int]) -> list[Job]:
-        """The jobs that a request selects: as asked by id, else the most important ones first."""
-        jobs = self._state.jobs
-        if ids:
-            return [jobs[each] for each in dict.fromkeys(ids) if each in jobs]
-        return sorted(self._filter_jobs(asked), key=lambda job: (-job.spec.priority, job.id))
 
     def _filter_jobs(self, asked: Answer) -> Iterable[Job]:
         jobs = self._state.jobs
@@ -197,16 +195,14 @@ class GetRequests:
         if mode in ("full", "log", "tasks_log"):
             if len(found) != 1:
                 return _needs_one(mode, asked, "render")
-            return self._one_render(found[0], mode, now)
+            render = found[0]
+            if mode == "full":
+                return {"object": describe_whole_render(state, render, now)}
+            if mode == "log":
+                return message(render.name, "log", render.node_log.lines)
+            lines = render.tasks_log.lines or ("No tasks execution.",)
+            return message(render.name, "tasks_log", lines)
         return EncodedAnswer(f'{{"renders":{encode_renders(state, found, now)}}}')
-
-    def _one_render(self, render: RenderState, mode: str, now: float) -> Answer:
-        if mode == "full":
-            return {"object": describe_whole_render(self._state, render, now)}
-        if mode == "log":
-            return message(render.name, "log", render.node_log.lines)
-        lines = render.tasks_log.lines or ("No tasks execution.",)
-        return message(render.name, "tasks_log", lines)
 
     def _users(self, asked: Answer) -> Answer:
         by_id = {user.id: user for user in self._state.users.values()}
@@ -273,12 +269,6 @@ class GetRequests:
             "servedir": folder,
         }
         return {"cgru_config": [*found, {"cgru_environment": environment}]}
-
-
-def _first_task(asked: Answer) -> tuple[int, int, int] | None:
-    """The job, block and task of a request about one task; None if it is about jobs."""
-    lists = [numbers_at(asked, key) for key in ("ids", "block_ids", "task_ids")]
-    return (lists[0][0], lists[1][0], lists[2][0]) if all(lists) else None
 
 
 def _select(by_id: Mapping[int, _T], name_of: Callable[[_T], str], asked: Answer) -> list[_T]:

@@ -96,8 +96,8 @@ def _describe_job(state: FarmState, job: Job, now: float, place: int, *, full: b
         ignorenimby=spec.ignore_nimby,
         ignorepaused=spec.ignore_paused,
         description=spec.description,
-        thumb_path=_thumbnail(state, job),
-        report=_last_report(job),
+        thumb_path=str(state.texts.path(*job.thumbnail)) if job.thumbnail else "",
+        report=next((task.report for b in job.blocks for task in b.tasks if task.report), ""),
         project=spec.project,
         department=spec.department,
     )
@@ -283,17 +283,3 @@ def _error_line(
     when = time.localtime(state.wall() - (now - last))
     mark = " - ! AVOIDING !" if avoided else ""
     return f"{name}: {count} at {time.strftime('%a %d %b %H:%M.%S', when)}{mark}"
-
-
-def _thumbnail(state: FarmState, job: Job) -> str:
-    """The path of the newest file of a job; '' if there is none."""
-    if job.thumbnail is None:
-        return ""
-    key, name = job.thumbnail
-    return str(state.texts.path(key, name))
-
-
-def _last_report(job: Job) -> str:
-    """What a task of the job has last reported."""
-    reports = (task.report for block in job.blocks for task in block.tasks if task.report)
-    return next(reports, "")

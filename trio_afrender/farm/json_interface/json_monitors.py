@@ -13,7 +13,13 @@ from collections.abc import Callable, Iterator
 import attrs
 import trio
 
-from trio_afrender.farm.changes import BlockMode, ChangeBatch, ChangeKind, NodeChanges
+from trio_afrender.farm.changes import (
+    BlockMode,
+    ChangeBatch,
+    ChangeKind,
+    NodeChanges,
+    larger_mode,
+)
 from trio_afrender.farm.json_interface.answers import Answer
 from trio_afrender.farm.node_log import NodeLog
 from trio_afrender.farm.state import FarmState
@@ -245,7 +251,12 @@ class MonitorRegistry:
             for node, kind in _each(changes):
                 monitor.note(kind_of_node, node, kind)
         for job, kind in _each(batch.jobs):
-            if monitor.sees(self._owner(batch, job, kind)):
+            if kind == "del":
+                owner = self.state.users.get(batch.job_owners.get(job, ""))
+            else:
+                found = self.state.jobs.get(job)
+                owner = found.user if found else None
+            if monitor.sees(owner.id if owner else -2):  # -2: nobody's
                 monitor.note("jobs", job, kind)
         # The pool shows how many renders are busy, the branch which jobs are there and run.
         renders = batch.renders.added or batch.renders.changed or batch.renders.deleted
@@ -257,19 +268,11 @@ class MonitorRegistry:
         if monitor.task_jobs:
             waiting.tasks.update((k, None) for k in batch.tasks if k.job in monitor.task_jobs)
             waiting.blocks.update(
-                (key, _larger(waiting.blocks.get(key), mode))
+                (key, larger_mode(waiting.blocks.get(key, "progress"), mode))
                 for key, mode in batch.blocks.items()
                 if key[0] in monitor.task_jobs
             )
         waiting.order = waiting.order or monitor.uid in batch.orders
-
-    def _owner(self, batch: ChangeBatch, job: int, kind: ChangeKind) -> int:
-        """The id of the user of a job; -2 for none."""
-        if kind == "del":
-            user = self.state.users.get(batch.job_owners.get(job, ""))
-            return user.id if user else -2
-        found = self.state.jobs.get(job)
-        return found.user.id if found else -2
 
     def _note_all(self, kind_of_node: str, node: int, kind: ChangeKind) -> None:
         for monitor in self.monitors.values():
@@ -339,8 +342,3 @@ def _each(changes: NodeChanges) -> Iterator[tuple[int, ChangeKind]]:
         yield node, "add"
     for node in changes.changed:
         yield node, "change"
-
-
-def _larger(old: BlockMode | None, new: BlockMode) -> BlockMode:
-    modes: tuple[BlockMode, ...] = ("progress", "properties", "full")
-    return max(old or "progress", new, key=modes.index)

@@ -188,7 +188,8 @@ class JsonServer:
         request = None
         try:
             with trio.move_on_after(TIMEOUT):
-                request = await _receive(stream, reader)
+                while request is None and (data := await stream.receive_some()):
+                    request = reader.feed(data)
             answer = await self._answer(request, asker) if request else b""
         except RequestRefused as refusal:
             _log.info("JSON client at %s: %s", asker.address, refusal)
@@ -229,9 +230,8 @@ class JsonServer:
         if why := find_foreign(head):
             raise HttpRefused(403, f"refused: {why}")
         scheme, _, secret = head.headers.get("authorization", "").partition(" ")
-        allowed = asker.admin or self._knows_token(
-            secret.strip() if scheme.lower() == "bearer" else ""
-        )
+        bearer = secret.strip() if scheme.lower() == "bearer" else ""
+        allowed = asker.admin or self._knows_token(bearer)
         if head.method == "GET":
             if not allowed:
                 raise HttpRefused(401, _REFUSED)
@@ -267,12 +267,3 @@ def _frame(request: FramedRequest, answer: Answer | BinaryAnswer | EncodedAnswer
     if isinstance(answer, BinaryAnswer):
         return answer.data
     return frame_answer(request.kind, encode_json(answer))
-
-
-async def _receive(stream: trio.abc.ReceiveStream, reader: RequestReader) -> FramedRequest | None:
-    """Receive a request; None if the client closes before it is complete."""
-    while data := await stream.receive_some():
-        request = reader.feed(data)
-        if request is not None:
-            return request
-    return None

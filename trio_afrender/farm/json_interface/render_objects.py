@@ -19,7 +19,7 @@ from trio_afrender.farm.json_interface.node_fields import (
 from trio_afrender.farm.model import RenderState, Run
 from trio_afrender.farm.render_states import RenderStates
 from trio_afrender.farm.state import FarmState
-from trio_afrender.protocol.messages import CustomMeter, HostResources, NetIF
+from trio_afrender.protocol.messages import HostResources
 
 __all__ = (
     "POOL_CAPACITY",
@@ -94,14 +94,34 @@ def _describe_constant(state: FarmState, render: RenderState) -> Answer:
         "user_name": effective.user_name,
         "os": register.os,
         "address": describe_address(render.peer),
-        "netifs": [_describe_netif(each) for each in register.netifs],
+        "netifs": [
+            {
+                "name": netif.name,
+                "mac": netif.mac,
+                "addresses": [describe_address(each) for each in netif.addresses],
+            }
+            for netif in register.netifs
+        ],
         "engine": register.engine,
         "pool": "/",
     }
     made |= without_empty(
         services=list(effective.services), services_disabled=list(effective.services_disabled)
     )
-    return made | _describe_limits(state, render)
+    # Only the limits that are not those of the pool. A render may have limits in its own settings:
+    # they are shown as if they had been set here.
+    pool = state.pool
+    if overrides.capacity_host >= 0 or effective.capacity != _or(pool.capacity_host, POOL_CAPACITY):
+        made["capacity_host"] = effective.capacity
+    if overrides.max_tasks_host >= 0 or (
+        effective.max_tasks != _or(pool.max_tasks_host, POOL_MAX_TASKS)
+    ):
+        made["max_tasks_host"] = effective.max_tasks
+    if overrides.power_host >= 0:
+        made["power_host"] = overrides.power_host
+    if overrides.properties_host:
+        made["properties_host"] = overrides.properties_host
+    return made
 
 
 def _describe_moment(state: FarmState, render: RenderState, now: float) -> Answer:
@@ -130,26 +150,6 @@ def _describe_moment(state: FarmState, render: RenderState, now: float) -> Answe
 @lru_cache(maxsize=1024)
 def _show_states(states: RenderStates) -> tuple[int, str]:
     return int(states.bits), states.words
-
-
-def _describe_limits(state: FarmState, render: RenderState) -> Answer:
-    """The limits of a render that are not those of the pool.
-
-    A render may have limits in its own settings: they are shown as if they had been set here.
-    """
-    effective, overrides, pool = render.effective, render.overrides, state.pool
-    made: Answer = {}
-    if overrides.capacity_host >= 0 or effective.capacity != _or(pool.capacity_host, POOL_CAPACITY):
-        made["capacity_host"] = effective.capacity
-    if overrides.max_tasks_host >= 0 or (
-        effective.max_tasks != _or(pool.max_tasks_host, POOL_MAX_TASKS)
-    ):
-        made["max_tasks_host"] = effective.max_tasks
-    if overrides.power_host >= 0:
-        made["power_host"] = overrides.power_host
-    if overrides.properties_host:
-        made["properties_host"] = overrides.properties_host
-    return made
 
 
 def _or(value: int, default: int) -> int:
@@ -184,11 +184,6 @@ def _percents(render: RenderState) -> list[int]:
     return [run.task.percent or -1 for run in render.running.values()]
 
 
-def _describe_netif(interface: NetIF) -> Answer:
-    addresses = [describe_address(each) for each in interface.addresses]
-    return {"name": interface.name, "mac": interface.mac, "addresses": addresses}
-
-
 def _add_idle_times(made: Answer, state: FarmState, render: RenderState, now: float) -> None:
     """Since when the host is idle and busy; the present time while it is not."""
     wall = state.wall()
@@ -221,20 +216,19 @@ def _describe_run(run: Run) -> Answer:
 def _describe_load(load: HostResources) -> Answer:
     made: Answer = {name: getattr(load, name) for name in _RESOURCES}
     if load.custom:
-        made["custom"] = [_describe_meter(meter) for meter in load.custom]
+        made["custom"] = [
+            {
+                "value": meter.value,
+                "value_max": meter.valuemax,
+                "width": meter.width,
+                "height": meter.height,
+                "label_size": meter.labelsize,
+                "label": meter.label,
+                "tooltip": meter.tooltip,
+                "graph_clr": [meter.graphr, meter.graphg, meter.graphb],
+                "label_clr": [meter.labelr, meter.labelg, meter.labelb],
+                "back_clr": [meter.bgcolorr, meter.bgcolorg, meter.bgcolorb],
+            }
+            for meter in load.custom
+        ]
     return made
-
-
-def _describe_meter(meter: CustomMeter) -> Answer:
-    return {
-        "value": meter.value,
-        "value_max": meter.valuemax,
-        "width": meter.width,
-        "height": meter.height,
-        "label_size": meter.labelsize,
-        "label": meter.label,
-        "tooltip": meter.tooltip,
-        "graph_clr": [meter.graphr, meter.graphg, meter.graphb],
-        "label_clr": [meter.labelr, meter.labelg, meter.labelb],
-        "back_clr": [meter.bgcolorr, meter.bgcolorg, meter.bgcolorb],
-    }

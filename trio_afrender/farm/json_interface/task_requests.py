@@ -72,7 +72,12 @@ class TaskRequests:
             case "output":
                 return {"task": await self._output(task, asked)}
             case "log":
-                return {"task": describe_task(self._state, key, "TLog", await self._read_log(task))}
+                texts = self._state.texts
+                if texts.in_memory:
+                    text = texts.log(task.key)
+                else:
+                    text = await trio.to_thread.run_sync(texts.log, task.key, limiter=self._threads)
+                return {"task": describe_task(self._state, key, "TLog", text)}
             case "error_hosts":
                 text = task_error_hosts(self._state, task, trio.current_time())
                 return {"task": describe_task(self._state, key, "TErrorHosts", text)}
@@ -83,12 +88,6 @@ class TaskRequests:
         if mode == "output":
             return {"task": describe_task(self._state, key, "TOutput", f"ERROR: {text}")}
         return info("error", text)
-
-    async def _read_log(self, task: Task) -> str:
-        texts = self._state.texts
-        if texts.in_memory:
-            return texts.log(task.key)
-        return await trio.to_thread.run_sync(texts.log, task.key, limiter=self._threads)
 
     async def _output(self, task: Task, asked: Answer) -> Answer:
         """The output of an attempt, by default of the last one."""
@@ -105,7 +104,14 @@ class TaskRequests:
             text = await self._farm.read_output(key, number or task.attempts)
             return describe_task(self._state, shown, "TOutput", text)
         if "mon_id" in asked:
-            return describe_task(self._state, shown, "TOutput", self._send_later(key, asked))
+            # The output goes to a monitor, when it has come.
+            mon_id = asked["mon_id"]
+            monitor = self._registry.monitors.get(mon_id) if isinstance(mon_id, int) else None
+            text = f"ERROR: there is no monitor {show_json(mon_id)}"
+            if monitor is not None:
+                self._nursery.start_soon(self._wait_for_output, monitor, key)
+                text = "Retrieving running task output from render..."
+            return describe_task(self._state, shown, "TOutput", text)
         with trio.move_on_after(OUTPUT_TIMEOUT):
             text = await self._farm.ask_output(key)
             return describe_task(self._state, shown, "TOutput", text)
@@ -113,15 +119,6 @@ class TaskRequests:
             f"ERROR: render {run.render.name} has not sent the output within {OUTPUT_TIMEOUT:g} s"
         )
         return describe_task(self._state, shown, "TOutput", text)
-
-    def _send_later(self, key: TaskKey, asked: Answer) -> str:
-        """Have the output of a running task sent to a monitor; return what the answer contains."""
-        number = asked["mon_id"]
-        monitor = self._registry.monitors.get(number) if isinstance(number, int) else None
-        if monitor is None:
-            return f"ERROR: there is no monitor {show_json(number)}"
-        self._nursery.start_soon(self._wait_for_output, monitor, key)
-        return "Retrieving running task output from render..."
 
     async def _wait_for_output(self, monitor: JsonMonitor, key: TaskKey) -> None:
         text = f"ERROR: the render has not sent the output within {OUTPUT_TIMEOUT:g} s"
