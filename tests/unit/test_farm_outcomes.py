@@ -64,6 +64,17 @@ def test_progress_does_not_end_a_task(status: TaskStatus) -> None:
     assert (view.percent, view.frame, view.percentframe) == ((40, 2, 3) if taken else (0, 0, 0))
 
 
+def test_a_render_logs_what_it_has_started_and_ended() -> None:
+    farm = FarmHarness()
+    render = farm.render("a")
+    farm.job(listed(2, name="beauty", parser="generic", capacity=1000))
+    render.end(render.take_one(), TaskStatus.FinishedError)
+    lines = [line.split(": ", 1)[1] for line in render.state.tasks_log.lines]
+    ended = "[generic(generic):1000] : job[beauty][task 0]"
+    assert lines[:2] == [f"Starting task: {ended}", f"Finished task: {ended}"]
+    assert lines[2].startswith("Starting task: ")
+
+
 def test_empty_texts_do_not_replace_earlier_ones() -> None:
     farm = FarmHarness()
     job = farm.job()

@@ -250,13 +250,8 @@ def _hand_out(state: FarmState, render: RenderState, task: Task, now: float) -> 
     job.user.starts = job.user.starts.add(now)
     state.attach(run, now)
     state.log(task, f'attempt {task.attempts}: handed to render "{render.name}", run {run.id}')
-    sent = render.outbox.tasks[run.id] = make_exec(run, coeff, task.started)
-    # The line of a start for the log of a render, in the form of Afanasy's server.
-    place = f"{sent.job_name}[{sent.block_name}][{sent.name}]"
-    render.tasks_log.add(
-        task.started,
-        f"Starting task: [{sent.service}({sent.parser}):{sent.capacity}] {sent.user_name}: {place}",
-    )
+    render.outbox.tasks[run.id] = make_exec(run, coeff, task.started)
+    state.log_run(run, "Starting")
     state.wake(render)
 
 

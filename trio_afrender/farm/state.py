@@ -388,6 +388,14 @@ class FarmState:
                 self.mark_job(block.job)
         self.touch(task)
 
+    def log_run(self, run: Run, what: str) -> None:
+        """Log the start or end of a run with its render, in the form of Afanasy's server."""
+        block, number = run.task.block, run.key.task
+        spec, job = block.spec, block.job.spec
+        place = f"{job.name}[{spec.name}][{spec.task_name(number)}]"
+        kind = f"[{spec.service}({spec.parser}):{spec.capacity}]"
+        run.render.tasks_log.add(self.wall(), f"{what} task: {kind} {job.user_name}: {place}")
+
     def add_run(self, run: Run) -> None:
         """Make a run known until its job is dropped."""
         self.runs[run.id] = run
@@ -433,6 +441,7 @@ class FarmState:
         job.user.running -= 1
         job.user.running_on[render.name] -= 1
         self.changes.note_user(job.user.id, "change")
+        self.log_run(run, "Finished")
         self.limited.pop(run.id, None)
         self.outgoing.ended_runs.append(run.id)
         self.freed.add(render.name)

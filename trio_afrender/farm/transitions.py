@@ -425,6 +425,7 @@ def resume_lost_run(state: FarmState, run: Run, now: float) -> bool:
         return False
     state.why(task, "resumed", f'render "{run.render.name}" is back with it')
     state.attach(run, now)
+    state.log_run(run, "Resumed")
     return True
 
 
