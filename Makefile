@@ -17,6 +17,7 @@ help:
 	@echo "make chaos  rounds of faults on a real agent (minutes); ROUNDS=300 SEED=1 repeat a run"
 	@echo "make attack each helper killed and stopped, each file of a run exchanged (minutes)"
 	@echo "make fuzz   wrong bytes for every decoder (minutes); INPUTS=1000000 SEED=1 ONLY=job"
+	@echo "make renderers  real programs render and fail (10 minutes, 3 GB); ONLY=blender SCENE=gpu RECORD=1"
 	@echo "make clean  remove $(VENV) and $(DEMO)"
 
 demo: $(VENV)/.demo
@@ -58,6 +59,10 @@ attack: $(VENV)/.test
 INPUTS ?= 20000
 fuzz: $(VENV)/.test
 	$(BIN)/python tests/fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
+
+# The programs are in .renderers, which `make clean` leaves: a download of 1 GB.
+renderers: $(VENV)/.test
+	$(BIN)/python tests/renderers $(if $(ONLY),--only "$(ONLY)") $(if $(SCENE),--scene "$(SCENE)") $(if $(RECORD),--record)
 
 clean:
 	rm -rf $(VENV) $(DEMO)
