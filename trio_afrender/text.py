@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 __all__ = (
     "base_name",
@@ -11,7 +11,9 @@ __all__ = (
     "count_text",
     "find_near",
     "json_size",
+    "name_each",
     "printable",
+    "quote_some",
     "shorten",
     "show_json",
     "suggest",
@@ -24,6 +26,8 @@ _ESCAPES = re.compile(
 )
 _MAX_NAME = 200
 """Bytes of a file name; file systems allow 255."""
+_NAMED = 3
+"""Names that one sentence has."""
 
 
 def base_name(path: str) -> str:
@@ -69,6 +73,19 @@ def show_json(value: object, limit: int = 60) -> str:
 def count_text(count: int, noun: str) -> str:
     """Return ``1 job``, ``2 jobs``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def quote_some(names: Sequence[str]) -> str:
+    """The first three names, quoted; dots follow if there are more."""
+    more = ", ..." if len(names) > _NAMED else ""
+    return ", ".join(f'"{name}"' for name in names[:_NAMED]) + more
+
+
+def name_each(names: Sequence[str], noun: str) -> str:
+    """Name one node, or several with their number and the names of the first."""
+    if len(names) == 1:
+        return f'{noun} "{names[0]}"'
+    return f"each of {len(names)} {noun}s ({quote_some(names)})"
 
 
 def json_size(text: str) -> int:

@@ -12,7 +12,9 @@ from trio_afrender.text import (
     clean_name,
     find_near,
     json_size,
+    name_each,
     printable,
+    quote_some,
     shorten,
     show_json,
     suggest,
@@ -57,6 +59,14 @@ def test_text_of_a_peer_is_one_printable_line() -> None:
 )
 def test_escape_sequences_of_terminals_are_removed(text: str, plain: str) -> None:
     assert without_escapes(text) == plain
+
+
+def test_of_many_names_the_first_are_given() -> None:
+    names = [f"r{i}" for i in range(4)]
+    assert name_each(names[:1], "render") == 'render "r0"'
+    assert name_each(names[:3], "render") == 'each of 3 renders ("r0", "r1", "r2")'
+    assert name_each(names, "render") == 'each of 4 renders ("r0", "r1", "r2", ...)'
+    assert quote_some([]) == ""
 
 
 def test_long_text_ends_with_dots() -> None:

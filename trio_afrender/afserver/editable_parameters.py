@@ -304,7 +304,11 @@ def parse_settings(kind: str, words: Iterable[str]) -> dict[str, Any]:
             raise ConfigError(f'"{name}": expected {form}')
         if name in found or (dot and entry in found.get(key, {})):
             raise ConfigError(f'"{name}" is given twice')
-        value = _read(name, setting, text)
+        try:
+            value = setting.read(text)
+        except ValueError as error:
+            wrong = f"{error}" or f"expected {setting.expected}"
+            raise ConfigError(f'{name}: "{shorten(text, 60)}": {wrong}') from None
         if setting.table:
             found.setdefault(key, {})[_read_entry(name, entry)] = value
         else:
@@ -319,15 +323,6 @@ def _advise(kind: str, key: str) -> str:
     if others := [other for other in KINDS if key in _ALL[other]]:
         return f", but a {' and a '.join(others)} has one"
     return suggest(key, known) or f"; it has {', '.join(sorted(known))}"
-
-
-def _read(name: str, setting: Setting, text: str) -> object:
-    try:
-        return setting.read(text)
-    except ValueError as error:
-        shown = shorten(text, 60)
-        wrong = f"{error}" or f"expected {setting.expected}"
-        raise ConfigError(f'{name}: "{shown}": {wrong}') from None
 
 
 def _read_entry(name: str, entry: str) -> str:

@@ -352,34 +352,33 @@ def read_tasks(job: JobNode, progress: Sequence[object]) -> list[TaskNode]:
     for block, items in zip(job.blocks, progress, strict=False):
         waits = "WDP" in block.states
         for number, item in enumerate(items if isinstance(items, list) else ()):
-            if isinstance(item, dict):
-                found.append(_read_task(job.id, block, number, item, waits=waits))
+            if not isinstance(item, dict):
+                continue
+            states = _words(integer_of(item, "st"), _TASK_WORDS)
+            # A server lists the tasks of a block that waits as ready.
+            if waits and "RDY" in states:
+                states = tuple("WDP" if word == "RDY" else word for word in states)
+            found.append(
+                TaskNode(
+                    job=job.id,
+                    block=block.number,
+                    task=number,
+                    name=block.task_name(number),
+                    block_name=block.name,
+                    states=states,
+                    # A done task of a server may have stopped at any percent.
+                    percent=100 if "DON" in states else integer_of(item, "per"),
+                    frame=integer_of(item, "frm"),
+                    frame_percent=integer_of(item, "pfr"),
+                    starts=integer_of(item, "str"),
+                    errors=integer_of(item, "err"),
+                    started=integer_of(item, "tst"),
+                    changed=integer_of(item, "tdn"),
+                    render=text_of(item, "hst"),
+                    activity=text_of(item, "act"),
+                )
+            )
     return found
-
-
-def _read_task(job: int, block: BlockNode, number: int, item: Fields, *, waits: bool) -> TaskNode:
-    states = _words(integer_of(item, "st"), _TASK_WORDS)
-    # A server lists the tasks of a block that waits as ready.
-    if waits and "RDY" in states:
-        states = tuple("WDP" if word == "RDY" else word for word in states)
-    return TaskNode(
-        job=job,
-        block=block.number,
-        task=number,
-        name=block.task_name(number),
-        block_name=block.name,
-        states=states,
-        # A done task of a server may have stopped at any percent.
-        percent=100 if "DON" in states else integer_of(item, "per"),
-        frame=integer_of(item, "frm"),
-        frame_percent=integer_of(item, "pfr"),
-        starts=integer_of(item, "str"),
-        errors=integer_of(item, "err"),
-        started=integer_of(item, "tst"),
-        changed=integer_of(item, "tdn"),
-        render=text_of(item, "hst"),
-        activity=text_of(item, "act"),
-    )
 
 
 @attrs.frozen(slots=True, kw_only=True)

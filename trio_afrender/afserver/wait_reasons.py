@@ -28,12 +28,10 @@ from trio_afrender.afserver.remote_nodes import (
     texts_of,
 )
 from trio_afrender.jobs.host_masks import compile_name_mask, compile_text_mask
-from trio_afrender.text import count_text
+from trio_afrender.text import count_text, name_each, quote_some
 
 __all__ = ("FarmNodes", "WaitReasons", "explain_stuck", "explain_waiting", "read_wait_answers")
 
-_NAMED = 3
-"""Names that one sentence has."""
 _AVOIDED = "- ! AVOIDING !"
 _NEXT = "it comes next"
 
@@ -60,18 +58,7 @@ class WaitReasons:
         names: dict[str, list[str]] = {}
         for name, reasons in self.renders.items():
             names.setdefault("; ".join(reasons) or _NEXT, []).append(name)
-        return tuple(f"{_name_renders(found)}: {text}" for text, found in names.items())
-
-
-def _name_renders(names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return f'render "{names[0]}"'
-    return f"each of {len(names)} renders ({_quote_some(names)})"
-
-
-def _quote_some(names: Sequence[str]) -> str:
-    more = ", ..." if len(names) > _NAMED else ""
-    return ", ".join(f'"{name}"' for name in names[:_NAMED]) + more
+        return tuple(f"{name_each(found, 'render')}: {text}" for text, found in names.items())
 
 
 def explain_stuck(job: JobNode, answered: Container[int]) -> list[WaitReasons]:
@@ -199,11 +186,9 @@ def _name_jobs_before(job: JobNode, farm: FarmNodes) -> str:
             and pattern.fullmatch(each.name)
             and "DON" not in each.states
         ]
-    return (
-        f"the job waits for the jobs {_quote_some(list(dict.fromkeys(names)))}"
-        if names
-        else ("the job waits for other jobs (depend_mask)")
-    )
+    if not names:
+        return "the job waits for other jobs (depend_mask)"
+    return f"the job waits for the jobs {quote_some(list(dict.fromkeys(names)))}"
 
 
 def _limits(fields: Mapping[str, Any], running: int, of: str) -> Iterator[str]:

@@ -227,8 +227,8 @@ def _operate(request: _Request, kind: str) -> str:
             return _eject_runs(request, keep_user=request.actor.user_name)
         case "heal_sick":
             render.sick_errors.clear()
-            healed = state.move_render(render, RenderEvent.RECOVER)
-            return "Not sick any more." if healed else "It was not sick."
+            recovered = state.move_render(render, RenderEvent.RECOVER)
+            return "Not sick any more." if recovered else "It was not sick."
         case "delete":
             return _delete(request)
         case "wol_sleep":

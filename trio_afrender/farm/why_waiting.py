@@ -27,11 +27,12 @@ from trio_afrender.farm.render_states import Presence
 from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.task_bits import TaskBit
 from trio_afrender.protocol.messages import TaskKey
+from trio_afrender.text import name_each, quote_some
 
 __all__ = ("RenderAnswer", "WaitAnswer", "explain_job", "explain_task", "why_waiting")
 
 _NAMED = 3
-"""Renders, or blocks, that one sentence names."""
+"""Blocks that one sentence names."""
 _NEXT = "it comes next"
 _AT_EACH_RENDER = (ObstacleKind.MAX_RUNNING, ObstacleKind.POOL_PAUSED)
 """What the rules find at a render, though it is the same at each."""
@@ -76,18 +77,9 @@ class WaitAnswer:
         names: dict[str, list[str]] = {}
         for answer in self.renders:
             names.setdefault(answer.text, []).append(answer.render)
-        return tuple(f"{block}, {_name_renders(found)}: {text}" for text, found in names.items())
-
-
-def _name_renders(names: list[str]) -> str:
-    if len(names) == 1:
-        return f'render "{names[0]}"'
-    return f"each of {len(names)} renders ({_quote_some(names)})"
-
-
-def _quote_some(names: list[str]) -> str:
-    rest = ", ..." if len(names) > _NAMED else ""
-    return ", ".join(f'"{name}"' for name in names[:_NAMED]) + rest
+        return tuple(
+            f"{block}, {name_each(found, 'render')}: {text}" for text, found in names.items()
+        )
 
 
 def why_waiting(state: FarmState, job: Job, now: float) -> tuple[str, ...]:
@@ -158,7 +150,7 @@ def _why_job_waits(state: FarmState, job: Job, now: float) -> Iterator[Obstacle]
         yield Obstacle(ObstacleKind.TIME, need=math.ceil(job.held_until - now))
     if job.held and (before := [other for other in job.before if other.state != "done"]):
         names = [f"{other.spec.name} ({other.state})" for other in before]
-        yield Obstacle(ObstacleKind.JOBS, need=len(before), detail=_quote_some(names))
+        yield Obstacle(ObstacleKind.JOBS, need=len(before), detail=quote_some(names))
 
 
 def _why_task_waits(task: Task) -> Iterator[Obstacle]:

@@ -212,19 +212,16 @@ class ErrorRule:
         return first if first <= len(text) else -1
 
     def _counts(self, output: _Output, lowered: str, at: int, length: int) -> bool:
-        if self.words and not _is_word(lowered, at, length):
-            return False
+        if self.words:
+            around = lowered[at - 1 : at] + lowered[at + length : at + length + 1]
+            if any(char.isalnum() or char in "_/\\" for char in around):
+                return False
         return not self._is_exempt(output, at)
 
     def _is_exempt(self, output: _Output, at: int) -> bool:
         if self.unless is None:
             return False
         return self.unless.search(output.text, *output.line_at(at)) is not None
-
-
-def _is_word(text: str, at: int, length: int) -> bool:
-    around = text[at - 1 : at] + text[at + length : at + length + 1]
-    return not any(char.isalnum() or char in "_/\\" for char in around)
 
 
 @attrs.frozen(slots=True)
@@ -337,19 +334,17 @@ def explain_end(
     if any(each.line for each in others):
         # Only now, because all of the log is read for it.
         number = _count_lines(reader, start + skipped)
-        others = [_shift_line(each, number) for each in others]
+        # 0 stays 0: the number is unknown.
+        others = [
+            attrs.evolve(each, line=number and each.line and each.line + number - 1)
+            for each in others
+        ]
     if names == {CONSEQUENCE}:
         causes = [each for each in others if each.name in CAUSES_OF_CRASHES]
         found = [*causes, *found, *(each for each in others if each not in causes)]
     else:
         found += others
     return tuple(found), rules.problems
-
-
-def _shift_line(found: ErrorClass, first_line: int) -> ErrorClass:
-    """Number the line of a class from `first_line` on; 0: that is unknown."""
-    number = first_line and found.line and found.line + first_line - 1
-    return attrs.evolve(found, line=number)
 
 
 def _read_end(reader: LogReader, size: int) -> tuple[int, bytes]:

@@ -64,7 +64,8 @@ def name_cause(
     # With a good end and no verdict the checks decided, whatever the output says.
     parts = [finding, *shown] if not (end or verdict) else [*shown, end, finding]
     if end and classes and not classes[0].quote:
-        parts.append(_lower_first(classes[0].note))  # it explains the exit status
+        note = classes[0].note  # it explains the exit status
+        parts.append((note[:1].lower() + note[1:]).rstrip("."))
     elif end and not shown:
         parts.append(quote(0, parsed.report))  # the first line that the program marks as an error
     return "; ".join(filter(None, parts))
@@ -110,10 +111,6 @@ def _name_end(facts: RunFacts) -> str:
         return f"the process ended with {status}"
     hint = SHELL_HINTS.get(status.code, "" if status.code else "the service does not accept it")
     return f"exit code {status.code}: {hint}" if hint else f"exit code {status.code}"
-
-
-def _lower_first(text: str) -> str:
-    return (text[:1].lower() + text[1:]).rstrip(".")
 
 
 def quote(number: int, text: str) -> str:

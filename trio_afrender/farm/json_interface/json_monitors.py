@@ -256,7 +256,7 @@ class MonitorRegistry:
             else:
                 found = self.state.jobs.get(job)
                 owner = found.user if found else None
-            if monitor.sees(owner.id if owner else -2):  # -2: nobody's
+            if monitor.sees(owner.id if owner else -2):  # -2: of no user
                 monitor.note("jobs", job, kind)
         # The pool shows how many renders are busy, the branch which jobs are there and run.
         renders = batch.renders.added or batch.renders.changed or batch.renders.deleted
