@@ -5,7 +5,8 @@ send: one task each, resources every 5 s, a heartbeat every 6 s), and a server (
 `trio_afrender.testing`, or with ``--server`` a real one), with one exchange per second and agent.
 ``python tests/benchmarks/gateway.py [--agents 10,100,300,1000] [--seconds 20] [--netns] [--server
 af://..]``. ``--netns`` (root, `ip` of iproute2) runs the server in a network namespace with its own
-address.
+address. With ``--half-open 1500`` (and ``--agents 200``) another address opens so many sockets that
+say nothing, again and again, and the time in which all agents register at once is measured.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import os
 import platform
 import re
+import resource
 import secrets
 import ssl
 import subprocess
@@ -22,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,17 +88,21 @@ class Swarm:
     url: str
     token: Token
     ca_file: Path
+    began: float = 0.0
     registered: int = 0
+    registered_after: float = 0.0
+    """Seconds from the start to the last registration."""
     tasks: int = 0
     lost: int = 0
     """Agents whose link has failed."""
 
-    async def run(self, count: int) -> None:
+    async def run(self, count: int, pause: float = 0.004) -> None:
         context = make_client_context(self.ca_file)
+        self.began = trio.current_time()
         async with trio.open_nursery() as nursery:
             for number in range(count):
                 nursery.start_soon(self._agent, f"n{number:04}", number / count, context)
-                await trio.sleep(0.004)
+                await trio.sleep(pause)
 
     async def _agent(self, name: str, phase: float, context: ssl.SSLContext) -> None:
         register = Register(
@@ -112,6 +118,7 @@ class Swarm:
                 answer = await open_link.register(register)
                 if isinstance(answer, Registered):
                     self.registered += 1
+                    self.registered_after = trio.current_time() - self.began
                     await IdleAgent(open_link, self).run(phase)
             raise LinkLost(f"{answer}")  # noqa: TRY301 - counted like other ends
         except Exception as error:  # noqa: BLE001 - counted and printed
@@ -190,8 +197,9 @@ class Measured:
     """Ports that exchanges left in TIME_WAIT."""
 
 
-async def measure(count: int, seconds: float, server: str, folder: Path) -> Measured:
-    ca = write_secrets(folder)
+@asynccontextmanager
+async def open_gateway(server: str, folder: Path) -> AsyncIterator[tuple[trio.Process, str, str]]:
+    """Run a gateway; yield it, its URL and the address of its metrics."""
     command: list[object] = [sys.executable, "-m", "trio_afrender"]
     command += ["gateway", "--listen", "wss://127.0.0.1:0"]
     command += ["--cert", folder / "cert.pem", "--tokens", folder / "tokens", "--server", server]
@@ -202,9 +210,60 @@ async def measure(count: int, seconds: float, server: str, folder: Path) -> Meas
     ):
         url, metrics = await read_addresses(gateway)
         nursery.start_soon(drain, gateway)  # a full pipe would block its log
-        swarm_command = [sys.executable, HERE, "--role", "agents", "--agents", str(count)]
-        swarm_command += [url, folder / "token", ca]
-        async with open_process(swarm_command, stdout=subprocess.PIPE) as swarm:
+        yield gateway, url, metrics
+
+
+def make_swarm_command(count: int, url: str, folder: Path, *options: str) -> list[object]:
+    command: list[object] = [sys.executable, HERE, "--role", "agents", "--agents", str(count)]
+    return [*command, *options, url, folder / "token", folder / "ca.pem"]
+
+
+async def measure_registrations(count: int, half_open: int, server: str, folder: Path) -> None:
+    """Print how long agents take to register at once, without and with half-open sockets."""
+    write_secrets(folder)
+    for sockets in (0, half_open, 0, half_open):
+        async with (
+            open_gateway(server, folder) as (_, url, metrics),
+            trio.open_nursery() as nursery,
+        ):
+            held: set[trio.SocketStream] = set()
+            for _ in range(sockets):
+                nursery.start_soon(hold_half_open, int(url.rpartition(":")[2]), held)
+            while len(held) < min(sockets, 64):  # noqa: ASYNC110 - what a gateway leaves of one address
+                await trio.sleep(0.1)
+            command = make_swarm_command(count, url, folder, "--at-once")
+            async with open_process(command, stdout=subprocess.PIPE) as swarm:
+                lines = read_lines(swarm)
+                await anext(lines)
+                displaced = (await read_counters(metrics)).get("handshakes_displaced_total", 0)
+                swarm.terminate()
+                final = [json.loads(line) async for line in lines][-1]
+            nursery.cancel_scope.cancel()
+        write(
+            f"| {count} | {sockets} | {final['registered_after']:.2f} s | {displaced:.0f} "
+            f"| {final['lost']} |"
+        )
+
+
+async def hold_half_open(port: int, held: set[trio.SocketStream]) -> None:
+    """Hold a socket that says nothing; open another one when the gateway has closed it."""
+    while True:
+        connection = trio.socket.socket()
+        await connection.bind(("127.0.0.2", 0))
+        async with trio.SocketStream(connection) as stream:
+            with suppress(OSError, trio.BrokenResourceError):
+                await connection.connect(("127.0.0.1", port))
+                held.add(stream)
+                await stream.receive_some()
+        held.discard(stream)
+        await trio.sleep(5)
+
+
+async def measure(count: int, seconds: float, server: str, folder: Path) -> Measured:
+    write_secrets(folder)
+    async with open_gateway(server, folder) as (gateway, url, metrics):
+        command = make_swarm_command(count, url, folder)
+        async with open_process(command, stdout=subprocess.PIPE) as swarm:
             lines = read_lines(swarm)
             await anext(lines)  # all are registered and have their tasks
             await trio.sleep(WARM_UP)
@@ -250,7 +309,7 @@ async def read_counters(metrics: str) -> dict[str, float]:
     return {name: float(value) for name, value in found}
 
 
-def write_secrets(folder: Path) -> Path:
+def write_secrets(folder: Path) -> None:
     token = secrets.token_urlsafe(32)
     for name, text in (("token", token), ("tokens", f"* {token}\n")):
         (folder / name).write_text(text)
@@ -260,7 +319,6 @@ def write_secrets(folder: Path) -> Path:
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
         folder / "cert.pem"
     )
-    return folder / "ca.pem"
 
 
 @asynccontextmanager
@@ -327,10 +385,12 @@ def open_namespace(enabled: bool) -> Iterator[tuple[list[str], str]]:
 
 
 async def measure_all(options: argparse.Namespace) -> None:
-    write(
-        "| agents | CPU, % of a core | resident | exchanges/s | mean time | TIME_WAIT | tasks | lost |"
-    )
-    write("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    columns = ["CPU, % of a core", "resident", "exchanges/s", "mean time", "TIME_WAIT", "tasks"]
+    if options.half_open:
+        columns = ["half-open sockets", "all registered within", "displaced"]
+    columns = ["agents", *columns, "lost"]
+    write(f"| {' | '.join(columns)} |")
+    write(f"|{' --- |' * len(columns)}")
     for count in options.agents:
         with tempfile.TemporaryDirectory() as name, open_namespace(options.netns) as (words, host):
             if options.server:
@@ -349,6 +409,9 @@ async def measure_all(options: argparse.Namespace) -> None:
                 async with open_process(command, stdout=subprocess.PIPE) as server:
                     port = await anext(read_lines(server))
                     url = f"af://{host}:{port}"
+                    if options.half_open:
+                        await measure_registrations(count, options.half_open, url, Path(name))
+                        continue
                     found = await measure(count, options.seconds, url, Path(name))
         write(
             f"| {found.agents} | {found.cpu:.0f} | {found.resident:.0f} MiB | {found.exchanges:.0f} "
@@ -361,18 +424,20 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
-async def run_agents(count: int, swarm: Swarm) -> None:
-    """Print a line when all agents have their tasks, and at SIGTERM the counts as JSON."""
+async def run_agents(count: int, swarm: Swarm, at_once: bool) -> None:
+    """Print a line when all agents have their tasks, or `at_once` when all are registered, and at
+    SIGTERM the counts as JSON."""
     with trio.open_signal_receiver(15) as signals:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(swarm.run, count)
+            nursery.start_soon(swarm.run, count, 0 if at_once else 0.004)
             with trio.move_on_after(30 + count / 50):
-                while swarm.tasks < count:  # noqa: ASYNC110 - a benchmark
+                while (swarm.registered if at_once else swarm.tasks) < count:  # noqa: ASYNC110 - a benchmark
                     await trio.sleep(0.1)
             write("ready")
             await anext(signals)
             nursery.cancel_scope.cancel()
-    write(json.dumps({"tasks": swarm.tasks, "lost": swarm.lost}))
+    counts = {"tasks": swarm.tasks, "lost": swarm.lost}
+    write(json.dumps({**counts, "registered_after": swarm.registered_after}))
 
 
 def main() -> None:
@@ -386,6 +451,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--netns", action="store_true")
     parser.add_argument("--server", default="")
+    parser.add_argument("--half-open", type=int, default=0)
+    parser.add_argument("--at-once", action="store_true")
     parser.add_argument("words", nargs="*")
     options = parser.parse_args()
     match options.role:
@@ -394,8 +461,10 @@ def main() -> None:
         case "agents":
             url, token_file, ca_file = options.words
             swarm = Swarm(url, Token(Path(token_file).read_text()), Path(ca_file))
-            trio.run(run_agents, options.agents[0], swarm)
+            trio.run(run_agents, options.agents[0], swarm, options.at_once)
         case _:
+            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for --half-open
             write(
                 f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}\n"
             )

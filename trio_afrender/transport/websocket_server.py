@@ -54,8 +54,9 @@ __all__ = (
 _Opened: TypeAlias = tuple[WebSocketConnection, trio.CancelScope, TokenGrant]
 """A websocket, the scope of its reader task, and what its token is valid for."""
 
-MAX_HANDSHAKES, MAX_HANDSHAKES_OF_ONE = 512, 64
-"""Concurrent handshakes in total, and of one address; see `ConnectionSeats`."""
+MAX_HANDSHAKES, MAX_HANDSHAKES_OF_ONE = 512, 256
+"""Concurrent handshakes in total, and of one address; see `ConnectionSeats`. A whole farm may have one
+address, and its agents reconnect at once."""
 MAX_LARGE, MAX_LARGE_OF_ONE = 16, 4
 """Connections that may read a message of more than 64 KiB at once: in total, and of one token."""
 LOG_SUM_INTERVAL = 60.0
