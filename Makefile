@@ -1,7 +1,7 @@
 # Two commands for a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
 # Each makes .venv and installs what it needs, once, and again when pyproject.toml changes.
 
-.PHONY: help demo test lint check repeat bench chaos attack fuzz clean
+.PHONY: help demo test lint check repeat bench chaos attack fuzz renderers clean
 
 VENV := .venv
 BIN := $(VENV)/bin

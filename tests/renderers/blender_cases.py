@@ -23,6 +23,8 @@ _FRAMES = tuple(f"f.{frame:04d}.png" for frame in (1, 2, 3))
 _CURVE = (33, 66, 100)
 _RENDER = "{program} -b scene.blend -E CYCLES -s 1 -e 3 -a"
 _WARNING = frozenset({"warning"})
+_RECORDED_OLD = {"gpu", "missing_library", "no_camera", "no_engine", "read_only", "skip_existing"}
+"""Of Blender 3.4 only what 4.5 prints in other words."""
 _MAX_SECONDS = 8
 """After which the farm stops a task that would render for hours or hangs."""
 _NUMERIC_CHECKED = 1 | 128
@@ -42,6 +44,7 @@ def blender_cases(program: str, command: str) -> tuple[Experiment, ...]:
     """Return all experiments with one version of Blender; `command` starts it."""
     version = program.removeprefix("blender-")
     is_old, is_new = version == "3.4", version == "5.0"
+    prefix = f"blender{version.replace('.', '')}_real"
     node_file = "aux_Image{:04d}.png" if is_new else "aux_{:04d}.png"
 
     def case(
@@ -67,7 +70,7 @@ def blender_cases(program: str, command: str) -> tuple[Experiment, ...]:
             prepare=in_order(*steps),
             block=block or {},
             remark=remark,
-            log=f"blender{version.replace('.', '')}_real_{name}",
+            log=f"{prefix}_{name}" if not is_old or name in _RECORDED_OLD else "",
         )
 
     def scene(kind: str) -> Prepare:

@@ -75,11 +75,11 @@ def _line(row: Row) -> str:
     if found is None:
         cells = ["the agent failed", "", "", verdict]
     else:
-        said = f"{found.state}; {found.why}" if found.why else found.state
+        shown = f"{found.state}; {found.why}" if found.why else found.state
         if found.missing:
-            said += f"; missing: {', '.join(found.missing)}"
+            shown += f"; missing: {', '.join(found.missing)}"
         percents = ", ".join(map(str, _shorten(found.curve)))
-        cells = [said, percents, str(len(found.files) or "none"), verdict]
+        cells = [shown, percents, str(len(found.files) or "none"), verdict]
     return "| " + " | ".join(map(_cell, (experiment.name, experiment.done, *cells))) + " |\n"
 
 
