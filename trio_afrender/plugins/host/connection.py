@@ -14,7 +14,12 @@ from pathlib import Path
 import trio
 
 from trio_afrender.async_helpers import RepeatedEvent
-from trio_afrender.plugins.host.forkserver import ForkServer, describe_end, receive_messages
+from trio_afrender.plugins.host.forkserver import (
+    ForkServer,
+    describe_end,
+    make_links,
+    receive_messages,
+)
 from trio_afrender.plugins.host.host_protocol import PluginFrameReader, pack
 
 __all__ = ("HostProcess", "open_host_process")
@@ -204,9 +209,7 @@ async def open_host_process(fork_server: ForkServer) -> AsyncIterator[HostProces
 
     Raises `PluginError` when that fails. `write` and `listen` must be run by the caller.
     """
-    ours, theirs = socket.socketpair()
-    their_pipe, our_pipe = os.pipe()
-    printed, output = os.pipe()
+    ours, theirs, ((their_pipe, our_pipe), (printed, output)) = make_links(2)
     try:
         ours.setblocking(False)
         try:

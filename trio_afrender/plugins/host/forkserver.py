@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from itertools import count
 
 import attrs
@@ -23,7 +23,14 @@ from trio_afrender.process.environment import clean_environment
 from trio_afrender.process.oom_score import unprotecting
 from trio_afrender.process.procfs import continue_stopped
 
-__all__ = ("ForkServer", "ForkServers", "describe_end", "open_forkserver", "receive_messages")
+__all__ = (
+    "ForkServer",
+    "ForkServers",
+    "describe_end",
+    "make_links",
+    "open_forkserver",
+    "receive_messages",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -223,6 +230,21 @@ async def receive_messages(
             return messages
 
 
+def make_links(count: int) -> tuple[socket.socket, socket.socket, list[tuple[int, int]]]:
+    """Make a pair of sockets and `count` pipes, all or none; the caller closes them. Raises `OSError`."""
+    with ExitStack() as stack:
+        ours, theirs = socket.socketpair()
+        stack.callback(ours.close)
+        stack.callback(theirs.close)
+        pipes = []
+        for _ in range(count):
+            pipes.append(os.pipe())
+            stack.callback(os.close, pipes[-1][0])
+            stack.callback(os.close, pipes[-1][1])
+        stack.pop_all()
+    return ours, theirs, pipes
+
+
 def describe_end(code: int | None) -> str:
     """For people: an exit code, or the signal that a negative one stands for."""
     if code is None:
@@ -271,8 +293,7 @@ async def open_forkserver() -> AsyncIterator[ForkServer]:
 
     Raises `PluginError` when it cannot be started.
     """
-    ours, theirs = socket.socketpair()
-    their_pipe, our_pipe = os.pipe()
+    ours, theirs, ((their_pipe, our_pipe),) = make_links(1)
     try:
         ours.setblocking(False)
         try:
