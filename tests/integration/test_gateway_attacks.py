@@ -20,7 +20,7 @@ from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.config import Token
 from trio_afrender.errors import LinkLost, LinkRefused
 from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
-from trio_afrender.gateway.identity_store import MAX_AGE, open_identity_store
+from trio_afrender.gateway.identity_store import MAX_AGE, IdentityStore, open_identity_store
 from trio_afrender.gateway.metrics import MAX_REQUESTS
 from trio_afrender.gateway.settings import ListenAddress
 from trio_afrender.protocol.messages import HostResources, Register, Registered, Update
@@ -44,7 +44,11 @@ async def open_server() -> AsyncIterator[NativeServer]:
 
 @asynccontextmanager
 async def open_gateway(
-    server: NativeServer, tokens: TokenTable, tokens_file: Path | None = None
+    server: NativeServer,
+    tokens: TokenTable,
+    tokens_file: Path | None = None,
+    *,
+    identities: IdentityStore | None = None,
 ) -> AsyncIterator[Gateway]:
     config = GatewayConfig(
         listen=ListenAddress(host="127.0.0.1", port=0),
@@ -55,7 +59,7 @@ async def open_gateway(
     )
     with trio.fail_after(120):
         async with open_bare_nursery() as nursery:
-            yield await nursery.start(partial(run_gateway, config))
+            yield await nursery.start(partial(run_gateway, config, identities=identities))
 
 
 def port_of(url: str) -> int:
@@ -274,6 +278,23 @@ async def test_old_names_expire_and_those_in_use_stay(tmp_path: Path) -> None:
             "new",
         ]
         assert (tmp_path / "store" / "notes").exists()
+
+
+async def test_a_folder_that_cannot_be_read_does_not_end_the_gateway(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = make_token()
+    with open_identity_store(tmp_path / "store") as identities:
+        (tmp_path / "store").rename(tmp_path / "moved")
+        async with (
+            open_server() as server,
+            open_gateway(server, TokenTable.single(token), identities=identities) as gateway,
+            open_websocket_link(gateway.url, token=token) as link,
+        ):
+            assert isinstance(await link.register(Register(name="n1")), Registered)
+            await until(lambda: "ids of renders cannot be removed" in caplog.text)
+            await until(lambda: "the render's id cannot be stored" in caplog.text)
+            await ask(link, 1)
 
 
 async def test_reading_a_name_makes_it_new(tmp_path: Path) -> None:

@@ -14,7 +14,14 @@ import trio
 from trio_afrender.errors import LinkLost, ProtocolError
 from trio_afrender.gateway.counters import GatewayCounters
 from trio_afrender.gateway.rate_limit import TokenBucket
-from trio_afrender.protocol.messages import Deregister, FromServer, Register, Unknown, Update
+from trio_afrender.protocol.messages import (
+    Deregister,
+    FromRender,
+    FromServer,
+    Register,
+    Unknown,
+    Update,
+)
 from trio_afrender.text import printable
 from trio_afrender.transport.repeated_lines import RepeatedLines
 from trio_afrender.transport.websocket_server import WebSocketServerLink
@@ -132,25 +139,27 @@ class AgentSession:
             await trio.sleep(pause)
 
     async def _read(self, handler: MessageHandler) -> None:
-        while True:
-            message = await self._ws.receive()
+        while await self._handle(handler, await self._ws.receive()):
             size = self._ws.connection.message_size
-            match message:
-                case Update():
-                    await handler.update(self, message)
-                case Deregister(reason=reason):
-                    await handler.leave(self, printable(reason))
-                    return
-                case Unknown(type=kind):
-                    self._note_unknown(printable(kind))
-                case Register():
-                    await self._ws.connection.close(_PROTOCOL_ERROR, "a second register")
-                    raise ProtocolError("a second register")
-            # Its memory and its seat are free while this agent is held back, and as the message does
-            # not count as consumed, no further large one is read meanwhile.
-            del message
+            # The seat is free while this agent is held back, and so is the memory, to which no name
+            # here refers. As the message does not count as consumed, no further large one is read.
             self._ws.connection.leave_seat()
             await self._hold_back(size)
+
+    async def _handle(self, handler: MessageHandler, message: FromRender) -> bool:
+        """Handle a message; return whether another one may follow."""
+        match message:
+            case Update():
+                await handler.update(self, message)
+            case Deregister(reason=reason):
+                await handler.leave(self, printable(reason))
+                return False
+            case Unknown(type=kind):
+                self._note_unknown(printable(kind))
+            case Register():
+                await self._ws.connection.close(_PROTOCOL_ERROR, "a second register")
+                raise ProtocolError("a second register")
+        return True
 
     def _note_unknown(self, kind: str) -> None:
         if kind not in self._unknown and len(self._unknown) < _MAX_UNKNOWN_TYPES:

@@ -229,7 +229,10 @@ class Gateway:
     async def expire_identities(self) -> None:
         """Remove the stored ids of renders that have not registered for long."""
         while True:
-            self.counters.identities_expired += await self._identities.expire()
+            try:
+                self.counters.identities_expired += await self._identities.expire()
+            except OSError as error:
+                _log.warning("stored ids of renders cannot be removed: %s", error)
             await trio.sleep(_EXPIRY_INTERVAL)
 
     async def wait_for_end(self) -> None:

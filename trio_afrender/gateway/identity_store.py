@@ -52,7 +52,7 @@ class IdentityStore(Protocol):
         ...
 
     def expire(self) -> Awaitable[int]:
-        """Remove what is too old or too much; return how many names were removed."""
+        """Remove what is too old or too much; return how many names were removed. Raises OSError."""
         ...
 
 

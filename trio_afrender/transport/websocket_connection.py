@@ -51,7 +51,7 @@ class Connection:
     """An open websocket. One task may send while another receives.
 
     `reader_scope` is the scope in which the library's reader task runs. The owner of a connection
-    must close it.
+    must close it. Without a `budget` frames are decoded at once.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Connection:
         self._stream = stream
         self._liveness = liveness
         self._label = label
-        self._budget = budget or DecodingBudget()
+        self._budget = budget
         self._lost = ""
         self._handling = False
         """Whether a message was returned by `receive` and counts as not consumed."""
@@ -136,6 +136,8 @@ class Connection:
             await self.close(_UNSUPPORTED_DATA, "text frames only")
             raise ProtocolError(f"{self._label}: a binary frame")
         try:
+            if self._budget is None:
+                return decode(frame)
             return await self._budget.decode(decode, frame)
         except ProtocolError as error:
             await self.close(_INVALID_DATA, str(error))

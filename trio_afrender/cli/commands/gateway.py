@@ -24,11 +24,12 @@ from trio_afrender.gateway.settings import parse_address, parse_listen
 from trio_afrender.transport.address import make_url
 from trio_afrender.transport.tls import make_server_context
 from trio_afrender.transport.tokens import read_tokens_file
+from trio_afrender.transport.websocket_server import MAX_HANDSHAKES
 
 __all__ = ("run",)
 
-_SPARE = 128
-"""Descriptors besides those of agents: requests to the afserver, the log, handshakes."""
+_SPARE = MAX_HANDSHAKES + 128
+"""Descriptors besides those of agents: handshakes, requests to the afserver, metrics, the log."""
 
 
 def run(options: Namespace) -> int:
