@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -60,7 +61,8 @@ def test_nothing_is_wrong_with_what_is_expected() -> None:
     ],
 )
 def test_each_difference_is_named(name: str, value: object, begin: str) -> None:
-    (problem,) = compare(attrs.evolve(RIGHT, **{name: value}), FOUND)
+    changed: dict[str, Any] = {name: value}
+    (problem,) = compare(attrs.evolve(RIGHT, **changed), FOUND)
     assert problem.startswith(begin)
 
 
