@@ -14,7 +14,20 @@ from typing import Any
 import pytest
 import trio
 from support.agent_program import write_job
-from support.cli import Command, make_environment, make_gate, open_command, open_gate, run_command
+from support.cli import (
+    Command,
+    make_environment,
+    make_gate,
+    open_command,
+    open_gate,
+    pass_gate,
+    run_command,
+)
+
+from trio_afrender.afserver.client import Dialer
+from trio_afrender.afserver.remote_farm import RemoteFarm
+from trio_afrender.afserver.remote_nodes import JobNode
+from trio_afrender.cli.farm_record import find_open_farms
 
 _STORE = "store"
 
@@ -45,25 +58,41 @@ async def look(home: Path, *words: str | Path) -> Any:  # noqa: ANN401 - JSON
     return json.loads(out)
 
 
-async def until_state(home: Path, job: str, word: str) -> Any:  # noqa: ANN401 - JSON
-    """Wait until a job has a state."""
+_PAUSE = 0.02
+"""Seconds between two requests for a state, which no event reports to a client."""
+
+
+def _connect(home: Path) -> RemoteFarm:
+    """A client in this process: a command for each request would take a second."""
+    [record] = find_open_farms(home / _STORE)
+    return RemoteFarm(
+        dialer=Dialer(record.address), user_name="test", host_name="test", token=record.token
+    )
+
+
+async def until_state(home: Path, word: str) -> JobNode:
+    """Wait until the job of a farm has a state."""
+    farm = _connect(home)
     while True:
-        [found] = await look(home, "jobs", job)
-        if word in found["states"]:
-            return found
+        for job in await farm.jobs():
+            if word in job.states:
+                return job
+        await trio.sleep(_PAUSE)
 
 
 async def test_a_farm_runs_the_jobs_it_is_given_and_closes(tmp_path: Path) -> None:
     job = write_job(tmp_path, "echo one", "exit 5", errors_retries=0)
     async with open_farm_program(tmp_path, job, "--agents", "2") as (command, url):
         assert url.startswith("af://127.0.0.1:")
-        found = await until_state(tmp_path, "*", "ERR")
-        assert (found["done"], found["error"]) == (1, 1)
-        key = f"{found['id']}.0.0"
+        found = await until_state(tmp_path, "ERR")
+        while found.count("done") == 0:
+            found = await until_state(tmp_path, "ERR")
+        assert (found.count("done"), found.count("error")) == (1, 1)
+        key = f"{found.id}.0.0"
         assert (await ask(tmp_path, "output", key))[:2] == (0, "one\n")
         [render, _] = await look(tmp_path, "renders")
         assert render["states"][0] == "ONL"
-        code, out, err = await ask(tmp_path, "why", f"{found['id']}.0.1")
+        code, out, err = await ask(tmp_path, "why", f"{found.id}.0.1")
         assert code == 0
         assert "exit code 5" in out
         command.process.send_signal(signal.SIGTERM)
@@ -75,15 +104,12 @@ async def test_a_farm_runs_the_jobs_it_is_given_and_closes(tmp_path: Path) -> No
 
 
 async def test_jobs_states_outputs_and_settings_survive_a_kill(tmp_path: Path) -> None:
-    gate = make_gate(tmp_path / "gate")
-    (tmp_path / "jobs").mkdir()
-    job = write_job(tmp_path / "jobs", "echo one", f"echo up; read x < {gate}; echo two")
+    up, gate = make_gate(tmp_path / "up"), make_gate(tmp_path / "gate")
+    waiting = f"echo up; echo up > {up}; read x < {gate}; echo two"
+    job = write_job(tmp_path, "echo one", waiting)
     async with open_farm_program(tmp_path, job, leaves=True) as (command, _):
-        while [each["states"] for each in await look(tmp_path, "tasks", "*")] != [
-            ["DON"],
-            ["RUN"],
-        ]:
-            pass
+        await pass_gate(up)
+        assert (await until_state(tmp_path, "RUN")).count("done") == 1
         name = (await look(tmp_path, "renders"))[0]["name"]
         assert (await ask(tmp_path, "set", "render", name, "priority=77"))[0] == 0
         command.process.kill()
@@ -94,8 +120,8 @@ async def test_jobs_states_outputs_and_settings_survive_a_kill(tmp_path: Path) -
         [render] = await look(tmp_path, "renders")
         assert render["priority"] == 77
         await open_gate(gate)
-        found = await until_state(tmp_path, "*", "DON")
-        number = found["id"]
+        found = await until_state(tmp_path, "DON")
+        number = found.id
         assert await ask(tmp_path, "output", f"{number}.0.0") == (0, "one\n", "")
         assert (await ask(tmp_path, "output", f"{number}.0.1"))[1] == "up\ntwo\n"
         tasks = await look(tmp_path, "tasks", str(number))
@@ -105,10 +131,11 @@ async def test_jobs_states_outputs_and_settings_survive_a_kill(tmp_path: Path) -
 async def test_a_drain_waits_for_running_tasks_and_a_second_signal_does_not(
     tmp_path: Path,
 ) -> None:
-    gate = make_gate(tmp_path / "gate")
-    job = write_job(tmp_path, f"echo up; read x < {gate}")
+    up, gate = make_gate(tmp_path / "up"), make_gate(tmp_path / "gate")
+    job = write_job(tmp_path, f"echo up > {up}; read x < {gate}")
     async with open_farm_program(tmp_path, job) as (command, _):
-        await until_state(tmp_path, "*", "RUN")
+        # A task whose process does not run yet would be given back at once.
+        await pass_gate(up)
         command.process.send_signal(signal.SIGINT)
         await command.says("Ctrl-C: no new tasks")
         # The interface still answers, and nothing new is started.
@@ -117,10 +144,11 @@ async def test_a_drain_waits_for_running_tasks_and_a_second_signal_does_not(
         await command.says("SIGTERM: stopping the running tasks")
         assert await command.wait() == 0
     async with open_farm_program(tmp_path) as (_, _url):
-        found = await until_state(tmp_path, "*", "RUN")  # it was queued again
-        assert (found["done"], found["error"]) == (0, 0)
+        await pass_gate(up)  # it was queued again
+        found = await until_state(tmp_path, "RUN")
+        assert (found.count("done"), found.count("error")) == (0, 0)
         await open_gate(gate)
-        await until_state(tmp_path, "*", "DON")
+        await until_state(tmp_path, "DON")
 
 
 async def test_an_agent_of_this_machine_joins_with_the_token_file(tmp_path: Path) -> None:
@@ -135,8 +163,8 @@ async def test_an_agent_of_this_machine_joins_with_the_token_file(tmp_path: Path
         agent = ("agent", "--server", server, "--token-file", file, "--name", "guest")
         store = ("--store", tmp_path / "agent")
         async with open_command(*agent, *store, home=tmp_path) as guest:
-            while [r["name"] for r in await look(tmp_path, "renders")] != ["guest"]:
-                pass
+            while not await _connect(tmp_path).renders():  # noqa: ASYNC110 - as above
+                await trio.sleep(_PAUSE)
             code, _, err = await ask(tmp_path, "exit", "guest", "--yes")
             assert code == 0, err
             assert await guest.wait() == 0
@@ -206,7 +234,7 @@ async def test_commands_steer_jobs_and_renders(tmp_path: Path) -> None:
     async with open_farm_program(tmp_path, job) as (_, url):
         [render] = await look(tmp_path, "renders")
         name = render["name"]
-        await until_state(tmp_path, "*", "RUN")
+        await until_state(tmp_path, "RUN")
         [waiting] = await look(tmp_path, "jobs", "--why")
         [why] = waiting["why"]
         assert why["tasks"] == 2
@@ -233,7 +261,7 @@ async def test_commands_steer_jobs_and_renders(tmp_path: Path) -> None:
         assert done["done"] == [{"kind": "job", "id": int(number), "name": "j"}]
         lines = (await look(tmp_path, "log", "job", "j"))[0]["lines"]
         assert any("jobs stop: j@" in each for each in lines)
-        await until_state(tmp_path, number, "OFF")
+        await until_state(tmp_path, "OFF")
         assert (await look(tmp_path, "delete", number, "--yes"))["problems"] == []
 
 
