@@ -47,7 +47,7 @@ def test_ctrl_c_is_no(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Interrupted(Terminal):
-        def readline(self, *_args: object) -> str:
+        def readline(self, *_args: object) -> str:  # type: ignore[override] # StringIO has str
             raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "stdin", Interrupted())
