@@ -15,9 +15,10 @@ word boundaries only, and no text counts inside a quoted name, a path or the ech
 name of a folder must not end a render. An ignored text makes its line mean nothing, whatever else is
 in it; missing files and markers count only in lines without an error.
 
-Speed: each batch is searched for one word of each text or token (`_STEMS`, else the whole of it), and
-lines with such a word are read one by one. So a token must be rare: a word that is in each line of
-progress (render, device, camera) makes the parser many times slower.
+Speed: lines that differ only in their digits have one shape. A shape is searched once for one word of
+each text or token (`_STEMS`, else the whole of it); lines with such a word are read one by one. So a
+token must be rare: a word that is in each line of progress (render, device, camera) makes the parser
+many times slower. The number of words matters little.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 from parsers._rule_actions import compile_pattern
+from parsers._shapes import LineShapes, TextIndex, find_lines, shapes_of
 
 __all__ = (
     "START",
@@ -163,25 +166,38 @@ class Scanner:
             for kind in _KINDS
         }
         self._triggers = _choose_triggers(tables)
+        self._index = TextIndex(self._triggers)
         self._judge = lru_cache(256)(self._judge_line)
 
-    def scan(self, text: str) -> list[tuple[int, int, Verdict]]:
-        """Return the lines that mean anything: start, end, verdict. Line feeds end them."""
+    def scan(self, text: str, shapes: LineShapes | None = None) -> list[tuple[int, int, Verdict]]:
+        """Return the lines that mean anything: start, end, verdict. Line feeds end them.
+
+        `shapes` are those of the lines, if known.
+        """
         if not self._triggers:
             return []
-        lowered = text.lower()
-        if len(lowered) != len(text):  # a letter whose lower case is two: positions must agree
-            lowered = "".join(one if len(one.lower()) != 1 else one.lower() for one in text)
-        lines: dict[int, int] = {}
-        for trigger in self._triggers:
-            _find_lines(trigger, lowered, lines)
         found, judge = [], self._judge
-        for start, end in sorted(lines.items()) if len(self._triggers) > 1 else lines.items():
+        for start, end in self._find_candidates(text, shapes or shapes_of(text)):
             line = text[start:end]
             verdict = judge(line) if end - start <= _MAX_LINE else self.judge(line)
             if verdict is not None:
                 found.append((start, end, verdict))
         return found
+
+    def _find_candidates(self, text: str, shapes: LineShapes | None) -> list[tuple[int, int]]:
+        """Return start and end of the lines with a trigger."""
+        if shapes is None:
+            lowered = text.lower()
+            if len(lowered) != len(text):  # a letter whose lower case is two: positions must agree
+                lowered = "".join(one if len(one.lower()) != 1 else one.lower() for one in text)
+            return sorted(find_lines(self._triggers, lowered).items())
+        candidates = self._index.look_up(shapes.different)
+        if not candidates:
+            return []
+        numbers = [number for number, shape in enumerate(shapes.lines) if shape in candidates]
+        lengths = list(accumulate(map(len, shapes.lines), initial=0))
+        # Each line before has a line feed too.
+        return [(lengths[one] + one, lengths[one + 1] + one) for one in numbers]
 
     def judge(self, line: str) -> Verdict | None:
         """Return what a line means; of a long one, the first part that means anything."""
@@ -283,15 +299,3 @@ def _choose_triggers(tables: tuple[Messages, ...]) -> tuple[str, ...]:
         for one in dict.fromkeys(triggers)
         if not any(two in one for two in triggers if two != one)
     )
-
-
-def _find_lines(trigger: str, lowered: str, lines: dict[int, int]) -> None:
-    """Add the lines with a trigger: start and end, without the line feed."""
-    find, rfind, size = lowered.find, lowered.rfind, len(lowered)
-    at = find(trigger)
-    while at >= 0:
-        end = find("\n", at)
-        if end < 0:
-            end = size
-        lines[rfind("\n", 0, at) + 1] = end
-        at = find(trigger, end)

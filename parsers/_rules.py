@@ -22,6 +22,7 @@ when `aborted` is set.
 from __future__ import annotations
 
 import traceback
+from functools import lru_cache
 from itertools import islice
 
 from parsers._base import ACTIVITY, REPORT, parser
@@ -41,6 +42,7 @@ from parsers._rule_actions import (
     report,
     rule,
 )
+from parsers._shapes import LineShapes, TextIndex, shapes_of
 
 __all__ = ("RuleParser",)
 
@@ -93,6 +95,10 @@ class RuleParser(parser):
         # Rules that set a flag are searched for by the scanner.
         others = (one for one in self.rules if not isinstance(one.action, Mark))
         self._rules = tuple((one, _rarest(one.token)) for one in (*MARKERS, *others))
+        self._tokens = frozenset(one.token for one, _ in self._rules)
+        self._index = _make_index(self._tokens)
+        self._absent: frozenset[str] = frozenset()
+        """Tokens that do not occur in the current batch."""
 
     def findMarkers(self, i_data: str) -> None:
         """Do nothing: the markers are rules here, so that their order among others is kept."""
@@ -101,9 +107,11 @@ class RuleParser(parser):
         text = str(i_args.get("data", ""))
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
+        shapes = shapes_of(text)
+        self._absent = self._find_absent(shapes)
         done = 0
         taken: set[Verdict] = set()
-        for start, end, verdict in self._scanner.scan(text):
+        for start, end, verdict in self._scanner.scan(text, shapes):
             if verdict in taken and not verdict.aborts:
                 continue  # a line of the same meaning sets nothing new
             if self._is_over and verdict.is_marker:
@@ -123,11 +131,22 @@ class RuleParser(parser):
 
     def _apply_rules(self, text: str) -> None:
         # Most tokens are absent from most batches, and a search of the whole batch is cheap.
-        rules = [one for one, rarest in self._rules if rarest in text and one.token in text]
+        rules = [
+            one
+            for one, rarest in self._rules
+            if one.token not in self._absent and rarest in text and one.token in text
+        ]
         if rules and self._is_over:
             rules = [one for one in rules if not is_progress(one.action)]
         if rules:
             self._apply(rules, text)
+
+    def _find_absent(self, shapes: LineShapes | None) -> frozenset[str]:
+        """Return the tokens of rules that certainly do not occur in lines of these shapes."""
+        if shapes is None:
+            return frozenset()
+        found = self._index.look_up(shapes.different)
+        return self._tokens.difference(*found.values())
 
     def _take_verdict(self, verdict: Verdict, text: str, start: int, end: int) -> None:
         """Set the flags of a line, and keep the line if it decides or is reported."""
@@ -348,6 +367,12 @@ class RuleParser(parser):
         """Compute `percent` as the base class does, but never below that of `grow_task`."""
         super().calculate()
         self.percent = max(self.percent, self._task_percent)
+
+
+@lru_cache(256)
+def _make_index(tokens: frozenset[str]) -> TextIndex:
+    """Return the index of these tokens; parsers of one class share it."""
+    return TextIndex(tokens)
 
 
 def _rarest(token: str) -> str:

@@ -1,0 +1,90 @@
+"""The shapes of lines: those that differ only in digits and in the case of letters have one shape.
+
+Renderers print the same lines again and again with other numbers. Which texts occur in a line depends
+on its shape (of texts with digits: may occur), so each shape is searched for all texts only once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+__all__ = ("LineShapes", "TextIndex", "find_lines", "shapes_of")
+
+_SHAPE = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ123456789", "abcdefghijklmnopqrstuvwxyz000000000")
+_MAX_SHAPES = 4096
+"""Shapes that are kept, of each kind."""
+_MAX_LENGTH = 400
+"""Characters of a shape that is kept."""
+
+
+class LineShapes(NamedTuple):
+    """The shapes of a batch's lines, which line feeds end."""
+
+    lines: list[str]
+    different: set[str]
+
+
+def shapes_of(text: str) -> LineShapes | None:
+    """Return the shapes of all lines; None if a character is not ASCII: `str.translate` would be slow."""
+    if not text.isascii():
+        return None
+    lines = text.translate(_SHAPE).split("\n")
+    return LineShapes(lines, set(lines))
+
+
+class TextIndex:
+    """Tells which lines may contain any of some texts."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = {one: one.translate(_SHAPE) for one in texts}
+        self._without: set[str] = set()
+        """Shapes with none of the texts."""
+        self._with: dict[str, tuple[str, ...]] = {}
+
+    def look_up(self, shapes: set[str]) -> dict[str, tuple[str, ...]]:
+        """Return the shapes that contain texts, each with these texts."""
+        fresh = shapes - self._without
+        found = {one: self._with[one] for one in fresh if one in self._with}
+        if len(found) < len(fresh):
+            unknown = [one for one in fresh if one not in found]
+            new = self._search(unknown)
+            found.update(new)
+            self._keep(unknown, new)
+        return found
+
+    def _search(self, unknown: list[str]) -> dict[str, tuple[str, ...]]:
+        joined = "\n".join(unknown)
+        found: dict[str, tuple[str, ...]] = {}
+        for text, shape in self._texts.items():
+            for start, end in find_lines((shape,), joined).items():
+                line = joined[start:end]
+                found[line] = (*found.get(line, ()), text)
+        return found
+
+    def _keep(self, unknown: list[str], found: dict[str, tuple[str, ...]]) -> None:
+        for kept in (self._without, self._with):
+            if len(kept) + len(unknown) > _MAX_SHAPES:
+                kept.clear()
+        for one in unknown[:_MAX_SHAPES]:
+            if len(one) > _MAX_LENGTH:
+                continue
+            if one in found:
+                self._with[one] = found[one]
+            else:
+                self._without.add(one)
+
+
+def find_lines(texts: Iterable[str], batch: str) -> dict[int, int]:
+    """Return the lines of a batch with any of the texts: start and end, without the line feed."""
+    find, rfind, size = batch.find, batch.rfind, len(batch)
+    lines: dict[int, int] = {}
+    for text in texts:
+        at = find(text)
+        while at >= 0:
+            end = find("\n", at)
+            if end < 0:
+                end = size
+            lines[rfind("\n", 0, at) + 1] = end
+            at = find(text, end)
+    return lines

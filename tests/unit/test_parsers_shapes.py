@@ -1,0 +1,57 @@
+"""Shapes of lines: what is found by them is what a search of each line finds."""
+
+from __future__ import annotations
+
+import pytest
+from support.parsers import NAMES, PARSERS, load, read
+
+from parsers._messages import Messages, Scanner, like, make_scanner
+from parsers._rules import RuleParser, _tables_of
+from parsers._shapes import TextIndex, shapes_of
+
+RULE_PARSERS = [name for name in PARSERS if issubclass(load(name), RuleParser)]
+
+
+@pytest.mark.parametrize("name", RULE_PARSERS)
+def test_a_scan_finds_the_lines_that_mean_anything_alone(name: str) -> None:
+    scanner = make_scanner(_tables_of(load(name)))  # type: ignore[arg-type]  # a RuleParser
+    for log in NAMES:
+        text = read(log).decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+        ascii_only = text.encode("ascii", "replace").decode()
+        for one in (text, ascii_only):
+            found = scanner.scan(one)
+            # A letter that is not ASCII prevents shapes: the same lines must be found without them.
+            plain = scanner.scan(one + "\u00e9")
+            assert found == plain, log
+            assert found == sorted(found, key=lambda each: each[0])
+
+
+def test_texts_with_digits_are_found_in_shapes() -> None:
+    index = TextIndex(["R90000", "100%", "done"])
+    shapes = shapes_of("R90000  45%\nr12345 100%\nnothing\nDone\n")
+    assert shapes is not None
+    for _ in range(2):  # searched, then remembered
+        assert index.look_up(shapes.different) == {
+            "r00000  00%": ("R90000",),
+            "r00000 000%": ("R90000", "100%"),
+            "done": ("done",),
+        }
+    assert shapes_of("Gr\u00f6\u00dfe 12") is None
+
+
+def test_more_shapes_than_are_kept_change_nothing() -> None:
+    index = TextIndex(["error"])
+    for number in range(0, 30_000, 3000):
+        words = [chr(97 + part) * (number // 3000 + 1) for part in range(26)]
+        lines = [f"{one} {two} {three}" for one in words for two in words for three in words[:5]]
+        batch = "\n".join([*lines, "an error", "x" * 500 + " error"])
+        shapes = shapes_of(batch)
+        assert shapes is not None
+        assert set(index.look_up(shapes.different)) == {"an error", "x" * 500 + " error"}
+
+
+def test_positions_are_those_of_the_lines() -> None:
+    scanner = Scanner((Messages(markers=(like("error", r"^Error \d+"),)),))
+    text = "one\n\nError 12\ntwo\nError 7"
+    assert [text[start:end] for start, end, _ in scanner.scan(text)] == ["Error 12", "Error 7"]
+    assert scanner.scan("one\ntwo\n") == []
