@@ -10,6 +10,10 @@ from pathlib import Path
 __all__ = ("clean_output", "record_log")
 
 _LOGS = Path(__file__).parents[1] / "data" / "logs"
+_CREDITS = re.compile(
+    r"This is an unofficial version compiled by:.*?listed in the documentation\.\n", re.DOTALL
+)
+"""Names of POV-Ray's authors, which each start prints."""
 _POINTER = re.compile(r"@ 0x[0-9a-f]+")
 
 
@@ -25,7 +29,7 @@ def clean_output(output: str, folder: Path, programs: Path) -> str:
     """
     text = output.replace(f"{folder}/", "").replace(str(folder), ".")
     text = text.replace(f"{programs}/debian/root", "").replace(str(programs), "/opt/programs")
-    text = text.replace(str(Path.home()), "/home/artist")
+    text = _CREDITS.sub("", text.replace(str(Path.home()), "/home/artist"))
     for name, other in ((socket.gethostname(), "host"), (getpass.getuser(), "artist")):
         text = re.sub(rf"\b{re.escape(name)}\b", other, text)
     return _drop_updates(_POINTER.sub("@ 0x55d0c0ffee00", text))
