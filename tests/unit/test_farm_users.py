@@ -183,7 +183,7 @@ def test_jobs_move_among_those_of_equal_priority(
         ("move_jobs_up", {"jids": [True]}, "jids: expected a list of integers"),
         ("move_jobs_up", {"jids": [9]}, 'jids: the user "joe" has no job 9'),
         ("move_jobs_up", {"jids": [2], "x": 1}, 'the operation move_jobs_up has no parameter "x"'),
-        ("delete", {}, 'the user "joe" has 1 jobs: delete these first'),
+        ("delete", {}, 'the user "joe" has 1 job: delete these first'),
     ],
 )
 def test_refused_operations(kind: str, fields: Mapping[str, object], sentence: str) -> None:

@@ -15,7 +15,7 @@ from trio_afrender.farm.node_log import Actor, describe_action
 from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.transitions import order_key, sort_jobs
 from trio_afrender.jobs.host_masks import compile_masks
-from trio_afrender.text import show_json, suggest
+from trio_afrender.text import count_text, show_json, suggest
 
 __all__ = ("edit_user", "jobs_in_order", "operate_user")
 
@@ -66,7 +66,7 @@ def operate_user(
     if kind == "delete":
         if user.jobs:
             raise EditRefused(
-                f'the user "{user.name}" has {len(user.jobs)} jobs: delete these first'
+                f'the user "{user.name}" has {count_text(len(user.jobs), "job")}: delete these first'
             )
         del state.users[user.name]
         state.unstored.drop_user(user)
