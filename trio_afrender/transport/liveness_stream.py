@@ -15,8 +15,6 @@ more, the connection has one of a few seats that all connections of a server sha
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import trio
 
 from trio_afrender.transport.fair_gate import GateKey
@@ -53,8 +51,8 @@ class LivenessStream(trio.abc.Stream):
         self._head: bytes | None = b""
         """The last bytes of the handshake; None when it is over."""
         self._sizes = MessageSizes()
-        self._consumed = trio.Event()
-        """Set and replaced at each message that was consumed."""
+        self._consumed: trio.Event | None = None
+        """Set at the next message that is consumed, while the reading waits for one."""
         self._seated_at: float | None = None
         self._active_at = trio.current_time()
         self._receiving = False
@@ -72,8 +70,9 @@ class LivenessStream(trio.abc.Stream):
             self._seated_at = trio.current_time()
             if self._sizes.pending <= MAX_UNCONSUMED:
                 self.leave_seat()
-        self._consumed.set()
-        self._consumed = trio.Event()
+        if self._consumed is not None:
+            self._consumed.set()
+            self._consumed = None
 
     def leave_seat(self) -> None:
         """Give the seat for a large message to another connection, if this one has it."""
@@ -103,6 +102,7 @@ class LivenessStream(trio.abc.Stream):
         """Wait until more bytes may be read: it is not the peer that is silent meanwhile."""
         # With a whole message here, the owner has something to consume, so this ends.
         while self._sizes.finished and self._sizes.pending > MAX_UNCONSUMED:
+            self._consumed = trio.Event()
             await self._consumed.wait()
         if self.seats is None or self._seated_at is not None:
             return
@@ -111,12 +111,16 @@ class LivenessStream(trio.abc.Stream):
             self._seated_at = trio.current_time()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        await self._wait_for_room()
+        if self._sizes.pending > MAX_UNCONSUMED:
+            await self._wait_for_room()
         self._active_at = trio.current_time()
         self._receiving = True
         try:
-            with self._limit_seat_time():
+            if self._seated_at is None:
                 data = await self._stream.receive_some(max_bytes)
+            else:
+                with trio.fail_at(self._seated_at + MAX_SEAT_TIME):
+                    data = await self._stream.receive_some(max_bytes)
         except trio.TooSlowError as error:
             raise trio.BrokenResourceError("a large message took too long") from error
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
@@ -131,11 +135,6 @@ class LivenessStream(trio.abc.Stream):
         if self._sizes.unfinished > self._backlog:
             raise trio.BrokenResourceError("too many bytes without a message")
         return data
-
-    def _limit_seat_time(self) -> AbstractContextManager[object]:
-        if self._seated_at is None:
-            return nullcontext()
-        return trio.fail_at(self._seated_at + MAX_SEAT_TIME)
 
     def _count(self, data: bytes | bytearray) -> None:
         if self._head is not None:

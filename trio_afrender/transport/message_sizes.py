@@ -12,6 +12,7 @@ from collections import deque
 __all__ = ("MessageSizes",)
 
 _FINAL, _CONTROL, _MASKED, _LENGTH = 0x80, 0x08, 0x80, 0x7F
+_MAX_HEADER = 14
 _EXTENDED = {126: 2, 127: 8}
 """Bytes of the extended length, by the value of the short one."""
 
@@ -26,7 +27,8 @@ class MessageSizes:
         """Bytes of the message that is not complete yet."""
         self.pending = 0
         """Bytes of all these messages."""
-        self._header = bytearray()
+        self._header: bytes | bytearray = b""
+        """The beginning of a header that is not complete yet."""
         self._flags = 0
         """The first byte of the present frame."""
         self._payload = 0
@@ -43,32 +45,34 @@ class MessageSizes:
         while position < end:
             if self._payload:
                 step = min(self._payload, end - position)
-                position += step
                 self._payload -= step
                 self._count(step)
             else:
-                self._header.append(data[position])
-                position += 1
-                if not self._read_header():
-                    continue
+                header = self._header + data[position : position + _MAX_HEADER]
+                step = self._read_header(header)
+                if not step:
+                    self._header = header
+                    return
+                self._count(step)
+                step -= len(self._header)
+                self._header = b""
+            position += step
             if not self._payload and self._flags & _FINAL and not self._flags & _CONTROL:
                 self.finished.append(self.unfinished)
                 self.unfinished = 0
 
-    def _read_header(self) -> bool:
-        """Parse the header; return whether it is complete."""
-        header = self._header
+    def _read_header(self, header: bytes | bytearray) -> int:
+        """Parse a frame's header; return its size, 0 if it is not complete."""
         if len(header) < 2:
-            return False
+            return 0
         length = header[1] & _LENGTH
         extended = _EXTENDED.get(length, 0)
-        if len(header) < 2 + extended + (4 if header[1] & _MASKED else 0):
-            return False
+        size = 2 + extended + (4 if header[1] & _MASKED else 0)
+        if len(header) < size:
+            return 0
         self._flags = header[0]
         self._payload = int.from_bytes(header[2 : 2 + extended], "big") if extended else length
-        self._count(len(header))
-        header.clear()
-        return True
+        return size
 
     def _count(self, size: int) -> None:
         if not self._flags & _CONTROL:

@@ -21,7 +21,7 @@ _TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 
 def check_value_count(frame: str) -> None:
     """Raise `ProtocolError` for a frame that has more than `MAX_VALUES` values."""
-    if _count(frame) <= MAX_VALUES:
+    if len(frame) <= MAX_VALUES or _count(frame) <= MAX_VALUES:
         return  # as nearly always; what texts contain was counted too
     count = _count(_TEXT.sub("", frame))
     if count > MAX_VALUES:
