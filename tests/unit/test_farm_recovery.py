@@ -162,6 +162,8 @@ def test_a_lost_run_is_resumed_while_no_render_has_its_task() -> None:
     render.end(one)
     assert farm.view(job).state == "done"
     assert [step.event for step in farm.task(job).why] == ["lost", "resumed"]
+    logged = [text.partition(" task: ")[0] for _, text in render.state.tasks_log.entries]
+    assert logged[::2] == logged[1::2] == ["Starting", "Finished", "Resumed", "Finished"]
 
 
 def test_a_lost_run_is_stopped_when_another_render_has_its_task() -> None:
