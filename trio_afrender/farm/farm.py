@@ -236,6 +236,12 @@ class Farm:
         await self._writer.settled()
         return await self._writer.read_output(key, attempt)
 
+    async def read_log(self, key: TaskKey) -> str:
+        """The log of a task, with the lines that are not stored yet. Raises KeyError."""
+        task = self._state.find_task(key)
+        await self._writer.settled()
+        return await self._writer.read_log(key) + task.unsaved
+
     # Renders
 
     @property

@@ -66,6 +66,13 @@ class TextWriter:
             await self._progress.wait()
         await trio.lowlevel.checkpoint()
 
+    async def read_log(self, key: TaskKey) -> str:
+        """The stored log of a task."""
+        if self.store.in_memory:
+            await trio.lowlevel.checkpoint()
+            return self.store.log(key)
+        return await trio.to_thread.run_sync(self.store.log, key, limiter=self._limiter)
+
     async def read_output(self, key: TaskKey, attempt: int) -> str:
         """The stored output of an attempt."""
         if self.store.in_memory:

@@ -83,7 +83,7 @@ class GetRequests:
         self._registry = registry
         self._gui = gui
         self._threads = threads
-        self._tasks = TaskRequests(farm, registry, nursery, threads)
+        self._tasks = TaskRequests(farm, registry, nursery)
         self._methods: Mapping[str, Callable[[Answer], Answer | EncodedAnswer]] = {
             "renders": self._renders,
             "users": self._users,

@@ -29,18 +29,11 @@ OUTPUT_TIMEOUT = 10.0
 class TaskRequests:
     """Answers requests about tasks. `nursery` waits for outputs that are sent to monitors."""
 
-    def __init__(
-        self,
-        farm: Farm,
-        registry: MonitorRegistry,
-        nursery: trio.Nursery,
-        threads: trio.CapacityLimiter,
-    ) -> None:
+    def __init__(self, farm: Farm, registry: MonitorRegistry, nursery: trio.Nursery) -> None:
         self._farm = farm
         self._state = farm.state
         self._registry = registry
         self._nursery = nursery
-        self._threads = threads
 
     async def answer(
         self, numbers: tuple[int, int, int], mode: str, asked: Answer
@@ -72,11 +65,7 @@ class TaskRequests:
             case "output":
                 return {"task": await self._output(task, asked)}
             case "log":
-                texts = self._state.texts
-                if texts.in_memory:
-                    text = texts.log(task.key)
-                else:
-                    text = await trio.to_thread.run_sync(texts.log, task.key, limiter=self._threads)
+                text = await self._farm.read_log(key)
                 return {"task": describe_task(self._state, key, "TLog", text)}
             case "error_hosts":
                 text = task_error_hosts(self._state, task, trio.current_time())
