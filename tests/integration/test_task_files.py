@@ -104,6 +104,21 @@ def test_a_disk_that_refuses_keeps_few_files_in_memory_and_counts_the_others(
     assert "No space left on device" in batches[-1].left_out
 
 
+@pytest.mark.parametrize("name", ["scandir", "open"])
+def test_a_missing_descriptor_is_not_a_missing_file(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller tries again: the files of a finished render must not be lost."""
+
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    fill(tmp_path / "files", 2, 10)
+    monkeypatch.setattr(os, name, refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        read_all(tmp_path / "files", SentFiles(most=10, most_bytes=MIB))
+
+
 def test_names_and_contents_are_redacted_before_they_are_stored(tmp_path: Path) -> None:
     (tmp_path / "hunter22.txt").write_bytes(b"is hunter22")
     stored: list[TaskFile] = []

@@ -41,7 +41,7 @@ from trio_afrender.task.gpu_slots import GpuAllocator, host_gpu_allocations
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
 from trio_afrender.task.task_environment import AgentEnvironment
-from trio_afrender.tasklog.io_threads import wait_out
+from trio_afrender.tasklog.io_threads import hold_descriptors, wait_out
 from trio_afrender.transport.interfaces import Connect
 from trio_afrender.version import __version__
 
@@ -412,6 +412,7 @@ class _Agent:
             self._watchdog.expect_within("the host's measurement", 2 * period + SAMPLE_TIMEOUT)
             await trio.sleep(until_tick(trio.current_time(), period))
             await self._measure()
+            hold_descriptors()  # again, where they had to be freed
             if self._resources is not None:
                 self._outbox.put_resources(self._resources)
                 self._wake()

@@ -10,11 +10,12 @@ import heapq
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from itertools import islice
 
 import attrs
 
+from trio_afrender.errors import is_exhausted
 from trio_afrender.protocol.messages import TaskFile
 from trio_afrender.safe_files import read_regular
 from trio_afrender.tasklog.redact import Redactor
@@ -86,7 +87,8 @@ def read_batch(
     """Read the next files of the folder, by name; `last`: no process can write any more.
 
     While the run is running, files that may not be complete are passed over. `store` stores files
-    durably, and may raise `OSError`: then their contents are in the batch.
+    durably, and may raise `OSError`: then their contents are in the batch. Raises `OSError` where the
+    host has too few descriptors or too little memory to look.
     """
     if sent.full and not last:
         return FileBatch()
@@ -97,7 +99,7 @@ def read_batch(
     files, names, size = [], set[str](), 0
     for name in entries[:room]:
         path = os.path.join(folder, name)  # noqa: PTH118 - a text
-        with suppress(OSError):  # removed, or exchanged for something else, meanwhile
+        with _passing_over_removed():
             data = read_regular(path, MAX_FILE - 1)
             if not last and not _is_complete(data, time.time() - os.stat(path).st_mtime):  # noqa: PTH116
                 continue
@@ -126,7 +128,7 @@ class _Counts:
 
 def _candidates(folder: str, sent: SentFiles, counts: _Counts) -> Iterator[str]:
     """Yield the names of files that are neither sent nor too large; count both kinds."""
-    with suppress(OSError), os.scandir(folder) as entries:  # the task may have removed the folder
+    with _passing_over_removed(), os.scandir(folder) as entries:
         for entry in islice(entries, MAX_SCANNED):
             counts.seen += 1
             name = entry.name
@@ -134,12 +136,23 @@ def _candidates(folder: str, sent: SentFiles, counts: _Counts) -> Iterator[str]:
                 continue
             if name.startswith(".") or name.endswith(UNFINISHED_SUFFIXES):
                 continue  # names that programs use for files they are still writing
-            with suppress(OSError):  # removed meanwhile
+            with _passing_over_removed():
                 if entry.stat(follow_symlinks=False).st_size >= MAX_FILE:
                     counts.large += 1
                     continue
                 counts.found += 1
                 yield name
+
+
+@contextmanager
+def _passing_over_removed() -> Iterator[None]:
+    """Ignore that the task removed something, or put something else in its place, meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        # A descriptor that the host does not have is no file that the task does not have.
+        if is_exhausted(error):
+            raise
 
 
 def _store(
