@@ -127,7 +127,10 @@ TARGETS = {
     ),
     "files of tokens": Target(
         run=tokens,
-        corpus=(b"node-* abcdefgh12345678\n# no\nb sha256:" + b"0" * 64,),
+        corpus=(
+            b"node-* abcdefgh12345678\n# no\nb sha256:" + b"0" * 64,
+            b"a abcdefgh12345678 2027-01-31\nb abcdefgh12345678 2027-01-31T18:00Z\n",
+        ),
         allowed=(ConfigError,),
         share=0.5,
     ),
