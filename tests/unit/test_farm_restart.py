@@ -154,6 +154,17 @@ def test_requests_that_were_under_way() -> None:
     assert new.bits(job) == [" ERR", " DON SKP", " SUS", " RUN SUS"]
 
 
+def test_a_task_that_is_stopped_and_then_suspended_is_noted() -> None:
+    farm = FarmHarness()
+    job = farm.job(listed(1))
+    (task,) = farm.render().take()
+    farm.state.unstored.collect()
+    farm.end_job(job, "no more", stop=True)
+    farm.state.unstored.take()
+    farm.operate_blocks(job, [0], "suspend")
+    assert [each.key for each in farm.state.unstored.take().tasks] == [task.key]
+
+
 def test_a_job_that_is_being_deleted_is_deleted() -> None:
     old = FarmHarness()
     job = old.job(listed(2), name="gone")

@@ -141,6 +141,8 @@ def hold_back(state: FarmState, task: Task, reason: str, now: float) -> None:
     `suspend_task` keeps the run and its processes instead.
     """
     task.marks |= TaskBit.SUS.value
+    # A run that is being stopped already is not stopped again, which would note the task.
+    state.touch(task)
     if task.run is not None:
         _stop_run(state, task.run, Stop(FarmStopKind.RESTART, reason), now)
         return
