@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import attrs
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from renderers.agent_run import run_experiment
@@ -15,7 +17,7 @@ from renderers.ffmpeg_cases import ffmpeg_cases
 from renderers.installed_programs import Program, install_programs
 from renderers.mitsuba_cases import MITSUBA_CASES
 from renderers.povray_cases import POVRAY_CASES
-from renderers.recorded_logs import record_log
+from renderers.recorded_logs import clean_output, record_log
 from renderers.renderers_page import Row, write_page
 
 ROOT = Path(__file__).parents[2]
@@ -68,8 +70,11 @@ def run(experiment: Experiment, program: Program, *, record: bool) -> Row:
     # Where the farm stopped a program, its output ends anywhere.
     if record and experiment.log and "task_max_run_time" not in experiment.block:
         record_log(experiment.log, found.output, folder, PROGRAMS)
-    wrong = compare(experiment.expected, found)
-    return Row(experiment=experiment, found=found, wrong=tuple(wrong))
+    wrong = tuple(
+        clean_output(problem, folder, PROGRAMS) for problem in compare(experiment.expected, found)
+    )
+    found = attrs.evolve(found, why=clean_output(found.why, folder, PROGRAMS))
+    return Row(experiment=experiment, found=found, wrong=wrong)
 
 
 def write(text: str) -> None:

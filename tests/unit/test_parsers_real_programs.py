@@ -13,6 +13,392 @@ from support.parsers import Case, Outcome, check, ids
 
 CASES = (
     Case(
+        "blender",
+        "blender34_real_skip_existing",
+        3,
+        Outcome(percent=100, frame=2, percentframe=100, files=("out/f.0003.png",)),
+    ),
+    Case(
+        "blender",
+        "blender34_real_missing_library",
+        3,
+        Outcome(
+            percent=100,
+            frame=2,
+            percentframe=100,
+            flags=frozenset({"warning"}),
+            report="Warning: 1 libraries and 1 linked data-blocks are missing (including 0 ObjectData and 0 Proxies), please check the Info and Outliner editors for details; 1 missing asset: assets/tree_lib.blend",
+            files=("out/f.0001.png", "out/f.0002.png", "out/f.0003.png"),
+            missing_assets=(1, ("assets/tree_lib.blend",)),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender34_real_no_camera",
+        3,
+        Outcome(flags=frozenset({"error"}), deciding_line=(3, "Error: Cannot render, no camera")),
+    ),
+    Case(
+        "blender",
+        "blender34_real_read_only",
+        3,
+        Outcome(
+            percent=33,
+            percentframe=99,
+            flags=frozenset({"error"}),
+            deciding_line=(
+                13,
+                "Error: Render error (Invalid argument) cannot save: 'out/f.0001.png'",
+            ),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender34_real_gpu",
+        3,
+        Outcome(
+            flags=frozenset({"error"}),
+            deciding_line=(4, "Error: Found no Cycles device of the specified type"),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender34_real_no_engine",
+        3,
+        Outcome(flags=frozenset({"error"}), deciding_line=(4, "Error: engine not found 'LUXCORE'")),
+    ),
+    Case(
+        "blender",
+        "blender45_real_frames",
+        3,
+        Outcome(
+            percent=100,
+            frame=2,
+            percentframe=100,
+            files=("out/f.0001.png", "out/f.0002.png", "out/f.0003.png"),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender45_real_view_layers",
+        3,
+        Outcome(
+            percent=100,
+            frame=2,
+            percentframe=100,
+            files=("out/f.0001.png", "out/f.0002.png", "out/f.0003.png"),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender45_real_stereo",
+        3,
+        Outcome(
+            percent=100,
+            frame=2,
+            percentframe=100,
+            files=(
+                "out/f.0001_L.png",
+                "out/f.0001_R.png",
+                "out/f.0002_L.png",
+                "out/f.0002_R.png",
+                "out/f.0003_L.png",
+                "out/f.0003_R.png",
+            ),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender45_real_file_output",
+        3,
+        Outcome(
+            percent=100,
+            frame=2,
+            percentframe=100,
+            files=(
+                "out/aux_0001.png",
+                "out/f.0001.png",
+                "out/aux_0002.png",
+                "out/f.0002.png",
+                "out/aux_0003.png",
+                "out/f.0003.png",
+            ),
+        ),
+    ),
+    Case("blender", "blender45_real_movie", 3, Outcome(percent=100, frame=2, percentframe=100)),
+    Case(
+        "blender",
+        "blender45_real_skip_existing",
+        3,
+        Outcome(percent=100, frame=2, percentframe=100, files=("out/f.0003.png",)),
+    ),
+    Case(
+        "blender",
+        "blender45_real_missing_texture",
+        3,
+        Outcome(
+            percent=100,
+            frame=2,
+            percentframe=100,
+            files=("out/f.0001.png", "out/f.0002.png", "out/f.0003.png"),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender45_real_missing_library",
+        3,
+        Outcome(
+            percent=100,
+            frame=2,
+            percentframe=100,
+            flags=frozenset({"warning"}),
+            report="Warning: 1 libraries and 1 linked data-blocks are missing (including 0 ObjectData), please check the Info and Outliner editors for details; 1 missing asset: assets/tree_lib.blend",
+            files=("out/f.0001.png", "out/f.0002.png", "out/f.0003.png"),
+            missing_assets=(1, ("assets/tree_lib.blend",)),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender45_real_no_camera",
+        3,
+        Outcome(flags=frozenset({"error"}), deciding_line=(3, "Error: Cannot render, no camera")),
+    ),
+    Case(
+        "blender",
+        "blender45_real_no_scene",
+        3,
+        Outcome(
+            flags=frozenset({"error"}),
+            deciding_line=(2, 'Error: Cannot read file "absent.blend": No such file or directory'),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender45_real_damaged_scene",
+        3,
+        Outcome(
+            flags=frozenset({"error"}),
+            deciding_line=(
+                3,
+                "Error: Loading \"half.blend\" failed: Failed to read blend file 'half.blend': Missing DNA block",
+            ),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender45_real_read_only",
+        3,
+        Outcome(
+            percent=33,
+            percentframe=99,
+            flags=frozenset({"error"}),
+            deciding_line=(
+                15,
+                "Error: Render error (Invalid argument) cannot save: 'out/f.0001.png'",
+            ),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender45_real_disk_full",
+        3,
+        Outcome(
+            percent=100,
+            frame=2,
+            percentframe=100,
+            files=("out/f.0001.png", "out/f.0002.png", "out/f.0003.png"),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender45_real_disk_full_unchecked",
+        3,
+        Outcome(
+            percent=100,
+            frame=2,
+            percentframe=100,
+            files=("out/f.0001.png", "out/f.0002.png", "out/f.0003.png"),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender45_real_gpu",
+        3,
+        Outcome(
+            flags=frozenset({"error"}),
+            deciding_line=(4, "Error: Found no Cycles device of the specified type"),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender45_real_no_engine",
+        3,
+        Outcome(flags=frozenset({"error"}), deciding_line=(4, "Error: engine not found 'LUXCORE'")),
+    ),
+    Case(
+        "blender",
+        "blender45_real_no_render",
+        3,
+        Outcome(
+            flags=frozenset({"badresult"}),
+            report="the program ended with exit code 0 and reported no frame",
+        ),
+    ),
+    Case(
+        "blender",
+        "blender50_real_frames",
+        3,
+        Outcome(percent=100, frame=3, files=("out/f.0001.png", "out/f.0002.png", "out/f.0003.png")),
+    ),
+    Case(
+        "blender",
+        "blender50_real_view_layers",
+        3,
+        Outcome(percent=100, frame=3, files=("out/f.0001.png", "out/f.0002.png", "out/f.0003.png")),
+    ),
+    Case(
+        "blender",
+        "blender50_real_stereo",
+        3,
+        Outcome(
+            percent=100,
+            frame=3,
+            files=(
+                "out/f.0001_L.png",
+                "out/f.0001_R.png",
+                "out/f.0002_L.png",
+                "out/f.0002_R.png",
+                "out/f.0003_L.png",
+                "out/f.0003_R.png",
+            ),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender50_real_file_output",
+        3,
+        Outcome(
+            percent=100,
+            frame=3,
+            files=(
+                "out/aux_Image0001.png",
+                "out/f.0001.png",
+                "out/aux_Image0002.png",
+                "out/f.0002.png",
+                "out/aux_Image0003.png",
+                "out/f.0003.png",
+            ),
+        ),
+    ),
+    Case("blender", "blender50_real_movie", 3, Outcome(percent=100, frame=3)),
+    Case(
+        "blender",
+        "blender50_real_skip_existing",
+        3,
+        Outcome(percent=33, frame=1, files=("out/f.0003.png",)),
+    ),
+    Case(
+        "blender",
+        "blender50_real_missing_texture",
+        3,
+        Outcome(
+            percent=100,
+            frame=3,
+            flags=frozenset({"warning"}),
+            report="1 missing asset: tex/wood_diff.png",
+            files=("out/f.0001.png", "out/f.0002.png", "out/f.0003.png"),
+            missing_assets=(1, ("tex/wood_diff.png",)),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender50_real_missing_library",
+        3,
+        Outcome(
+            percent=100,
+            frame=3,
+            flags=frozenset({"warning"}),
+            report="Warning: 1 libraries and 1 linked data-blocks are missing (including 0 ObjectData), please check the Info and Outliner editors for details; 1 missing asset: assets/tree_lib.blend",
+            files=("out/f.0001.png", "out/f.0002.png", "out/f.0003.png"),
+            missing_assets=(1, ("assets/tree_lib.blend",)),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender50_real_no_camera",
+        3,
+        Outcome(flags=frozenset({"error"}), deciding_line=(3, "Error: Cannot render, no camera")),
+    ),
+    Case(
+        "blender",
+        "blender50_real_no_scene",
+        3,
+        Outcome(
+            flags=frozenset({"error"}),
+            deciding_line=(2, 'Error: Cannot read file "absent.blend": No such file or directory'),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender50_real_damaged_scene",
+        3,
+        Outcome(
+            flags=frozenset({"error"}),
+            deciding_line=(
+                3,
+                "Error: Loading \"half.blend\" failed: Failed to read blend file 'half.blend': Missing DNA block",
+            ),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender50_real_read_only",
+        3,
+        Outcome(
+            flags=frozenset({"error"}),
+            deciding_line=(
+                3,
+                '00:00.795  image.write      | ERROR OpenImageIO write failed: Could not open file "out/f.0001.png"',
+            ),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender50_real_disk_full",
+        3,
+        Outcome(percent=100, frame=3, files=("out/f.0001.png", "out/f.0002.png", "out/f.0003.png")),
+    ),
+    Case(
+        "blender",
+        "blender50_real_disk_full_unchecked",
+        3,
+        Outcome(percent=100, frame=3, files=("out/f.0001.png", "out/f.0002.png", "out/f.0003.png")),
+    ),
+    Case(
+        "blender",
+        "blender50_real_gpu",
+        3,
+        Outcome(
+            flags=frozenset({"error"}),
+            deciding_line=(4, "Error: Found no Cycles device of the specified type"),
+        ),
+    ),
+    Case(
+        "blender",
+        "blender50_real_no_engine",
+        3,
+        Outcome(flags=frozenset({"error"}), deciding_line=(4, "Error: engine not found 'LUXCORE'")),
+    ),
+    Case(
+        "blender",
+        "blender50_real_no_render",
+        3,
+        Outcome(
+            flags=frozenset({"badresult"}),
+            report="the program ended with exit code 0 and reported no frame",
+        ),
+    ),
+    Case(
         "ffmpeg",
         "ffmpeg9_real_movie",
         1,
@@ -65,7 +451,7 @@ CASES = (
         "ffmpeg9_real_read_only",
         1,
         Outcome(
-            flags=frozenset({"error", "warning"}),
+            flags=frozenset({"warning", "error"}),
             report="Error opening output file out/m.mp4.; [out#0/mp4 @ 0x55d0c0ffee00] Error opening output out/m.mp4: Permission denied",
             deciding_line=(5, "Error opening output file out/m.mp4."),
         ),
@@ -96,7 +482,7 @@ CASES = (
         "ffmpeg9_real_gpu",
         1,
         Outcome(
-            flags=frozenset({"error", "warning"}),
+            flags=frozenset({"warning", "error"}),
             report="[vf#0:0 @ 0x55d0c0ffee00] Task finished with error code: -1 (Operation not permitted); [vost#0:0/h264_nvenc @ 0x55d0c0ffee00] [enc:h264_nvenc @ 0x55d0c0ffee00] Error while opening encoder - maybe incorrect parameters such as bit_rate, rate, width or height.",
             deciding_line=(
                 9,
@@ -162,7 +548,7 @@ CASES = (
         "ffmpeg5_real_gpu",
         1,
         Outcome(
-            flags=frozenset({"error", "warning"}),
+            flags=frozenset({"warning", "error"}),
             report="Conversion failed!; Error initializing output stream 0:0 -- Error while opening encoder for output stream #0:0 - maybe incorrect parameters such as bit_rate, rate, width or height",
             deciding_line=(8, "Conversion failed!"),
         ),
@@ -312,7 +698,7 @@ CASES = (
         "povray37_real_missing_texture",
         3,
         Outcome(
-            flags=frozenset({"error", "warning"}),
+            flags=frozenset({"warning", "error"}),
             report="Fatal error in parser: Cannot open file.; File 'scene.pov' line 6: Possible Parse Error: Cannot find file",
             files=("out/f1.png",),
             deciding_line=(52, "Fatal error in parser: Cannot open file."),
@@ -323,7 +709,7 @@ CASES = (
         "povray37_real_missing_include",
         3,
         Outcome(
-            flags=frozenset({"error", "warning"}),
+            flags=frozenset({"warning", "error"}),
             report="File 'scene.pov' line 1: Parse Error: Cannot open include file lib/trees.inc.; 1 missing asset: lib/trees.inc",
             files=("out/f1.png",),
             deciding_line=(
@@ -359,7 +745,7 @@ CASES = (
         "povray37_real_no_scene",
         3,
         Outcome(
-            flags=frozenset({"error", "warning"}),
+            flags=frozenset({"warning", "error"}),
             report="Parse Error: Cannot open input file.; 1 missing asset: absent.pov",
             files=("out/f1.png",),
             deciding_line=(51, "Parse Error: Cannot open input file."),
