@@ -167,7 +167,7 @@ def blender_cases(program: str, command: str) -> tuple[Experiment, ...]:
         case(
             "disk_full",
             "the disk full, files checked",
-            Expected(state="error", why="", percent=None, curve=_CURVE),
+            Expected(state="error", mentions=" are missing", percent=None, curve=_CURVE),
             prepare=fill_disk(_FRAMES),
             block=_CHECK_FILES,
             remark="Blender prints that the file is saved",

@@ -95,4 +95,6 @@ def _cell(text: str) -> str:
         if "**" not in text
         else text
     )
-    return text if len(text) <= _MAX_CELL else f"{text[: _MAX_CELL - 4]} ..."
+    if len(text) <= _MAX_CELL:
+        return text
+    return f"{text[: _MAX_CELL - 4].rpartition(' ')[0]} ..."
