@@ -310,7 +310,10 @@ def parse_settings(kind: str, words: Iterable[str]) -> dict[str, Any]:
             wrong = f"{error}" or f"expected {setting.expected}"
             raise ConfigError(f'{name}: "{shorten(text, 60)}": {wrong}') from None
         if setting.table:
-            found.setdefault(key, {})[_read_entry(name, entry)] = value
+            try:
+                found.setdefault(key, {})[_read_name(entry)] = value
+            except ValueError as error:
+                raise ConfigError(f"{name}: {error}") from None
         else:
             found[key] = value
     return found
@@ -323,10 +326,3 @@ def _advise(kind: str, key: str) -> str:
     if others := [other for other in KINDS if key in _ALL[other]]:
         return f", but a {' and a '.join(others)} has one"
     return suggest(key, known) or f"; it has {', '.join(sorted(known))}"
-
-
-def _read_entry(name: str, entry: str) -> str:
-    try:
-        return _read_name(entry)
-    except ValueError as error:
-        raise ConfigError(f"{name}: {error}") from None

@@ -45,13 +45,11 @@ def _find_culprit(text: str, error: json.JSONDecodeError) -> int:
     if error.msg.startswith(_TOO_SHORT):
         return -1
     at = text.rfind('"', 0, error.pos)
-    while at > 0 and _is_escaped(text, at):
-        at = text.rfind('"', 0, at)
+    while at > 0:
+        slashes = at
+        while slashes and text[slashes - 1] == "\\":
+            slashes -= 1
+        if (at - slashes) % 2 == 0:
+            break
+        at = text.rfind('"', 0, at)  # this one is escaped
     return at
-
-
-def _is_escaped(text: str, at: int) -> bool:
-    before = at
-    while before and text[before - 1] == "\\":
-        before -= 1
-    return (at - before) % 2 == 1

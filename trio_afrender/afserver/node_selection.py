@@ -108,21 +108,18 @@ def select_tasks(
     found: list[TaskSelection] = []
     problems = []
     for word in words:
-        chosen, problem = _select_tasks(jobs, word)
-        found += chosen
+        # The name of a job may have dots of its own: the longest one counts.
+        parts = word.split(".")
+        for count in range(len(parts), max(0, len(parts) - 3), -1):
+            if chosen := _select(jobs, ".".join(parts[:count])):
+                selected, problem = _select_parts(chosen, parts[count:], word)
+                found += selected
+                break
+        else:
+            head = parts[0] if len(parts) < 3 else word.rsplit(".", 2)[0]
+            problem = _explain(jobs, head, "job")
         problems += [problem] if problem else []
     return found, problems
-
-
-def _select_tasks(jobs: Sequence[JobNode], word: str) -> tuple[list[TaskSelection], str]:
-    # The name of a job may have dots of its own: the longest one counts.
-    parts = word.split(".")
-    for count in range(len(parts), max(0, len(parts) - 3), -1):
-        chosen = _select(jobs, ".".join(parts[:count]))
-        if chosen:
-            return _select_parts(chosen, parts[count:], word)
-    head = parts[0] if len(parts) < 3 else word.rsplit(".", 2)[0]
-    return [], _explain(jobs, head, "job")
 
 
 def _select_parts(

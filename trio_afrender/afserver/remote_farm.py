@@ -292,7 +292,9 @@ class RemoteFarm:
         while now.is_in_run(task.starts):
             try:
                 async with self.open_monitor() as monitor:
-                    await self._listen(monitor, task)
+                    watched = {"job": task.job, "block": task.block, "task": task.task}
+                    operation = {"type": "watch", "class": "listen", "status": "subscribe"}
+                    await self._operate_monitor(monitor.id, {**operation, **watched})
                     ask_at, asked = trio.current_time() + _LISTEN_DELAY, False
                     while now.is_in_run(task.starts):
                         await trio.sleep(_POLL_INTERVAL)
@@ -307,19 +309,6 @@ class RemoteFarm:
                 await trio.sleep(_POLL_INTERVAL)
                 now = await self._read_again(job, task)
         write(pieces.finish(await self.task_text(task, "output", run=task.starts)))
-
-    async def _listen(self, monitor: EventMonitor, task: TaskNode) -> None:
-        await self._operate_monitor(
-            monitor.id,
-            {
-                "type": "watch",
-                "class": "listen",
-                "status": "subscribe",
-                "job": task.job,
-                "block": task.block,
-                "task": task.task,
-            },
-        )
 
     async def _poll(self, monitor: EventMonitor, task: TaskNode) -> tuple[str | None, str]:
         """Take the events of a monitor; return the whole output, if it came, and new pieces."""

@@ -7,6 +7,7 @@ So a field that is missing or of another type counts as its default.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any, TypeAlias
 
 import attrs
@@ -134,8 +135,6 @@ def read_render(fields: Fields, pools: Mapping[str, PoolNode]) -> RenderNode:
     bits = integer_of(fields, "st")
     words = _words(bits, _RENDER_WORDS)
     percents = fields.get("tasks_percents")
-    percents = percents if isinstance(percents, list) else []
-    tasks = objects_of(fields, "tasks")
     pool = pools.get(text_of(fields, "pool"))
     capacity, max_tasks = (
         integer_of(fields, key, pool.limit(key, pools, default) if pool else default)
@@ -154,8 +153,23 @@ def read_render(fields: Fields, pools: Mapping[str, PoolNode]) -> RenderNode:
         capacity_used=integer_of(fields, "capacity_used"),
         max_tasks=max_tasks,
         tasks=tuple(
-            _read_rendered(each, percents[i] if i < len(percents) else -1)
-            for i, each in enumerate(tasks)
+            RenderedTask(
+                job=integer_of(each, "job_id"),
+                block=integer_of(each, "block_num"),
+                task=integer_of(each, "task_num"),
+                name=text_of(each, "name"),
+                job_name=text_of(each, "job_name"),
+                block_name=text_of(each, "block_name"),
+                user_name=text_of(each, "user_name"),
+                service=text_of(each, "service"),
+                started=integer_of(each, "time_start"),
+                percent=percent if isinstance(percent, int) else -1,
+            )
+            for each, percent in zip(
+                objects_of(fields, "tasks"),
+                chain(percents if isinstance(percents, list) else (), repeat(-1)),
+                strict=False,
+            )
         ),
         idle_since=integer_of(fields, "idle_time"),
         fields=fields,

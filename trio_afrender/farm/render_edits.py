@@ -230,7 +230,18 @@ def _operate(request: _Request, kind: str) -> str:
             recovered = state.move_render(render, RenderEvent.RECOVER)
             return "Not sick any more." if recovered else "It was not sick."
         case "delete":
-            return _delete(request)
+            if render.states.presence.online:
+                raise EditRefused(
+                    f'render "{render.name}" is online: only an offline one can be deleted'
+                )
+            del state.renders[render.name]
+            state.asleep.discard(render.name)
+            state.freed.discard(render.name)
+            state.outgoing.changed = True
+            state.unstored.drop_render(render)
+            state.changes.note_render(render.id, "del")
+            state.changes.note_pool(ROOT_POOL, "change")
+            return "Deleted."
         case "wol_sleep":
             order_sleep(state, render, now)
             return "Ordered to sleep."
@@ -284,20 +295,6 @@ def _eject_runs(request: _Request, keep_user: str | None) -> str:
         reason = f'ejected from render "{request.render.name}" by {request.actor}'
         return_task(request.state, task, reason, request.now)
     return f"{count_text(len(tasks), 'task')} ejected."
-
-
-def _delete(request: _Request) -> str:
-    state, render = request.state, request.render
-    if render.states.presence.online:
-        raise EditRefused(f'render "{render.name}" is online: only an offline one can be deleted')
-    del state.renders[render.name]
-    state.asleep.discard(render.name)
-    state.freed.discard(render.name)
-    state.outgoing.changed = True
-    state.unstored.drop_render(render)
-    state.changes.note_render(render.id, "del")
-    state.changes.note_pool(ROOT_POOL, "change")
-    return "Deleted."
 
 
 def _change_services(request: _Request) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trio_afrender.farm.model import Job, RenderState, Task
+from trio_afrender.farm.model import Job, RenderState
 from trio_afrender.farm.render_states import RenderBit
 from trio_afrender.jobs.views import JobView, RenderView, TaskView, Texts
 
@@ -15,6 +15,36 @@ def view_job(job: Job, texts: Texts) -> JobView:
     """Make a snapshot of a job. Makes new views only of the tasks that have changed."""
     if job.view is None:
         tasks = (task for block in job.blocks for task in block.tasks)
+        views = []
+        for task in tasks:
+            if task.view is None:
+                spec, key, last = task.block.spec, task.key, task.last_run
+                task.view = TaskView(
+                    **key._asdict(),
+                    run=last.id if last else "",
+                    name=spec.task_name(key.task),
+                    block_name=spec.name,
+                    service=spec.service,
+                    render=last.render.name if last else "",
+                    state=task.state.value,
+                    status=task.status,
+                    exit_code=task.exit_code,
+                    started=task.started,
+                    finished=task.finished,
+                    attempts=task.attempts,
+                    percent=task.percent,
+                    frame=task.frame,
+                    percentframe=task.percentframe,
+                    activity=task.activity,
+                    report=task.report,
+                    resources=task.resources,
+                    usage=task.usage,
+                    files=tuple(texts.path(key, name) for name in task.files),
+                    why=tuple(task.why),
+                    attempt=last.attempt if last else 0,
+                    texts=texts,
+                )
+            views.append(task.view)
         job.view = JobView(
             id=job.id,
             name=job.spec.name,
@@ -23,39 +53,9 @@ def view_job(job: Job, texts: Texts) -> JobView:
             started=job.started,
             finished=job.finished,
             counts={state.value: count for state, count in job.counts.items() if count},
-            tasks=tuple(task.view or _view_task(task, texts) for task in tasks),
+            tasks=tuple(views),
         )
     return job.view
-
-
-def _view_task(task: Task, texts: Texts) -> TaskView:
-    spec, key, last = task.block.spec, task.key, task.last_run
-    task.view = TaskView(
-        **key._asdict(),
-        run=last.id if last else "",
-        name=spec.task_name(key.task),
-        block_name=spec.name,
-        service=spec.service,
-        render=last.render.name if last else "",
-        state=task.state.value,
-        status=task.status,
-        exit_code=task.exit_code,
-        started=task.started,
-        finished=task.finished,
-        attempts=task.attempts,
-        percent=task.percent,
-        frame=task.frame,
-        percentframe=task.percentframe,
-        activity=task.activity,
-        report=task.report,
-        resources=task.resources,
-        usage=task.usage,
-        files=tuple(texts.path(key, name) for name in task.files),
-        why=tuple(task.why),
-        attempt=last.attempt if last else 0,
-        texts=texts,
-    )
-    return task.view
 
 
 def view_render(render: RenderState) -> RenderView:

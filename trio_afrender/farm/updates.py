@@ -206,7 +206,16 @@ def _apply_error(state: FarmState, run: Run, now: float, *, final: bool) -> None
         count, last = hosts.get(host, (0, now))
         hosts[host] = (1 if 0 < forgive <= now - last else count + 1, now)
     state.unstored.note_block(block)
-    _log_avoided(state, run, block.error_hosts[host][0], now)
+    if block.error_hosts[host][0] == error_rule(state.settings, block, "errors_avoid_host"):
+        # The render has too many errors now.
+        if why_avoided_by_block(state, run.render, block, now):
+            text = "AVOIDING HOST !"
+        else:
+            errors = block.error_hosts[host][0]
+            text = f"{errors} errors, but no other render can run the block: it is not avoided"
+        where = f'afanasy: jobs: {block.job.spec.name}: Block["{block.spec.name}"]'
+        state.log_job(block.job, f"{where}: {host} - {text}")
+        state.log(task, f'render "{host}": {text}')
     retries = error_rule(state.settings, block, "errors_retries")
     if final or task.errors > retries or block.job.ending:
         finish(state, task, TaskState.ERROR, now)
@@ -214,18 +223,3 @@ def _apply_error(state: FarmState, run: Run, now: float, *, final: bool) -> None
     state.why(task, "retry", f"error {task.errors}: tried again, {task.errors} of {retries}")
     task.marks |= TaskBit.RER.value
     queue_again(state, task)
-
-
-def _log_avoided(state: FarmState, run: Run, count: int, now: float) -> None:
-    """Write to the job's log that a render has too many errors now, and what follows from that."""
-    task, block, render = run.task, run.task.block, run.render
-    if count != error_rule(state.settings, block, "errors_avoid_host"):
-        return
-    if why_avoided_by_block(state, render, block, now):
-        text = "AVOIDING HOST !"
-    else:
-        text = f"{count} errors, but no other render can run the block: it is not avoided"
-    job = block.job
-    line = f'afanasy: jobs: {job.spec.name}: Block["{block.spec.name}"]: {render.name} - {text}'
-    state.log_job(job, line)
-    state.log(task, f'render "{render.name}": {text}')

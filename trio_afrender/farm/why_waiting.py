@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from trio_afrender.farm.model import Block, Job, RenderState, Task, TaskState
+from trio_afrender.farm.model import Block, Job, Task, TaskState
 from trio_afrender.farm.obstacles import Obstacle, ObstacleKind
 from trio_afrender.farm.placement import (
     why_avoided_by_block,
@@ -118,25 +118,24 @@ def explain_task(state: FarmState, task: Task, now: float) -> WaitAnswer:
     asked = [r for r in state.renders.values() if r.states.presence is not Presence.OFFLINE]
     if not asked:
         return attrs.evolve(answer, obstacles=(Obstacle(ObstacleKind.NO_RENDER),))
-    renders = tuple(_ask(state, render, task, now) for render in asked)
+    renders = []
+    for render in asked:
+        obstacles = (
+            why_unavailable(state, render, now),
+            why_barred(state, render),  # beside the first, which names the link first
+            why_not_for_job(render, block.job),
+            why_not_for_block(render, block),
+            why_limited(render, block),  # beside the one before, which names the capacity first
+            why_avoided_by_block(state, render, block, now),
+            why_not_for_task(state, render, task, now),
+        )
+        each = tuple(dict.fromkeys(filter(None, obstacles)))
+        renders.append(RenderAnswer(render=render.name, obstacles=each))
     common = set.intersection(*(set(answer.obstacles) for answer in renders))
     whatever = tuple(o for o in renders[0].obstacles if o in common and o.kind in _AT_EACH_RENDER)
-    return attrs.evolve(answer, **({"obstacles": whatever} if whatever else {"renders": renders}))
-
-
-def _ask(state: FarmState, render: RenderState, task: Task, now: float) -> RenderAnswer:
-    block = task.block
-    found = (
-        why_unavailable(state, render, now),
-        why_barred(state, render),  # beside the first, which names the link first
-        why_not_for_job(render, block.job),
-        why_not_for_block(render, block),
-        why_limited(render, block),  # beside the one before, which names the capacity first
-        why_avoided_by_block(state, render, block, now),
-        why_not_for_task(state, render, task, now),
-    )
-    obstacles = tuple(dict.fromkeys(filter(None, found)))
-    return RenderAnswer(render=render.name, obstacles=obstacles)
+    if whatever:
+        return attrs.evolve(answer, obstacles=whatever)
+    return attrs.evolve(answer, renders=tuple(renders))
 
 
 def _why_job_waits(state: FarmState, job: Job, now: float) -> Iterator[Obstacle]:

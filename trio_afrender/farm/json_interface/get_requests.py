@@ -87,8 +87,8 @@ class GetRequests:
         self._methods: Mapping[str, Callable[[Answer], Answer | EncodedAnswer]] = {
             "renders": self._renders,
             "users": self._users,
-            "pools": self._pools,
-            "branches": self._branches,
+            "pools": self._pool_or_branch,
+            "branches": self._pool_or_branch,
             "monitors": self._monitors,
         }
 
@@ -136,7 +136,16 @@ class GetRequests:
         elif mode in _JOB_MODES:
             if len(ids) != 1:
                 return info("error", f'mode "{mode}" needs one id of a job')
-            return self._one_job(jobs[ids[0]], mode)
+            chosen, now = jobs[ids[0]], trio.current_time()
+            if mode == "progress":
+                progress = describe_progress(chosen, int(self._state.wall()))
+                return {"job_progress": {"id": chosen.id, "progress": progress}}
+            if mode == "log":
+                return message(chosen.spec.name, "log", chosen.node_log.lines)
+            if mode == "why":
+                return describe_waits(self._state, chosen, now)
+            lines = describe_error_hosts(self._state, chosen, now)
+            return message(chosen.spec.name, "error_hosts", lines)
         if ids:
             found = [jobs[each] for each in dict.fromkeys(ids) if each in jobs]
         else:
@@ -144,17 +153,6 @@ class GetRequests:
             found = sorted(self._filter_jobs(asked), key=lambda job: (-job.spec.priority, job.id))
         full = mode == "full"
         return {"jobs": describe_jobs(self._state, found, trio.current_time(), full=full)}
-
-    def _one_job(self, job: Job, mode: str) -> Answer:
-        if mode == "progress":
-            wall = int(self._state.wall())
-            return {"job_progress": {"id": job.id, "progress": describe_progress(job, wall)}}
-        if mode == "log":
-            return message(job.spec.name, "log", job.node_log.lines)
-        if mode == "why":
-            return describe_waits(self._state, job, trio.current_time())
-        lines = describe_error_hosts(self._state, job, trio.current_time())
-        return message(job.spec.name, "error_hosts", lines)
 
     def _blocks(self, job: Job, blocks: list[int], modes: list[str]) -> Answer:
         now = trio.current_time()
@@ -218,18 +216,15 @@ class GetRequests:
         order = orders_of_users(self._state).get(user.id, [])
         return {"events": {"jobs_order": {"uids": [user.id], "jids": [order]}}}
 
-    def _pools(self, asked: Answer) -> Answer:
+    def _pool_or_branch(self, asked: Answer) -> Answer:
+        is_pool = text_at(asked, "type") == "pools"
         found = _select({ROOT: self._state}, lambda _: "/", asked)
         if text_at(asked, "mode") == "log":
-            return message("/", "log", self._state.pool_log.lines)
+            return message("/", "log", self._state.pool_log.lines if is_pool else ())
+        if not is_pool:
+            return {"branches": [describe_branch(state) for state in found]}
         now = trio.current_time()
         return {"pools": [describe_pool(state, now) for state in found]}
-
-    def _branches(self, asked: Answer) -> Answer:
-        found = _select({ROOT: self._state}, lambda _: "/", asked)
-        if text_at(asked, "mode") == "log":
-            return message("/", "log", ())
-        return {"branches": [describe_branch(state) for state in found]}
 
     def _monitors(self, asked: Answer) -> Answer:
         mode = text_at(asked, "mode")
