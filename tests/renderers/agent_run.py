@@ -65,6 +65,7 @@ def _run_agent(experiment: Experiment, command: str, folder: Path) -> Mapping[st
         "command": command,
         "working_directory": str(folder),
         "task_max_run_time": MAX_SECONDS,
+        "environment": {"HOME": str(folder)},  # for caches and preferences of the programs
         **experiment.block,
     }
     job, report = folder / "job.json", folder / "report.json"

@@ -75,7 +75,7 @@ def blender_cases(program: str, command: str) -> tuple[Experiment, ...]:
 
     def scene(kind: str) -> Prepare:
         def prepare(folder: Path) -> None:
-            made = f"{command} -b -P {_SCENES} -- {kind} {folder}/scene.blend"
+            made = f"HOME={folder} {command} -b -P {_SCENES} -- {kind} {folder}/scene.blend"
             subprocess.run(["/bin/sh", "-c", made], check=True, capture_output=True, cwd=folder)
 
         return prepare
