@@ -29,7 +29,14 @@ def find_fatal(question: object) -> str:
     if isinstance(action := question.get("action"), Mapping):
         return _check_action(action)
     if "job" in question:
-        return _check_job(question["job"])
+        job = question["job"]
+        if not isinstance(job, Mapping):
+            return "the job is no object"
+        if "id" in job:
+            return "the job has an id of its own"
+        if not isinstance(job.get("user_name"), str) or not job["user_name"]:
+            return "the job has no user_name"
+        return _check_blocks(job.get("blocks"))
     if "monitor" in question and not isinstance(question["monitor"], Mapping):
         return "the monitor is no object"
     return ""
@@ -50,16 +57,6 @@ def _check_action(action: Mapping[str, Any]) -> str:
     if operation.get("type") == "append_blocks":
         return _check_blocks(operation.get("blocks"))
     return ""
-
-
-def _check_job(job: object) -> str:
-    if not isinstance(job, Mapping):
-        return "the job is no object"
-    if "id" in job:
-        return "the job has an id of its own"
-    if not isinstance(job.get("user_name"), str) or not job["user_name"]:
-        return "the job has no user_name"
-    return _check_blocks(job.get("blocks"))
 
 
 def _check_blocks(blocks: object) -> str:

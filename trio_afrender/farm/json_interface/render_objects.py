@@ -50,29 +50,29 @@ def encode_renders(state: FarmState, renders: Iterable[RenderState], now: float)
 
     A browser page asks for all renders again and again, and little of them changes meanwhile.
     """
-    return f"[{','.join(_encode_render(state, render, now) for render in renders)}]"
+    texts = []
+    for render in renders:
+        parts = (render.register, render.overrides, render.effective, state.pool, render.peer)
+        kept = _constants.get(render)
+        if kept is None or _differ(kept[0], parts):
+            text = encode_text(_describe_constant(state, render))[:-1]
+            kept = _constants[render] = (parts, text)
+        tasks = []
+        for run in render.running.values():
+            block = run.task.block
+            of_run = (block.spec, block.job.spec, block.job.user)
+            kept_run = _runs.get(run)
+            if kept_run is None or _differ(kept_run[0], of_run):
+                kept_run = _runs[run] = (of_run, encode_text(_describe_run(run)))
+            tasks.append(kept_run[1])
+        listed = f'"tasks":[{",".join(tasks)}],' if tasks else ""
+        moment = encode_text(_describe_moment(state, render, now))[1:]
+        texts.append(f"{kept[1]},{listed}{moment}")
+    return f"[{','.join(texts)}]"
 
 
-def _encode_render(state: FarmState, render: RenderState, now: float) -> str:
-    parts = (render.register, render.overrides, render.effective, state.pool, render.peer)
-    kept = _constants.get(render)
-    if kept is None or any(old is not new for old, new in zip(kept[0], parts, strict=True)):
-        text = encode_text(_describe_constant(state, render))[:-1]
-        kept = _constants[render] = (parts, text)
-    moment = encode_text(_describe_moment(state, render, now))[1:]
-    if not render.running:
-        return f"{kept[1]},{moment}"
-    tasks = ",".join(map(_encode_run, render.running.values()))
-    return f'{kept[1]},"tasks":[{tasks}],{moment}'
-
-
-def _encode_run(run: Run) -> str:
-    block = run.task.block
-    parts = (block.spec, block.job.spec, block.job.user)
-    kept = _runs.get(run)
-    if kept is None or any(old is not new for old, new in zip(kept[0], parts, strict=True)):
-        kept = _runs[run] = (parts, encode_text(_describe_run(run)))
-    return kept[1]
+def _differ(old: tuple[object, ...], new: tuple[object, ...]) -> bool:
+    return any(one is not other for one, other in zip(old, new, strict=True))
 
 
 _Kept: TypeAlias = tuple[tuple[object, ...], str]
