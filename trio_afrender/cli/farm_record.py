@@ -90,25 +90,22 @@ def find_open_farms(store: Path) -> list[FarmRecord]:
     root = farms_folder(store)
     try:
         # Another user who could write here could have commands sent to a farm of his own.
-        if find_unsafe(root) is not None or (hasattr(os, "getuid") and not _is_ours(root)):
+        ours = not hasattr(os, "getuid") or root.lstat().st_uid == os.getuid()
+        if find_unsafe(root) is not None or not ours:
             return []
         folders = sorted(root.iterdir())[:_MAX_FARMS]
     except OSError:
         return []
-    return [record for folder in folders if (record := _read(folder)) is not None]
-
-
-def _is_ours(folder: Path) -> bool:
-    return folder.lstat().st_uid == os.getuid()
-
-
-def _read(folder: Path) -> FarmRecord | None:
-    try:
-        if not is_locked(folder):
-            return None
-        fields = json.loads(read_regular(folder / _FILE, _MAX_FILE))
-        record = FarmRecord(**fields)
-    except (OSError, ValueError, TypeError):
-        return None
-    types = (type(record.host), type(record.port), type(record.token), type(record.pid))
-    return record if types == (str, int, str, int) else None
+    found = []
+    for folder in folders:
+        try:
+            if not is_locked(folder):
+                continue
+            fields = json.loads(read_regular(folder / _FILE, _MAX_FILE))
+            record = FarmRecord(**fields)
+        except (OSError, ValueError, TypeError):
+            continue
+        types = (type(record.host), type(record.port), type(record.token), type(record.pid))
+        if types == (str, int, str, int):
+            found.append(record)
+    return found

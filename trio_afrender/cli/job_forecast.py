@@ -123,7 +123,10 @@ class JobForecast:
         running = [task for task in job.tasks if task.state == "running"]
         self._most = max(self._most, len(running))
         for task in running:
-            self._sample(task, now)
+            samples = self._samples.setdefault(task.key, {})
+            if samples and task.percent < max(samples):
+                samples.clear()  # another attempt
+            samples.setdefault(min(100, max(0, task.percent)), _seconds(task, now))
         slowest, longest = None, 0.0
         for task in job.tasks:
             seconds = _seconds(task, now)
@@ -140,14 +143,15 @@ class JobForecast:
             slowest_seconds=longest,
         )
 
-    def _sample(self, task: TaskView, now: float) -> None:
-        samples = self._samples.setdefault(task.key, {})
-        if samples and task.percent < max(samples):
-            samples.clear()  # another attempt
-        samples.setdefault(min(100, max(0, task.percent)), _seconds(task, now))
-
     def _seconds_left(self, job: JobView, running: list[TaskView], now: float) -> float | None:
-        left = [self._left_of(task, now) for task in running]
+        left: list[float | None] = []
+        for task in running:
+            seconds, curve = _seconds(task, now), self._curves.get(task.block)
+            if task.percent >= _LEAST_PERCENT and seconds >= _LEAST_SECONDS:
+                share = (curve or _Curve()).share_at(min(task.percent, 100))
+                left.append(max(0.0, seconds / max(share, 0.01) - seconds))
+            else:
+                left.append(max(0.0, curve.mean - seconds) if curve else None)
         known = [each for each in left if each is not None]
         waiting = [t for t in job.tasks if t.state not in (*FINAL_STATES, "running")]
         if job.state != "running" or not (running or waiting):
@@ -157,8 +161,12 @@ class JobForecast:
             for task, each in zip(running, left, strict=True)
             if each is not None and (total := each + _seconds(task, now)) > 0
         ]
-        mean = self._mean(totals)
-        if mean is None:
+        # The mean time of the tasks of the job: of ended ones, else as running ones promise.
+        if ended := sum(curve.count for curve in self._curves.values()):
+            mean = sum(curve.seconds for curve in self._curves.values()) / ended
+        elif totals:
+            mean = sum(totals) / len(totals)
+        else:
             return None
         # What nothing is known of takes as long as the others.
         work = sum(known) + mean * (len(left) - len(known)) / 2
@@ -167,23 +175,13 @@ class JobForecast:
         )
         return max([work / self._most, *known])
 
-    def _mean(self, totals: list[float]) -> float | None:
-        """The mean time of the tasks of the job: of ended ones, else as running ones promise."""
-        count = sum(curve.count for curve in self._curves.values())
-        if count:
-            return sum(curve.seconds for curve in self._curves.values()) / count
-        return sum(totals) / len(totals) if totals else None
-
-    def _left_of(self, task: TaskView, now: float) -> float | None:
-        seconds = _seconds(task, now)
-        curve = self._curves.get(task.block)
-        if task.percent >= _LEAST_PERCENT and seconds >= _LEAST_SECONDS:
-            share = (curve or _Curve()).share_at(min(task.percent, 100))
-            return max(0.0, seconds / max(share, 0.01) - seconds)
-        return max(0.0, curve.mean - seconds) if curve else None
-
     def _rate(self, job: JobView, now: float) -> float | None:
-        frames = sum(self._frames_of(task) for task in job.tasks)
+        frames = 0
+        for task in job.tasks:
+            if task.state == "running":
+                frames += max(0, task.frame)
+            elif task.state == "done" and task.block < len(self.spec.blocks):
+                frames += max(1, self.spec.blocks[task.block].frames(task.task)[2])
         self._frames.append((now, frames))
         while len(self._frames) > 2 and self._frames[0][0] < now - _WINDOW:
             self._frames.popleft()
@@ -191,13 +189,6 @@ class JobForecast:
         if frames <= before or now - since < _LEAST_SECONDS:
             return None
         return (frames - before) * 60 / (now - since)
-
-    def _frames_of(self, task: TaskView) -> int:
-        if task.state == "running":
-            return max(0, task.frame)
-        if task.state != "done" or task.block >= len(self.spec.blocks):
-            return 0
-        return max(1, self.spec.blocks[task.block].frames(task.task)[2])
 
 
 def _seconds(task: TaskView, now: float) -> float:

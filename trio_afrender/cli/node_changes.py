@@ -7,7 +7,7 @@ node as it is before, and one as it is afterwards.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import attrs
 
@@ -34,6 +34,7 @@ __all__ = (
 )
 
 Node: TypeAlias = RenderNode | JobNode | UserNode | PoolNode
+_T = TypeVar("_T")
 
 
 def _nothing(_node: object) -> str:
@@ -74,32 +75,21 @@ def _job(node: Node) -> JobNode:
     return node
 
 
-def _has(word: str, problem: str) -> Callable[[Node], str]:
-    """A test that the states of a node have a word."""
+def _if(test: Callable[[_T], object], problem: str) -> Callable[[_T], str]:
+    return lambda node: problem if test(node) else ""
 
-    def check(node: Node) -> str:
-        return "" if word in getattr(node, "states", ()) else problem
 
-    return check
+def _has(*words: str, problem: str) -> Callable[[Node], str]:
+    """A test that the states of a node have one of some words."""
+    return _if(lambda node: not {*words} & {*getattr(node, "states", ())}, problem)
 
 
 def _has_none(*words: str, problem: str) -> Callable[[Node], str]:
-    def check(node: Node) -> str:
-        return problem if {*words} & {*getattr(node, "states", ())} else ""
-
-    return check
+    return _if(lambda node: {*words} & {*getattr(node, "states", ())}, problem)
 
 
 def _running(node: Node) -> int:
     return len(node.tasks) if isinstance(node, RenderNode) else _job(node).count("running")
-
-
-def _is_online(node: Node) -> str:
-    return "" if _render(node).online else "it is offline: nothing can be sent to it"
-
-
-def _is_offline(node: Node) -> str:
-    return "it is online: `exit` ends it first" if _render(node).online else ""
 
 
 def _can_sleep(node: Node) -> str:
@@ -109,28 +99,6 @@ def _can_sleep(node: Node) -> str:
     if render.tasks:
         return f"it runs {count_text(len(render.tasks), 'task')}"
     return "" if render.fields.get("netifs") else "it has no network interface that could wake it"
-
-
-def _can_wake(node: Node) -> str:
-    words = {"WSL", "WWK"} & {*_render(node).states}
-    return (
-        "" if words else "it is not asleep: only a render that `sleep` has sent there can be woken"
-    )
-
-
-def _fell(node: Node) -> str:
-    render = _render(node)
-    asleep = {"WFL", "WSL"} & {*render.states} or not render.online
-    return "" if asleep else "it does not sleep: `log render` tells why"
-
-
-def _wakes(node: Node) -> str:
-    render = _render(node)
-    return "" if "WWK" in render.states or render.online else "it was not woken"
-
-
-def _may_delete_job(node: Node) -> str:
-    return "it is the server's own job" if _job(node).is_system else ""
 
 
 def _is_going(node: Node) -> str:
@@ -153,23 +121,15 @@ def _has_jobs(node: Node) -> str:
     return f"it has {count_text(count, 'job')}: delete these first" if count else ""
 
 
-def _is_paused_user(node: Node) -> str:
-    return "" if flag_of(node.fields, "paused") else "it is not paused"
-
-
-def _is_active_user(node: Node) -> str:
-    return "it is still paused" if flag_of(node.fields, "paused") else ""
-
-
 VERBS: Mapping[str, Mapping[str, Change]] = {
     "nimby": {
         "render": Change(
-            did="set nimby of", params={"nimby": True}, after=_has("NbY", "it has no nimby")
+            did="set nimby of", params={"nimby": True}, after=_has("NbY", problem="it has no nimby")
         )
     },
     "NIMBY": {
         "render": Change(
-            did="set NIMBY of", params={"NIMBY": True}, after=_has("NBY", "it has no NIMBY")
+            did="set NIMBY of", params={"NIMBY": True}, after=_has("NBY", problem="it has no NIMBY")
         )
     },
     "free": {
@@ -182,14 +142,18 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
     },
     "pause": {
         "job": Change(
-            did="paused", operation={"type": "pause"}, after=_has("OFF", "it is not paused")
+            did="paused", operation={"type": "pause"}, after=_has("OFF", problem="it is not paused")
         ),
         "render": Change(
-            did="paused", params={"paused": True}, after=_has("PAU", "it is not paused")
+            did="paused", params={"paused": True}, after=_has("PAU", problem="it is not paused")
         ),
-        "user": Change(did="paused", params={"paused": True}, after=_is_paused_user),
+        "user": Change(
+            did="paused",
+            params={"paused": True},
+            after=_if(lambda node: not flag_of(node.fields, "paused"), "it is not paused"),
+        ),
         "pool": Change(
-            did="paused", params={"paused": True}, after=_has("PAU", "it is not paused")
+            did="paused", params={"paused": True}, after=_has("PAU", problem="it is not paused")
         ),
     },
     "start": {
@@ -203,7 +167,11 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
             params={"paused": False},
             after=_has_none("PAU", problem="it is still paused"),
         ),
-        "user": Change(did="started", params={"paused": False}, after=_is_active_user),
+        "user": Change(
+            did="started",
+            params={"paused": False},
+            after=_if(lambda node: flag_of(node.fields, "paused"), "it is still paused"),
+        ),
         "pool": Change(
             did="started",
             params={"paused": False},
@@ -214,7 +182,7 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
         "job": Change(
             did="stopped",
             operation={"type": "stop"},
-            after=_has("OFF", "it is not stopped"),
+            after=_has("OFF", problem="it is not stopped"),
             danger=_running,
             counted="running tasks, which start again from their beginning",
             hint=_note_paused,
@@ -233,7 +201,7 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
         "job": Change(
             did="deleted",
             operation={"type": "delete"},
-            before=_may_delete_job,
+            before=_if(lambda node: _job(node).is_system, "it is the server's own job"),
             after=_is_going,
             gone=True,
             danger=_running,
@@ -243,7 +211,7 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
         "render": Change(
             did="deleted",
             operation={"type": "delete"},
-            before=_is_offline,
+            before=_if(lambda node: _render(node).online, "it is online: `exit` ends it first"),
             after=_is_going,
             gone=True,
             danger=_running,
@@ -280,11 +248,26 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
             did="sent to sleep",
             operation={"type": "wol_sleep"},
             before=_can_sleep,
-            after=_fell,
+            after=_if(
+                lambda node: _render(node).online and not {"WFL", "WSL"} & {*_render(node).states},
+                "it does not sleep: `log render` tells why",
+            ),
         )
     },
     "wake": {
-        "render": Change(did="woke", operation={"type": "wol_wake"}, before=_can_wake, after=_wakes)
+        "render": Change(
+            did="woke",
+            operation={"type": "wol_wake"},
+            before=_has(
+                "WSL",
+                "WWK",
+                problem="it is not asleep: only a render that `sleep` has sent there can be woken",
+            ),
+            after=_if(
+                lambda node: not (_render(node).online or "WWK" in _render(node).states),
+                "it was not woken",
+            ),
+        )
     },
     "recover": {
         "render": Change(
@@ -298,7 +281,10 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
             "render": Change(
                 did=did,
                 operation={"type": name},
-                before=_is_online,
+                before=_if(
+                    lambda node: not _render(node).online,
+                    "it is offline: nothing can be sent to it",
+                ),
                 danger=_running,
                 counted="running tasks",
             )
@@ -347,40 +333,11 @@ class TaskChange:
     counted: str = ""
 
 
-def _is_done(task: TaskNode) -> bool:
-    return "DON" in task.states
-
-
-def _is_skipped(task: TaskNode) -> str:
-    # One that runs is skipped when its render has closed it; one that is done stays done.
-    return "" if {"SKP", "DON"} & {*task.states} else "it is not skipped"
-
-
-def _is_done_now(task: TaskNode) -> str:
-    return "" if _is_done(task) or task.running else "it is not done"
-
-
-def _is_suspended(task: TaskNode) -> str:
-    return "" if "SUS" in task.states or task.over else "it is not suspended"
-
-
-def _is_free(task: TaskNode) -> str:
-    return "it is still suspended" if "SUS" in task.states else ""
-
-
-def _comes_next(task: TaskNode) -> str:
-    return "" if "TRY" in task.states or task.running or task.over else "it is not tried next"
-
-
-def _comes_in_order(task: TaskNode) -> str:
-    return "it is still tried next" if "TRY" in task.states else ""
-
-
 def make_task_restart(which: str) -> TaskChange:
     """The change of tasks by ``restart`` with one of its options."""
     operation, lost = RESTARTS[which]
     tests: Mapping[str, Callable[[TaskNode], bool]] = {
-        "done": _is_done,
+        "done": lambda task: "DON" in task.states,
         "running": lambda task: task.running,
     }
     return TaskChange(
@@ -391,7 +348,12 @@ def make_task_restart(which: str) -> TaskChange:
     )
 
 
-_SKIP = TaskChange(did="skipped", operation={"type": "skip"}, after=_is_skipped)
+_SKIP = TaskChange(
+    did="skipped",
+    operation={"type": "skip"},
+    # One that runs is skipped when its render has closed it; one that is done stays done.
+    after=_if(lambda task: not {"SKP", "DON"} & {*task.states}, "it is not skipped"),
+)
 
 TASK_CHANGES: Mapping[str, TaskChange] = {
     "skip": _SKIP,
@@ -402,19 +364,34 @@ TASK_CHANGES: Mapping[str, TaskChange] = {
     ),
     "skipped=true": _SKIP,
     "skipped=false": make_task_restart("skipped"),
-    "done=true": TaskChange(did="set done", operation={"type": "done"}, after=_is_done_now),
+    "done=true": TaskChange(
+        did="set done",
+        operation={"type": "done"},
+        after=_if(lambda task: "DON" not in task.states and not task.running, "it is not done"),
+    ),
     "done=false": make_task_restart("done"),
     "suspended=true": TaskChange(
-        did="suspended", operation={"type": "suspend"}, after=_is_suspended
+        did="suspended",
+        operation={"type": "suspend"},
+        after=_if(lambda task: "SUS" not in task.states and not task.over, "it is not suspended"),
     ),
-    "suspended=false": TaskChange(did="continued", operation={"type": "continue"}, after=_is_free),
+    "suspended=false": TaskChange(
+        did="continued",
+        operation={"type": "continue"},
+        after=_if(lambda task: "SUS" in task.states, "it is still suspended"),
+    ),
     "next=true": TaskChange(
-        did="put first", operation={"type": "trynext", "mode": "append"}, after=_comes_next
+        did="put first",
+        operation={"type": "trynext", "mode": "append"},
+        after=_if(
+            lambda task: not ("TRY" in task.states or task.running or task.over),
+            "it is not tried next",
+        ),
     ),
     "next=false": TaskChange(
         did="put back in order",
         operation={"type": "trynext", "mode": "remove"},
-        after=_comes_in_order,
+        after=_if(lambda task: "TRY" in task.states, "it is still tried next"),
     ),
 }
 """Verb, or setting of a task, -> what is done."""

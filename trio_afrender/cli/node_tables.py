@@ -10,7 +10,6 @@ from typing import Any
 
 from trio_afrender.afserver.remote_nodes import (
     JobNode,
-    RenderedTask,
     RenderNode,
     TaskNode,
     integer_of,
@@ -112,36 +111,35 @@ def renders_table(
     renders: Sequence[RenderNode], loads: Mapping[int, Load], now: float, width: int
 ) -> list[Line]:
     """The lines of a table of renders."""
-    rows = [_render_row(render, loads.get(render.id, {}), now) for render in renders]
+    rows: list[list[Cell]] = []
+    for render in renders:
+        load, running = loads.get(render.id, {}), render.tasks
+        since = min((task.started for task in running), default=render.idle_since)
+        shown = [
+            f"{task.job}.{task.block}.{task.task} {task.job_name}/{task.name}"
+            + (f" {task.percent}%" if task.percent >= 0 else "")
+            for task in running[:_MAX_TASKS]
+        ]
+        if len(running) > _MAX_TASKS:
+            shown.append(f"{len(running) - _MAX_TASKS} more")
+        memory = integer_of(load, "mem_free_mb")
+        rows.append(
+            [
+                render.name,
+                str(render.id),
+                states_cell([word for word in render.states if word != "ONL"] or ["ONL"]),
+                render.user_name,
+                str(render.priority),
+                f"{len(running)}/{render.max_tasks}" if render.online else "",
+                f"{render.capacity_used}/{render.capacity}" if render.online else "",
+                f"{100 - integer_of(load, 'cpu_idle')}%" if load else "",
+                f"{memory / 1024:.1f}G" if load else "",
+                _since(since, now) if render.online else "",
+                ", ".join(shown),
+                text_of(render.fields, "annotation"),
+            ]
+        )
     return layout(_RENDER_COLUMNS, rows, width)
-
-
-def _render_row(render: RenderNode, load: Load, now: float) -> list[Cell]:
-    running = render.tasks
-    since = min((task.started for task in running), default=render.idle_since)
-    shown = [_describe_run(task) for task in running[:_MAX_TASKS]]
-    if len(running) > _MAX_TASKS:
-        shown.append(f"{len(running) - _MAX_TASKS} more")
-    memory = integer_of(load, "mem_free_mb")
-    return [
-        render.name,
-        str(render.id),
-        states_cell([word for word in render.states if word != "ONL"] or ["ONL"]),
-        render.user_name,
-        str(render.priority),
-        f"{len(running)}/{render.max_tasks}" if render.online else "",
-        f"{render.capacity_used}/{render.capacity}" if render.online else "",
-        f"{100 - integer_of(load, 'cpu_idle')}%" if load else "",
-        f"{memory / 1024:.1f}G" if load else "",
-        _since(since, now) if render.online else "",
-        ", ".join(shown),
-        text_of(render.fields, "annotation"),
-    ]
-
-
-def _describe_run(task: RenderedTask) -> str:
-    percent = f" {task.percent}%" if task.percent >= 0 else ""
-    return f"{task.job}.{task.block}.{task.task} {task.job_name}/{task.name}{percent}"
 
 
 def render_object(render: RenderNode, load: Load) -> dict[str, object]:
@@ -211,43 +209,43 @@ _JOB_COLUMNS = (
 
 def jobs_table(jobs: Sequence[JobNode], now: float, width: int) -> list[Line]:
     """The lines of a table of jobs."""
-    return layout(_JOB_COLUMNS, [_job_row(job, now) for job in jobs], width)
-
-
-def _job_row(job: JobNode, now: float) -> list[Cell]:
-    total = job.tasks
-    done, running, error = job.count("done"), job.count("running"), job.count("error")
-    skipped = job.count("skipped")
-    share = 1 / total if total else 0.0
-    bar = _bar(
-        [
-            ((done - skipped) * share, "#", "green"),
-            (skipped * share, "-", "dim green"),
-            (error * share, "!", "red"),
-            (running * share, ">", "cyan"),
-        ]
-    )
-    took = (job.finished or int(now)) - job.started if job.started else 0
-    note = text_of(job.fields, "annotation")
-    avoided = sum(block.avoided_hosts for block in job.blocks)
-    if avoided and "DON" not in job.states:
-        text = f"{count_text(avoided, 'render')} avoided after errors"
-        note = f"{text}; {note}" if note else text
-    return [
-        str(job.id),
-        job.name,
-        job.user_name,
-        states_cell([*job.states, *(["deleting"] if job.locked else [])]),
-        str(job.priority),
-        bar,
-        f"{job.percent:.0f}%",
-        f"{done}/{total}",
-        str(running) if running else "",
-        [(str(error), "red")] if error else "",
-        _since(job.created, now),
-        age_text(took) if took else "",
-        note,
-    ]
+    rows: list[list[Cell]] = []
+    for job in jobs:
+        total, done, skipped = job.tasks, job.count("done"), job.count("skipped")
+        running, error = job.count("running"), job.count("error")
+        share = 1 / total if total else 0.0
+        bar = _bar(
+            [
+                ((done - skipped) * share, "#", "green"),
+                (skipped * share, "-", "dim green"),
+                (error * share, "!", "red"),
+                (running * share, ">", "cyan"),
+            ]
+        )
+        took = (job.finished or int(now)) - job.started if job.started else 0
+        note = text_of(job.fields, "annotation")
+        avoided = sum(block.avoided_hosts for block in job.blocks)
+        if avoided and "DON" not in job.states:
+            text = f"{count_text(avoided, 'render')} avoided after errors"
+            note = f"{text}; {note}" if note else text
+        rows.append(
+            [
+                str(job.id),
+                job.name,
+                job.user_name,
+                states_cell([*job.states, *(["deleting"] if job.locked else [])]),
+                str(job.priority),
+                bar,
+                f"{job.percent:.0f}%",
+                f"{done}/{total}",
+                str(running) if running else "",
+                [(str(error), "red")] if error else "",
+                _since(job.created, now),
+                age_text(took) if took else "",
+                note,
+            ]
+        )
+    return layout(_JOB_COLUMNS, rows, width)
 
 
 def job_object(job: JobNode) -> dict[str, object]:
@@ -316,29 +314,30 @@ _TASK_COLUMNS = (
 
 def tasks_table(tasks: Sequence[TaskNode], now: float, width: int) -> list[Line]:
     """The lines of a table of tasks."""
-    return layout(_TASK_COLUMNS, [_task_row(task, now) for task in tasks], width)
-
-
-def _task_row(task: TaskNode, now: float) -> list[Cell]:
-    letter, style = ("#", "green") if "DON" in task.states else (">", "cyan")
-    if "ERR" in task.states:
-        letter, style = "!", "red"
-    time = ""
-    if task.started:
-        time = age_text((now if task.running else task.changed) - task.started)
-    return [
-        task.key,
-        task.block_name,
-        task.name,
-        states_cell(task.states),
-        _bar([(min(100, max(0, task.percent)) / 100, letter, style)]),
-        f"{task.percent}%",
-        task.render,
-        time,
-        str(task.starts) if task.starts > 1 else "",
-        [(str(task.errors), "red")] if task.errors else "",
-        task.activity,
-    ]
+    rows: list[list[Cell]] = []
+    for task in tasks:
+        letter, style = ("#", "green") if "DON" in task.states else (">", "cyan")
+        if "ERR" in task.states:
+            letter, style = "!", "red"
+        time = ""
+        if task.started:
+            time = age_text((now if task.running else task.changed) - task.started)
+        rows.append(
+            [
+                task.key,
+                task.block_name,
+                task.name,
+                states_cell(task.states),
+                _bar([(min(100, max(0, task.percent)) / 100, letter, style)]),
+                f"{task.percent}%",
+                task.render,
+                time,
+                str(task.starts) if task.starts > 1 else "",
+                [(str(task.errors), "red")] if task.errors else "",
+                task.activity,
+            ]
+        )
+    return layout(_TASK_COLUMNS, rows, width)
 
 
 def task_object(task: TaskNode) -> dict[str, object]:

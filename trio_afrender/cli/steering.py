@@ -18,7 +18,7 @@ import trio
 from trio_afrender.afserver.editable_parameters import NODE_TYPES
 from trio_afrender.afserver.node_selection import TaskSelection, select_nodes, select_tasks
 from trio_afrender.afserver.remote_farm import RemoteFarm
-from trio_afrender.afserver.remote_nodes import JobNode, TaskNode
+from trio_afrender.afserver.remote_nodes import JobNode
 from trio_afrender.cli.commands.tasks import fetch_tasks
 from trio_afrender.cli.confirmation import Declined, confirm
 from trio_afrender.cli.find_farm import explain_no_farm, find_remote_farm
@@ -55,6 +55,13 @@ class ChangeReport:
         """Note what is done."""
         self.names.setdefault(did, []).append(name)
         self.done += nodes
+
+    def note(self, did: str, shown: str, done: Mapping[str, object], problem: str) -> None:
+        """Note that something was done with a node, or the problem, if there is one."""
+        if problem:
+            self.problems.append(f"{shown}: {problem}")
+        else:
+            self.add(did, shown, done)
 
     def write(self, farm: RemoteFarm, *, as_json: bool) -> int:
         """Write it; return the exit code."""
@@ -120,7 +127,13 @@ async def change_nodes(
     """Do one change with the nodes that `options.names` select."""
     nodes, problems = select_nodes(await list_nodes(farm, kind), options.names, kind)
     report.problems += problems
-    nodes = _check_before(nodes, kind, change, report)
+    possible = []
+    for node in nodes:
+        if problem := change.before(node):
+            report.problems.append(f"{show_node(kind, node)}: {problem}")
+        else:
+            possible.append(node)
+    nodes = possible
     if not nodes:
         return
     if change.danger is not None:
@@ -131,34 +144,15 @@ async def change_nodes(
         confirm(f"{options.command} {names} on {farm.url}{what}", yes=options.yes)
         if asked:
             # The answer may have taken a while.
-            nodes = await _still_there(farm, kind, nodes, report)
+            now = {node.id: _identity(node) for node in await list_nodes(farm, kind)}
+            report.problems += [
+                f"{show_node(kind, node)} is gone meanwhile"
+                for node in nodes
+                if now.get(node.id) != _identity(node)
+            ]
+            nodes = [node for node in nodes if now.get(node.id) == _identity(node)]
     refusal = await _apply(farm, kind, nodes, change)
     await _check_after(farm, kind, nodes, change, report, refusal)
-
-
-def _check_before(
-    nodes: Sequence[Node], kind: str, change: Change, report: ChangeReport
-) -> list[Node]:
-    possible = []
-    for node in nodes:
-        if problem := change.before(node):
-            report.problems.append(f"{show_node(kind, node)}: {problem}")
-        else:
-            possible.append(node)
-    return possible
-
-
-async def _still_there(
-    farm: RemoteFarm, kind: str, nodes: Sequence[Node], report: ChangeReport
-) -> list[Node]:
-    now = {node.id: _identity(node) for node in await list_nodes(farm, kind)}
-    kept = []
-    for node in nodes:
-        if now.get(node.id) == _identity(node):
-            kept.append(node)
-        else:
-            report.problems.append(f"{show_node(kind, node)} is gone meanwhile")
-    return kept
 
 
 async def _apply(farm: RemoteFarm, kind: str, nodes: Sequence[Node], change: Change) -> str:
@@ -210,11 +204,8 @@ async def _check_after(
             report.hints += [hint for hint in (change.hint(found),) if hint and not problem]
         if refusal and (problem or len(nodes) == 1):
             problem = f"refused: {refusal}"
-        if problem:
-            report.problems.append(f"{show_node(kind, node)}: {problem}")
-        else:
-            done = {"kind": kind, "id": node.id, "name": node.name}
-            report.add(change.did, show_node(kind, node), done)
+        done = {"kind": kind, "id": node.id, "name": node.name}
+        report.note(change.did, show_node(kind, node), done, problem)
     if refusal and not report.problems:
         report.problems.append(f"refused: {refusal}")
 
@@ -242,18 +233,13 @@ async def change_tasks(
             asked = not options.yes
             confirm(text, yes=options.yes)
             if asked:
-                selected = await _selected_still(farm, selected, report)
+                serials = {job.id: job.serial for job in await farm.jobs()}
+                gone = {
+                    each.job.id for each in selected if serials.get(each.job.id) != each.job.serial
+                }
+                report.problems += [f"job {number} is gone meanwhile" for number in gone]
+                selected = [each for each in selected if each.job.id not in gone]
         await _change_selected(farm, selected, change, report)
-
-
-async def _selected_still(
-    farm: RemoteFarm, selected: Sequence[TaskSelection], report: ChangeReport
-) -> list[TaskSelection]:
-    jobs = {job.id: job.serial for job in await farm.jobs()}
-    kept = [each for each in selected if jobs.get(each.job.id) == each.job.serial]
-    gone = {each.job.id for each in selected} - {each.job.id for each in kept}
-    report.problems += [f"job {number} is gone meanwhile" for number in gone]
-    return kept
 
 
 async def _change_selected(
@@ -272,7 +258,12 @@ async def _change_selected(
                 refusals[each.name] = error.reason
     tasks = await fetch_tasks(farm, selected)
     for each in selected:
-        mine = [task for task in tasks if _is_in(task, each)]
+        mine = [
+            task
+            for task in tasks
+            if (task.job, task.block) == (each.job.id, each.block.number)
+            and (each.tasks is None or task.task in each.tasks)
+        ]
         missed = [(task, problem) for task in mine if (problem := change.after(task))]
         if each.name in refusals:
             report.problems.append(f"{each.name}: refused: {refusals[each.name]}")
@@ -284,9 +275,3 @@ async def _change_selected(
         else:
             done = [{"kind": "task", "id": task.key, "name": task.name} for task in mine]
             report.add(change.did, each.name, *done)
-
-
-def _is_in(task: TaskNode, selection: TaskSelection) -> bool:
-    return (task.job, task.block) == (selection.job.id, selection.block.number) and (
-        selection.tasks is None or task.task in selection.tasks
-    )

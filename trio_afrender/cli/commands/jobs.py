@@ -35,7 +35,11 @@ def run(options: Namespace) -> int:
         now = time.time()
         if not options.why:
             table = jobs_table(jobs, now, width)
-            return Shown([*table, [_sum(jobs)]], [job_object(job) for job in jobs])
+            done = sum("DON" in job.states for job in jobs)
+            failed = sum("ERR" in job.states for job in jobs)
+            running = count_text(sum(job.count("running") for job in jobs), "running task")
+            text = f"{count_text(len(jobs), 'job')}, {done} done, {failed} with errors, {running}"
+            return Shown([*table, [(text, "dim")]], [job_object(job) for job in jobs])
         lines: list[Line] = []
         data = []
         for job in jobs:
@@ -64,12 +68,3 @@ async def _select(farm: RemoteFarm, options: Namespace, problems: list[str]) -> 
     if options.why and not options.names:
         jobs = [job for job in jobs if "DON" not in job.states]
     return jobs
-
-
-def _sum(jobs: list[JobNode]) -> tuple[str, str]:
-    running = sum(job.count("running") for job in jobs)
-    done = sum("DON" in job.states for job in jobs)
-    failed = sum("ERR" in job.states for job in jobs)
-    counts = count_text(len(jobs), "job"), count_text(running, "running task")
-    text = f"{counts[0]}, {done} done, {failed} with errors, {counts[1]}"
-    return text, "dim"

@@ -36,10 +36,25 @@ def run(options: Namespace) -> int:
 
 
 async def _print_logs(farm: RemoteFarm, options: Namespace) -> int:
+    found: list[tuple[str, list[str]]] = []
     if options.kind == "task":
-        found, problems = await _task_logs(farm, options)
+        selected, problems = select_tasks(await farm.jobs(), options.names)
+        tasks = await fetch_tasks(farm, selected)
+        if len(tasks) > _MAX_TASKS:
+            raise ConfigError(f"{len(tasks)} tasks are selected, at most {_MAX_TASKS} are printed")
+        for task in tasks:
+            text = await farm.task_text(task, "log")
+            found.append((f'task {task.key} "{task.name}"', [*_split([text])] if text else []))
     else:
-        found, problems = await _node_logs(farm, options)
+        nodes, problems = select_nodes(
+            await list_nodes(farm, options.kind), options.names, options.kind
+        )
+        for node in nodes:
+            if options.tasks:
+                entries = await farm.tasks_log(node.id)
+            else:
+                entries = await farm.node_log(NODE_TYPES[options.kind], node.id)
+            found.append((show_node(options.kind, node), [*_split(entries)]))
     if options.json:
         data = [{"name": name, "lines": lines} for name, lines in found]
         sys.stdout.write(json.dumps(data, indent=2) + "\n")
@@ -53,36 +68,6 @@ async def _print_logs(farm: RemoteFarm, options: Namespace) -> int:
                 print_line(f"{clean(name)}: its log is empty")
     print_line(*(clean(f"trio_afrender: {each}") for each in problems))
     return 1 if problems else 0
-
-
-async def _node_logs(
-    farm: RemoteFarm, options: Namespace
-) -> tuple[list[tuple[str, list[str]]], list[str]]:
-    nodes, problems = select_nodes(
-        await list_nodes(farm, options.kind), options.names, options.kind
-    )
-    found = []
-    for node in nodes:
-        if options.tasks:
-            lines = await farm.tasks_log(node.id)
-        else:
-            lines = await farm.node_log(NODE_TYPES[options.kind], node.id)
-        found.append((show_node(options.kind, node), [*_split(lines)]))
-    return found, problems
-
-
-async def _task_logs(
-    farm: RemoteFarm, options: Namespace
-) -> tuple[list[tuple[str, list[str]]], list[str]]:
-    selected, problems = select_tasks(await farm.jobs(), options.names)
-    tasks = await fetch_tasks(farm, selected)
-    if len(tasks) > _MAX_TASKS:
-        raise ConfigError(f"{len(tasks)} tasks are selected, at most {_MAX_TASKS} are printed")
-    found = []
-    for task in tasks:
-        text = await farm.task_text(task, "log")
-        found.append((f'task {task.key} "{task.name}"', [*_split([text])] if text else []))
-    return found, problems
 
 
 def _split(entries: list[str] | tuple[str, ...]) -> list[str]:

@@ -37,7 +37,13 @@ async def _print_output(farm: RemoteFarm, options: Namespace) -> int:
     if task is None:
         return 1
     if options.follow:
-        await _follow(farm, task)
+        following = trio.CancelScope()
+        async with open_signals(lambda _count, _name: following.cancel()):
+            with following:
+                if not task.running and not task.over:
+                    words = " ".join(task.states)
+                    print_line(f"task {task.key} does not run yet: {words}; waiting")
+                await farm.follow_output(task, _write)
         return 0
     if not task.starts or options.attempt > task.starts:
         starts = f"was started {task.starts} times" if task.starts else "was not started yet"
@@ -54,25 +60,15 @@ async def _print_output(farm: RemoteFarm, options: Namespace) -> int:
     return 0
 
 
-async def _follow(farm: RemoteFarm, task: TaskNode) -> None:
-    following = trio.CancelScope()
-    async with open_signals(lambda _count, _name: following.cancel()):
-        with following:
-            if not task.running and not task.over:
-                print_line(f"task {task.key} does not run yet: {' '.join(task.states)}; waiting")
-            await farm.follow_output(task, _write)
-
-
 def _write(text: str) -> None:
     # What programs print must not control this terminal, beyond its lines.
     lines = without_escapes(text).split("\n")
-    shown = "\n".join("\r".join(map(_clean, line.split("\r"))) for line in lines)
+    shown = "\n".join(
+        "\r".join("\t".join(map(clean, part.split("\t"))) for part in line.split("\r"))
+        for line in lines
+    )
     sys.stdout.write(shown)
     sys.stdout.flush()
-
-
-def _clean(text: str) -> str:
-    return "\t".join(map(clean, text.split("\t")))
 
 
 async def find_one_task(farm: RemoteFarm, word: str) -> TaskNode | None:

@@ -40,15 +40,31 @@ def run(options: Namespace) -> int:
     sampler = Sampler(make_sampler_config(make_config(load_options(options))))
     facts = host_facts()
     if options.watch is None:
-        write = _write_json if options.json else _write_table
-        trio.run(_measure_twice, sampler, FIRST_REFRESH, lambda found: write(found, facts))
+
+        def show_once(found: HostResources) -> None:
+            if options.json:
+                whole = {"host": attrs.asdict(facts), "resources": attrs.asdict(found)}
+                sys.stdout.write(json.dumps(whole, indent=2) + "\n")
+            else:
+                _write_table(found, facts)
+
+        trio.run(_measure_twice, sampler, FIRST_REFRESH, show_once)
     elif options.json:
-        trio.run(_watch, sampler, options.watch, _write_json_line)
+
+        def show_json(found: HostResources) -> None:
+            _write_line(json.dumps({"time": time.time(), **attrs.asdict(found)}))
+
+        trio.run(_watch, sampler, options.watch, show_json)
     elif sys.stdout.isatty() and has_rich():
         with _open_live_table(facts) as show:
             trio.run(_watch, sampler, options.watch, show)
     else:
-        trio.run(_watch, sampler, options.watch, _write_line)
+        trio.run(
+            _watch,
+            sampler,
+            options.watch,
+            lambda found: _write_line(short_line(found, time.time())),
+        )
     return 0
 
 
@@ -81,18 +97,8 @@ def _write_table(found: HostResources, facts: HostFacts) -> None:
         write_line((row.name.ljust(width), "bold"), f"  {bar}  {row.text}".rstrip())
 
 
-def _write_json(found: HostResources, facts: HostFacts) -> None:
-    whole = {"host": attrs.asdict(facts), "resources": attrs.asdict(found)}
-    sys.stdout.write(json.dumps(whole, indent=2) + "\n")
-
-
-def _write_line(found: HostResources) -> None:
-    sys.stdout.write(short_line(found, time.time()) + "\n")
-    sys.stdout.flush()
-
-
-def _write_json_line(found: HostResources) -> None:
-    sys.stdout.write(json.dumps({"time": time.time(), **attrs.asdict(found)}) + "\n")
+def _write_line(text: str) -> None:
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 

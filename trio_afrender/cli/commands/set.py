@@ -83,22 +83,17 @@ async def _set_group(
         if found is None or found.name != node.name:
             problem = "it is gone meanwhile"
         else:
-            problem = _compare(settings_of(kind), params, _fields_of(found))
+            states = getattr(found, "states", ())
+            shown_fields = {
+                **{key: word in states for key, word in _STATES.items()},
+                "paused": "PAU" in states or found.fields.get("paused") is True,
+                **found.fields,
+            }
+            problem = _compare(settings_of(kind), params, shown_fields)
         if refusal and (problem or len(nodes) == 1):
             problem = f"refused: {refusal}"
-        shown = show_node(kind, node)
-        if problem:
-            report.problems.append(f"{shown}: {problem}")
-        else:
-            done = {"kind": kind, "id": node.id, "name": node.name}
-            report.add(f"set {', '.join(params)} of", shown, done)
-
-
-def _fields_of(node: Node) -> Mapping[str, Any]:
-    states = getattr(node, "states", ())
-    shown: dict[str, Any] = {key: word in states for key, word in _STATES.items()}
-    shown["paused"] = "PAU" in states or node.fields.get("paused") is True
-    return {**shown, **node.fields}
+        done = {"kind": kind, "id": node.id, "name": node.name}
+        report.note(f"set {', '.join(params)} of", show_node(kind, node), done, problem)
 
 
 def _compare(
@@ -156,14 +151,11 @@ async def _set_blocks(
     if parts:
         raise ConfigError(f"{parts[0]} is a task: parameters are those of its block, JOB.BLOCK")
     for each in selected:
-        _check_masks({**each.block.fields, **_mask_type(each.job)}, params)
+        mask_type = each.job.fields.get("hosts_mask_type")
+        _check_masks({**each.block.fields, "hosts_mask_type": mask_type}, params)
     for job in {each.job.id: each.job for each in selected}.values():
         mine = [each for each in selected if each.job.id == job.id]
         await _set_blocks_of(farm, job, mine, params, report)
-
-
-def _mask_type(job: JobNode) -> Mapping[str, Any]:
-    return {"hosts_mask_type": job.fields.get("hosts_mask_type")}
 
 
 async def _set_blocks_of(
@@ -190,11 +182,8 @@ async def _set_blocks_of(
         if refusal and (problem or len(selected) == 1):
             problem = f"refused: {refusal}"
         shown = f'block {each.name} "{each.block.name}"'
-        if problem:
-            report.problems.append(f"{shown}: {problem}")
-        else:
-            done = {"kind": "block", "id": each.name, "name": each.block.name}
-            report.add(f"set {', '.join(params)} of", shown, done)
+        done = {"kind": "block", "id": each.name, "name": each.block.name}
+        report.note(f"set {', '.join(params)} of", shown, done, problem)
 
 
 async def _restore_job(farm: RemoteFarm, before: JobNode, after: JobNode) -> None:

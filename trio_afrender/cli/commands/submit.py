@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import sys
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -60,7 +59,19 @@ def run(options: Namespace) -> int:
         spec, message, farm, screen, wait=options.wait, texts=report is not None
     )
     trio.run(submission.run)
-    return _write_results(submission, report)
+    ignore_signals()
+    if not submission.number:
+        print_line("interrupted: check on the server whether it has the job")
+        return 1
+    if not submission.wait:
+        return 0
+    if submission.view is None:
+        print_line(f"no longer waiting: job {submission.number} continues on the server")
+        return 1
+    print_line(*summarize(submission.view))
+    if report is not None:
+        write_report(submission.view, report)
+    return 0 if submission.view.state == "done" else 1
 
 
 @attrs.define(slots=True)
@@ -97,20 +108,3 @@ class _Submission:
                     if self.texts:
                         await job.fetch_texts(view.tasks)
                     self.view = view
-
-
-def _write_results(submission: _Submission, report: Path | None) -> int:
-    """Print how the submission ended, write the report, return the exit code."""
-    ignore_signals()
-    if not submission.number:
-        print_line("interrupted: check on the server whether it has the job")
-        return 1
-    if not submission.wait:
-        return 0
-    if submission.view is None:
-        print_line(f"no longer waiting: job {submission.number} continues on the server")
-        return 1
-    print_line(*summarize(submission.view))
-    if report is not None:
-        write_report(submission.view, report)
-    return 0 if submission.view.state == "done" else 1

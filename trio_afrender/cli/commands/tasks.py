@@ -35,7 +35,12 @@ def run(options: Namespace) -> int:
             tasks = [task for task in tasks if wanted & {*task.states}]
         now = time.time()
         lines = tasks_table(tasks, now, width)
-        return Shown([*lines, [_sum(tasks)]], [task_object(task) for task in tasks])
+        done = sum("DON" in task.states for task in tasks)
+        running = sum(task.running for task in tasks)
+        failed = sum("ERR" in task.states for task in tasks)
+        counts = f"{done} done, {running} running, {failed} with errors"
+        text = f"{count_text(len(tasks), 'task')}: {counts}"
+        return Shown([*lines, [(text, "dim")]], [task_object(task) for task in tasks])
 
     display(fetch, as_json=options.json, watch=options.watch)
     print_line(*(f"trio_afrender: {clean(each)}" for each in problems))
@@ -58,13 +63,3 @@ async def fetch_tasks(farm: RemoteFarm, selected: Sequence[TaskSelection]) -> li
             if task.block in whole or (task.block, task.task) in single:
                 tasks[task.job, task.block, task.task] = task
     return list(tasks.values())
-
-
-def _sum(tasks: Sequence[TaskNode]) -> tuple[str, str]:
-    counts = {
-        "done": sum("DON" in task.states for task in tasks),
-        "running": sum(task.running for task in tasks),
-        "with errors": sum("ERR" in task.states for task in tasks),
-    }
-    parts = ", ".join(f"{number} {name}" for name, number in counts.items())
-    return f"{count_text(len(tasks), 'task')}: {parts}", "dim"
