@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 __all__ = (
     "base_name",
@@ -14,6 +15,7 @@ __all__ = (
     "name_each",
     "printable",
     "quote_some",
+    "refuse_constant",
     "shorten",
     "show_json",
     "suggest",
@@ -68,6 +70,11 @@ def show_json(value: object, limit: int = 60) -> str:
     import json  # here, because --help and errors of the command line do not wait for it
 
     return shorten(json.dumps(value, ensure_ascii=False, default=str), limit)
+
+
+def refuse_constant(name: str) -> NoReturn:
+    """Refuse the constants that Python's JSON parser accepts beyond JSON: NaN, Infinity, -Infinity."""
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def count_text(count: int, noun: str) -> str:

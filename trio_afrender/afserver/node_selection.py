@@ -130,7 +130,14 @@ def _select_parts(
     for job in jobs:
         blocks = list(job.blocks)
         if parts:
-            blocks = _select_blocks(blocks, parts[0])
+            # By name, else by mask, else by number.
+            tests: tuple[Callable[[BlockNode], bool], ...] = (
+                lambda block: block.name == parts[0],
+                lambda block: bool(_WILD.search(parts[0])) and fnmatchcase(block.name, parts[0]),
+                lambda block: str(block.number) == parts[0],
+            )
+            chosen = ([block for block in job.blocks if test(block)] for test in tests)
+            blocks = next(filter(None, chosen), [])
             if not blocks:
                 names = ", ".join(f'{b.number} "{b.name}"' for b in job.blocks[:10]) or "none"
                 problem = f'{word}: no block "{parts[0]}" of job {job.id}; it has {names}'
@@ -142,18 +149,6 @@ def _select_parts(
                 found.append(TaskSelection(job=job, block=block, tasks=tasks))
     # Of several jobs not each one has to have the block.
     return found, "" if found else problem
-
-
-def _select_blocks(blocks: Sequence[BlockNode], word: str) -> list[BlockNode]:
-    tests: tuple[Callable[[BlockNode], bool], ...] = (
-        lambda block: block.name == word,
-        lambda block: bool(_WILD.search(word)) and fnmatchcase(block.name, word),
-        lambda block: str(block.number) == word,
-    )
-    for test in tests:
-        if found := [block for block in blocks if test(block)]:
-            return found
-    return []
 
 
 def _read_range(text: str, block: BlockNode) -> tuple[tuple[int, ...], str]:

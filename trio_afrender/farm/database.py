@@ -135,7 +135,25 @@ class Database:
             self._check_version()
             execute("PRAGMA journal_mode = WAL")
             execute("PRAGMA synchronous = NORMAL")
-            return self._read()
+
+            def rows(query: str) -> list[tuple[int | str, ...]]:
+                return execute(query).fetchall()
+
+            ((verdict,), *_) = rows("PRAGMA quick_check(1)")
+            if verdict != "ok":
+                raise DamagedRecords(self.path, verdict)
+            pool = rows("SELECT data FROM pool")
+            return StoredRecords(
+                path=self.path,
+                counters=dict(rows("SELECT name, value FROM counters")),  # type: ignore[arg-type]  # the types of the columns
+                pool=str(pool[0][0]) if pool else None,
+                users=[str(data) for (data,) in rows("SELECT data FROM users ORDER BY id")],
+                renders=[str(data) for (data,) in rows("SELECT data FROM renders ORDER BY id")],
+                jobs=rows("SELECT * FROM jobs ORDER BY id"),  # type: ignore[arg-type]  # as above
+                blocks=rows("SELECT * FROM blocks ORDER BY job, block"),  # type: ignore[arg-type]  # as above
+                tasks=rows("SELECT * FROM tasks"),  # type: ignore[arg-type]  # as above
+                removed=[int(job) for (job,) in rows("SELECT job FROM removed")],
+            )
 
     def _check_version(self) -> None:
         assert self._connection is not None  # noqa: S101 - `_open` has set it
@@ -158,29 +176,6 @@ class Database:
                 f"was written by a newer version of this program (store version {version}, this one"
                 f" knows {_VERSION}); use that version, or choose another folder",
             )
-
-    def _read(self) -> StoredRecords:
-        assert self._connection is not None  # noqa: S101 - `_open` has set it
-
-        def rows(query: str) -> list[tuple[int | str, ...]]:
-            assert self._connection is not None  # noqa: S101 - as above
-            return self._connection.execute(query).fetchall()
-
-        ((verdict,), *_) = rows("PRAGMA quick_check(1)")
-        if verdict != "ok":
-            raise DamagedRecords(self.path, verdict)
-        pool = rows("SELECT data FROM pool")
-        return StoredRecords(
-            path=self.path,
-            counters=dict(rows("SELECT name, value FROM counters")),  # type: ignore[arg-type]  # the types of the columns
-            pool=str(pool[0][0]) if pool else None,
-            users=[str(data) for (data,) in rows("SELECT data FROM users ORDER BY id")],
-            renders=[str(data) for (data,) in rows("SELECT data FROM renders ORDER BY id")],
-            jobs=rows("SELECT * FROM jobs ORDER BY id"),  # type: ignore[arg-type]  # as above
-            blocks=rows("SELECT * FROM blocks ORDER BY job, block"),  # type: ignore[arg-type]  # as above
-            tasks=rows("SELECT * FROM tasks"),  # type: ignore[arg-type]  # as above
-            removed=[int(job) for (job,) in rows("SELECT job FROM removed")],
-        )
 
     def move_away(self, now: float) -> Path:
         """Close the file and give it and its log other names, with `now` (Unix time) in them.

@@ -20,6 +20,7 @@ from trio_afrender.jobs.job_spec import BlockSpec, HostNeeds, JobSpec, TaskSpec
 from trio_afrender.jobs.json_fields import Fields
 from trio_afrender.jobs.message_size import check_sizes
 from trio_afrender.protocol.messages import BlockFlags
+from trio_afrender.text import refuse_constant
 
 __all__ = (
     "MAX_TASKS",
@@ -76,7 +77,7 @@ def _loads(raw: bytes, path: Path) -> object:
     # Servers write texts as they got them, with control characters and bytes that are not UTF-8.
     text = raw.decode("utf-8-sig", "surrogateescape")
     try:
-        return json.loads(text, strict=False, parse_constant=_refuse_constant)
+        return json.loads(text, strict=False, parse_constant=refuse_constant)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise JobError(str(path), f"not JSON: {error.msg} ({where})") from None
@@ -84,11 +85,6 @@ def _loads(raw: bytes, path: Path) -> object:
         raise JobError(str(path), "not a job: nested too deeply") from None
     except ValueError as error:
         raise JobError(str(path), f"not JSON: {error}") from None
-
-
-def _refuse_constant(name: str) -> object:
-    """Refuse the constants that Python's parser accepts beyond JSON: NaN, Infinity, -Infinity."""
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def parse_job(

@@ -79,10 +79,15 @@ class RootRequests:
             ("job", self._submit),
             ("monitor", self._register),
             ("user", self._add_user),
-            ("announce", self._announce),
         ):
             if key in root:
                 return await method(root, asker)
+        if "announce" in root:
+            text = text_at(root, "announce")
+            if not 0 < len(text) <= _MAX_MESSAGE:
+                return info("error", f"announce: expected a text of 1 to {_MAX_MESSAGE} characters")
+            self.registry.announce(text)
+            return status("announce", "OK")
         if "reload_config" in root:
             return status(
                 "reload_config", "Nothing to reload: the farm reads its files at its start."
@@ -155,13 +160,6 @@ class RootRequests:
         user = describe_user(self._state, self._state.make_user(name))
         self._farm.dispatch()
         return {"error": "exists", "user": user} if exists else {"user": user}
-
-    async def _announce(self, root: dict[str, object], asker: Asker) -> Answer:
-        text = text_at(root, "announce")
-        if not 0 < len(text) <= _MAX_MESSAGE:
-            return info("error", f"announce: expected a text of 1 to {_MAX_MESSAGE} characters")
-        self.registry.announce(text)
-        return status("announce", "OK")
 
 
 def _is_name(name: str) -> bool:
