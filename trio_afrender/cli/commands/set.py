@@ -175,24 +175,20 @@ async def _set_blocks_of(
     if not found or found[0].serial != job.serial:
         report.problems.append(f"job {job.id} is gone meanwhile")
         return
-    await _restore_job(farm, job, found[0])
+    # A job gets back what parameters of its blocks have changed of it, as they do on an afserver.
+    after = found[0]
+    lost = {
+        key: job.fields.get(key, "")
+        for key in ("custom_data", "annotation", "priority")
+        if job.fields.get(key, "") != after.fields.get(key, "")
+    }
+    if lost or (job.hidden and not after.hidden):
+        await farm.act("jobs", [job.id], params={"hidden": job.hidden, **lost})
     for each in selected:
-        fields = found[0].blocks[each.block.number].fields
+        fields = after.blocks[each.block.number].fields
         problem = _compare(settings_of("block"), params, fields)
         if refusal and (problem or len(selected) == 1):
             problem = f"refused: {refusal}"
         shown = f'block {each.name} "{each.block.name}"'
         done = {"kind": "block", "id": each.name, "name": each.block.name}
         report.note(f"set {', '.join(params)} of", shown, done, problem)
-
-
-async def _restore_job(farm: RemoteFarm, before: JobNode, after: JobNode) -> None:
-    """Give a job back what parameters of its blocks have changed of it, as they do on an afserver."""
-    keys = ("custom_data", "annotation", "priority")
-    lost = {
-        key: before.fields.get(key, "")
-        for key in keys
-        if before.fields.get(key, "") != after.fields.get(key, "")
-    }
-    if lost or (before.hidden and not after.hidden):
-        await farm.act("jobs", [before.id], params={"hidden": before.hidden, **lost})

@@ -15,7 +15,6 @@ import trio
 
 from trio_afrender.farm.changes import (
     BlockMode,
-    ChangeBatch,
     ChangeKind,
     NodeChanges,
     larger_mode,
@@ -233,7 +232,36 @@ class MonitorRegistry:
         """Hand the changes of the farm to the monitors that watch them."""
         batch = self.state.changes.take()
         for monitor in list(self.monitors.values()):
-            self._hand_over(batch, monitor)
+            for kind_of_node, changes in (
+                ("users", batch.users),
+                ("renders", batch.renders),
+                ("pools", batch.pools),
+            ):
+                for node, kind in _each(changes):
+                    monitor.note(kind_of_node, node, kind)
+            for job, kind in _each(batch.jobs):
+                if kind == "del":
+                    owner = self.state.users.get(batch.job_owners.get(job, ""))
+                else:
+                    found = self.state.jobs.get(job)
+                    owner = found.user if found else None
+                if monitor.sees(owner.id if owner else -2):  # -2: of no user
+                    monitor.note("jobs", job, kind)
+            # The pool shows how many renders are busy, the branch which jobs are there and run.
+            renders = batch.renders.added or batch.renders.changed or batch.renders.deleted
+            if renders:
+                monitor.note("pools", ROOT, "change")
+            if batch.jobs.added or batch.jobs.deleted or (renders and batch.tasks):
+                monitor.note("branches", ROOT, "change")
+            waiting = monitor.waiting
+            if monitor.task_jobs:
+                waiting.tasks.update((k, None) for k in batch.tasks if k.job in monitor.task_jobs)
+                waiting.blocks.update(
+                    (key, larger_mode(waiting.blocks.get(key, "progress"), mode))
+                    for key, mode in batch.blocks.items()
+                    if key[0] in monitor.task_jobs
+                )
+            waiting.order = waiting.order or monitor.uid in batch.orders
             if len(monitor.waiting.tasks) > MAX_TASKS:
                 _log.warning(
                     "monitor %s: more than %d changed tasks wait for it, dropped",
@@ -241,38 +269,6 @@ class MonitorRegistry:
                     MAX_TASKS,
                 )
                 self.drop(monitor)
-
-    def _hand_over(self, batch: ChangeBatch, monitor: JsonMonitor) -> None:
-        for kind_of_node, changes in (
-            ("users", batch.users),
-            ("renders", batch.renders),
-            ("pools", batch.pools),
-        ):
-            for node, kind in _each(changes):
-                monitor.note(kind_of_node, node, kind)
-        for job, kind in _each(batch.jobs):
-            if kind == "del":
-                owner = self.state.users.get(batch.job_owners.get(job, ""))
-            else:
-                found = self.state.jobs.get(job)
-                owner = found.user if found else None
-            if monitor.sees(owner.id if owner else -2):  # -2: of no user
-                monitor.note("jobs", job, kind)
-        # The pool shows how many renders are busy, the branch which jobs are there and run.
-        renders = batch.renders.added or batch.renders.changed or batch.renders.deleted
-        if renders:
-            monitor.note("pools", ROOT, "change")
-        if batch.jobs.added or batch.jobs.deleted or (renders and batch.tasks):
-            monitor.note("branches", ROOT, "change")
-        waiting = monitor.waiting
-        if monitor.task_jobs:
-            waiting.tasks.update((k, None) for k in batch.tasks if k.job in monitor.task_jobs)
-            waiting.blocks.update(
-                (key, larger_mode(waiting.blocks.get(key, "progress"), mode))
-                for key, mode in batch.blocks.items()
-                if key[0] in monitor.task_jobs
-            )
-        waiting.order = waiting.order or monitor.uid in batch.orders
 
     def _note_all(self, kind_of_node: str, node: int, kind: ChangeKind) -> None:
         for monitor in self.monitors.values():
