@@ -7,6 +7,7 @@ request a second is as often as the server changes the state of a task.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -95,7 +96,24 @@ class RemoteJob:
         await trio.sleep(_WRITE_DELAY)
         for task in tasks:
             for mode, texts in (("output", self.texts.outputs), ("log", self.texts.logs)):
-                texts[task.key] = await self._fetch_text(task, mode)
+                where: dict[str, object] = {
+                    "ids": [self.number],
+                    "block_ids": [task.block],
+                    "task_ids": [task.task],
+                }
+                runs = int(task.run or 0)
+                if mode == "output" and runs:
+                    # A task that runs again has no output yet, so its previous run's is fetched.
+                    where["number"] = max(1, runs - (task.state == "running"))
+                text = ""
+                with suppress(LinkLost, LinkRefused, ProtocolError):
+                    answer = await self.farm.ask({"get": {"type": "jobs", **where, "mode": mode}})
+                    found = answer.get("task")
+                    text = str(found.get("data", "")) if isinstance(found, dict) else ""
+                    # The server writes no file for a task that printed nothing, and answers with
+                    # an error text as the output.
+                    text = "" if is_error_text(text) else text
+                texts[task.key] = text
 
     async def _poll(self) -> JobView:
         ask = self.farm.ask
@@ -134,26 +152,6 @@ class RemoteJob:
         self._renders_asked = now
         reasons = await self.farm.why_waiting(read_job(job))
         return tuple(dict.fromkeys(text for each in reasons for text in each.sentences))
-
-    async def _fetch_text(self, task: TaskView, mode: str) -> str:
-        where: dict[str, object] = {
-            "ids": [self.number],
-            "block_ids": [task.block],
-            "task_ids": [task.task],
-        }
-        runs = int(task.run or 0)
-        if mode == "output" and runs:
-            # A task that runs again has no output yet, so its previous run's is fetched.
-            where["number"] = max(1, runs - (task.state == "running"))
-        try:
-            answer = await self.farm.ask({"get": {"type": "jobs", **where, "mode": mode}})
-        except (LinkLost, LinkRefused, ProtocolError):
-            return ""
-        found = answer.get("task")
-        text = str(found.get("data", "")) if isinstance(found, dict) else ""
-        # The server writes no file for a task that printed nothing, and answers with an error text
-        # as the output.
-        return "" if is_error_text(text) else text
 
     def _publish(self, view: JobView | None, waiting: tuple[str, ...]) -> None:
         self._view, self._waiting = view, waiting

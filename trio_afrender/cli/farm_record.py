@@ -60,7 +60,17 @@ def open_record(folder: Path, record: FarmRecord) -> Iterator[Path]:
     make_private(folder.parent, instead="another af_store_folder")
     make_private(folder, instead="another af_store_folder")
     with ExitStack() as stack:
-        _lock(stack, folder)
+        # A command that looks whether the folder is locked has the lock itself for a moment.
+        for left in reversed(range(_LOCK_TRIES)):
+            try:
+                stack.enter_context(
+                    lock_folder(folder, "a farm of yours with this port is open already")
+                )
+                break
+            except StoreInUse:
+                if not left:
+                    raise
+                time.sleep(_LOCK_PAUSE)
         path = folder / _FILE
         write_whole(path, json.dumps(attrs.asdict(record)), mode=0o600)
         try:
@@ -68,21 +78,6 @@ def open_record(folder: Path, record: FarmRecord) -> Iterator[Path]:
         finally:
             with suppress(OSError):
                 path.unlink()
-
-
-def _lock(stack: ExitStack, folder: Path) -> None:
-    # A command that looks whether the folder is locked has the lock itself for a moment.
-    for left in reversed(range(_LOCK_TRIES)):
-        try:
-            stack.enter_context(
-                lock_folder(folder, "a farm of yours with this port is open already")
-            )
-        except StoreInUse:
-            if not left:
-                raise
-            time.sleep(_LOCK_PAUSE)
-        else:
-            return
 
 
 def find_open_farms(store: Path) -> list[FarmRecord]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from trio_afrender.farm.model import Block, Job, RenderState, Task, TaskState
 from trio_afrender.farm.obstacles import Obstacle, ObstacleKind
@@ -123,10 +123,17 @@ def why_not_for_block(render: RenderState, block: Block) -> Obstacle | None:
 
 def _why_never_for_job(render: RenderState, job: Job) -> Obstacle | None:
     """What keeps the tasks of a job from a render whatever else runs there, if anything."""
-    return (
-        _why_reserved(render, job)
-        or _why_not_its_host(render, job.masks, job.spec.needs, "job")
-        or _why_not_its_host(render, job.user.masks, job.user.needs, "user")
+    states = render.states
+    if states.pause is PauseMode.PAUSED and not job.spec.ignore_paused:
+        return Obstacle(ObstacleKind.PAUSED)
+    if not job.spec.ignore_nimby:
+        if states.nimby is NimbyMode.ALL:
+            return Obstacle(ObstacleKind.NIMBY_ALL)
+        own = states.nimby is NimbyMode.OWN or states.host is HostNimby.OWN
+        if own and render.effective.user_name != job.spec.user_name:
+            return Obstacle(ObstacleKind.NIMBY, detail=render.effective.user_name)
+    return _why_not_its_host(render, job.masks, job.spec.needs, "job") or _why_not_its_host(
+        render, job.user.masks, job.user.needs, "user"
     )
 
 
@@ -135,20 +142,6 @@ def _why_never_for_block(render: RenderState, block: Block) -> Obstacle | None:
     if not render.effective.offers(block.spec.service):
         return Obstacle(ObstacleKind.SERVICE, detail=block.spec.service)
     return _why_not_its_host(render, block.masks, block.spec.needs, "block")
-
-
-def _why_reserved(render: RenderState, job: Job) -> Obstacle | None:
-    states = render.states
-    if states.pause is PauseMode.PAUSED and not job.spec.ignore_paused:
-        return Obstacle(ObstacleKind.PAUSED)
-    if job.spec.ignore_nimby:
-        return None
-    if states.nimby is NimbyMode.ALL:
-        return Obstacle(ObstacleKind.NIMBY_ALL)
-    own = states.nimby is NimbyMode.OWN or states.host is HostNimby.OWN
-    if own and render.effective.user_name != job.spec.user_name:
-        return Obstacle(ObstacleKind.NIMBY, detail=render.effective.user_name)
-    return None
 
 
 def _why_not_its_host(
@@ -290,20 +283,11 @@ def _why_avoided(
         count, last = hosts.get(other.name, (0, 0.0))
         return count >= limit and (forgive <= 0 or now < last + forgive)
 
-    if limit <= 0 or not failed(render) or not _has_alternative(state, render, block, failed):
+    if limit <= 0 or not failed(render):
         return None
-    count, last = hosts[render.name]
-    seconds = math.ceil(last + forgive - now) if forgive > 0 else 0
-    detail = f"forgiven in {seconds} s" if forgive > 0 else "never forgiven"
-    return Obstacle(kind, need=seconds, have=count, of=limit, detail=detail)
-
-
-def _has_alternative(
-    state: FarmState, render: RenderState, block: Block, failed: Callable[[RenderState], bool]
-) -> bool:
-    """Whether another online render takes the block, now or when its other tasks have ended."""
-    # What changes while tasks run (used capacity, load, limits) does not count here.
-    return any(
+    # Another online render takes the block, now or when its other tasks have ended: what changes
+    # while tasks run (used capacity, load, limits) does not count here.
+    if not any(
         other is not render
         and not failed(other)
         and _why_closed(state, other) is None
@@ -312,4 +296,9 @@ def _has_alternative(
         and _why_never_for_job(other, block.job) is None
         and _why_never_for_block(other, block) is None
         for other in state.renders.values()
-    )
+    ):
+        return None
+    count, last = hosts[render.name]
+    seconds = math.ceil(last + forgive - now) if forgive > 0 else 0
+    detail = f"forgiven in {seconds} s" if forgive > 0 else "never forgiven"
+    return Obstacle(kind, need=seconds, have=count, of=limit, detail=detail)

@@ -132,7 +132,19 @@ def wake_for_tasks(state: FarmState, now: float) -> None:
         return
     for name in sorted(state.asleep):
         render = state.renders[name]
-        if _macs(render) and _could_run(state, render, now):
+        if not _macs(render) or render.effective.max_tasks < 1 or why_barred(state, render):
+            continue
+        # Whether it could run a task; its load is that before it slept.
+        if any(
+            block.counts[TaskState.READY]
+            and not why_not_for_block(render, block)
+            and not why_avoided_by_block(state, render, block, now)
+            for job in state.order
+            if job.counts[TaskState.READY]
+            and not why_job_rests(job, now)
+            and not why_not_for_job(render, job)
+            for block in job.blocks
+        ):
             wake(state, render, now)
             state.log_render(render, "Woken for a task that waits.", "auto wol wake")
             state.next_wake = now + state.settings.wake_interval
@@ -141,19 +153,3 @@ def wake_for_tasks(state: FarmState, now: float) -> None:
         # Not again for each message of a render: many renders may have to be asked.
         state.next_wake = now + _WAKE_CHECK
     state.check_by(state.next_wake)
-
-
-def _could_run(state: FarmState, render: RenderState, now: float) -> bool:
-    if render.effective.max_tasks < 1 or why_barred(state, render):
-        return False
-    # Its load is that before it slept.
-    return any(
-        block.counts[TaskState.READY]
-        and not why_not_for_block(render, block)
-        and not why_avoided_by_block(state, render, block, now)
-        for job in state.order
-        if job.counts[TaskState.READY]
-        and not why_job_rests(job, now)
-        and not why_not_for_job(render, job)
-        for block in job.blocks
-    )
