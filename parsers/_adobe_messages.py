@@ -12,14 +12,16 @@ from parsers._render_failures import RENDER_FAILURES
 
 __all__ = ("AFTER_EFFECTS",)
 
-_WORDS = ("after effects", "aerender ", "error", "abort")
+_SOME = r"(?! *[:=] *(?:0|none)\b)"
 _ERROR = r"(?i:err\w*|fehler)"
 
 AFTER_EFFECTS = (
     Messages(
         markers=(
-            like(":", r"^(?:WARNING|ERROR|PROBLEM|FATAL): *After Effects"),
-            like(":", r"^(?:ERROR|PROBLEM|FATAL):"),
+            like("after effects", r"^(?:WARNING|ERROR|PROBLEM|FATAL): *After Effects"),
+            like("error:", r"^ERROR:"),
+            like("problem:", r"^PROBLEM:"),
+            like("fatal:", r"^FATAL:"),
         ),
         fatal=(
             like("aerender ", rf"(?i)\baerender {_ERROR}"),
@@ -35,27 +37,34 @@ AFTER_EFFECTS = (
             ),
             like("overflow", r"(?i)overflow converting ratio denominators"),
         ),
-        aborts=(
-            "Render aborted",
-            like("rendering stopped", r"(?i)\brendering stopped by\b"),
-        ),
+        aborts=("Render aborted",),
         assets=(
             like("font family: ", r"Font family: ([^,\n]+)"),
             like("missing dependencies", r"dependencies are missing:}(.+)"),
-            like("missing font", r"(?i)\bmissing fonts?\b(?:[^\n\"“]*[:\"“] *([^\"”\n]+))?"),
-            like("missing effect", r"(?i)\bmissing effects?\b(?:[^\n\"“]*[:\"“] *([^\"”\n]+))?"),
+            like(
+                "missing font", rf"(?i)\bmissing fonts?\b{_SOME}(?:[^\n\"“]*[:\"“] *([^\"”\n]+))?"
+            ),
+            like(
+                "missing effect",
+                rf"(?i)\bmissing effects?\b{_SOME}(?:[^\n\"“]*[:\"“] *([^\"”\n]+))?",
+            ),
             like("effects are missing", r"(?i)\beffects are missing: *(.*)"),
             like("missing since", r"\b\d+ files? (?:is|are) missing since"),
-            like("missing footage", r"(?i)\bmissing footage\b(?:[^\n\"“]*[:\"“] *([^\"”\n]+))?"),
-            like("footage missing", r"(?i)\bfootage missing\b(?:[^\n\"“]*[:\"“] *([^\"”\n]+))?"),
+            like(
+                "missing footage",
+                rf"(?i)\bmissing footage\b{_SOME}(?:[^\n\"“]*[:\"“] *([^\"”\n]+))?",
+            ),
+            like(
+                "footage missing",
+                rf"(?i)\bfootage missing\b{_SOME}(?:[^\n\"“]*[:\"“] *([^\"”\n]+))?",
+            ),
             like("file not found", r"(?i)\bfile not found[: ]+(.+)"),
         ),
         ignored=(
             # A cache for previews, which a render does not use (Adobe's forum: "cached preview").
             "cached preview needs 2 or more frames",
         ),
-        words=_WORDS,
     ),
-    RENDER_FAILURES._replace(words=_WORDS),
+    RENDER_FAILURES,
 )
 """The tables for a task of After Effects."""

@@ -20,15 +20,11 @@ from parsers._passes import pass_end, pass_rules
 from parsers._resource_report import UsageParser, memory
 from parsers.parser import Found, Rule, new_frame, progress_only, rule
 
-__all__ = ("ARNOLD", "LEVELS", "MTOA_FRAME", "ArnoldInside", "ArnoldParser")
-
-LEVELS = ("error", "warning", "fatal")
-"""A line of Arnold's log that is about a failure has a level."""
+__all__ = ("ARNOLD", "MTOA_FRAME", "ArnoldInside", "ArnoldParser")
 
 _ERROR = r"\bERROR +\| .*?"
 
 ARNOLD = Messages(
-    words=LEVELS,
     markers=(
         like("error ", r"\bERROR +\|"),
         like("fatal ", r"\bFATAL +\|"),

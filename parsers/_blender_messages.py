@@ -18,6 +18,8 @@ from parsers._vray import VRAY
 __all__ = ("BLENDER", "BLENDER_MESSAGES", "CYCLES")
 
 _LOG = r"^(?:[\d:.]+ +[\w.]+ +\| )?"
+_CANCELLED = r"\| Cancel(?:led)?(?: \| [^|\n]*)?\s*$"
+"""The status of Cycles after an interrupt, `Session::run` of `session/session.cpp`."""
 _CALL = r"\b(?:in|at) (?:cu|hip|optix|oneapi|clEnqueue)[A-Z]\w*"
 _LIBRARY = r"(?i)(?:unable to find library data: |cannot find lib |missing from )'([^'\n]+)'"
 
@@ -115,6 +117,7 @@ BLENDER = Messages(
     ),
     # A library is no reason to stop; of the scene file itself Blender says "Cannot read file" too.
     errors=(like("unable to open", r"Warning: Unable to open (?!'[^'\n]+\.blend\d*')"),),
+    aborts=(like("| cancel", rf"\bFra: ?-?\d.*{_CANCELLED}"),),
     assets=(
         like("unable to open", r"Warning: Unable to open '([^'\n]+\.blend\d*)'"),
         like("find library data", _LIBRARY),
@@ -127,7 +130,7 @@ BLENDER = Messages(
     ),
     ignored=(
         # Progress, with the names of scene and view layer; an error is printed on a line of its own.
-        like("fra:", r"^(?:[\d:.]+ +\w+ +\| )?Fra: ?-?\d"),
+        like("fra:", rf"^(?:[\d:.]+ +\w+ +\| )?Fra: ?-?\d(?!.*{_CANCELLED})"),
         # Cycles falls back to other devices; `device/cuda/device.cpp`.
         "driver crashed, continuing without CUDA",
         # No sound device is needed to render: OpenAL and ALSA on a render host.
@@ -140,8 +143,11 @@ BLENDER = Messages(
     ),
 )
 
-# What Cycles sets as its error is printed as a report, ``Error: ...``, too.
-_WORDS = ("error", "not ", "unable to ", "missing", "terminating early")
+# What Cycles sets as its error is printed as a report, ``Error: ...``, too: that is the line to quote.
+_WORDS = (
+    "error", "not ", "unable to ", "missing", "terminating early", "abort", "interrupt", "cancel",
+    "stopped by", "{severe}", "font",
+)  # fmt: skip
 
 BLENDER_MESSAGES = tuple(
     table._replace(words=_WORDS)

@@ -7,6 +7,7 @@ AuthorityFX/afx-nuke-plugins 7; Fusion's manual, "Rendering Using Saver Nodes", 
 
 from __future__ import annotations
 
+from parsers._marked_errors import NO_ERROR
 from parsers._messages import Messages, like
 from parsers._render_failures import RENDER_FAILURES
 
@@ -28,7 +29,6 @@ _NOT_WRITTEN = (
 
 _OFX = Messages(
     markers=(like("ofxstat", r"\breturned kOfxStat(?:Failed|Err)\w*"),),
-    words=("error",),
 )
 
 _NUKE = Messages(
@@ -71,17 +71,8 @@ _NUKE = Messages(
         # Printed at the start of a render of a script that has a newer autosave.
         "Autosave file for",
     ),
-    words=(
-        "error",
-        " license key",
-        "failed",
-        "not found",
-        "no such file",
-        "abort",
-        "missing frame",
-    ),
 )
-NUKE = (_NUKE, RENDER_FAILURES._replace(words=("not found", "failed")))
+NUKE = (_NUKE, RENDER_FAILURES)
 """The tables for a task of Nuke."""
 
 _NATRON = Messages(
@@ -112,20 +103,19 @@ _NATRON = Messages(
         "(this is not an error)",
         like("fontconfig ", r"^Fontconfig (?:configuration|warning|error)"),
     ),
-    words=("error", "fail"),
 )
-NATRON = (_NATRON, _OFX, RENDER_FAILURES._replace(words=("error", "fail")))
+NATRON = (_NATRON, _OFX, RENDER_FAILURES)
 """The tables for a task of Natron."""
 
 _FUSION = Messages(
     markers=(
-        like("error", r"(?:^|[\s|:\]])Error[ :]"),
+        like("error", rf"(?:(?:^|[|:\]]\s*)Error[ :]|\bError:){NO_ERROR}"),
         like("error", r"\bERROR\b"),
         like(" failed at ", r"^(\S+) failed at (?:time|frame) "),
         like("cannot get parameter", r"\bcannot get Parameter for \S+ at time "),
     ),
     fatal=(
-        like("error", r"^(?:\[[^\]\n]{1,60}\] *)?(?:ERROR|Error)[ :]"),
+        like("error", rf"^(?:\[[^\]\n]{{1,60}}\] *)?(?:ERROR|Error)[ :]{NO_ERROR}"),
         like("render failed", r"^(?:.*[\]|] )?Render failed"),
         like("no savers", r"(?i)\bno (?:active )?savers?\b"),
         like(
@@ -146,7 +136,6 @@ _FUSION = Messages(
         like("missing font", r"(?i)missing fonts?:? *['\"]?([^'\"\n]+)"),
     ),
     successes=("Closing outstanding documents",),
-    words=("error", "fail", "could not ", "closing outstanding", "cannot get parameter"),
 )
-FUSION = (_FUSION, RENDER_FAILURES._replace(words=("error", "fail", "could not ")))
+FUSION = (_FUSION, RENDER_FAILURES)
 """The tables for a task of Fusion."""

@@ -6,6 +6,7 @@ Sources: `fftools/ffmpeg*.c`, `libavformat`, `libavcodec/nvenc.c` and `libavutil
 
 from __future__ import annotations
 
+from parsers._marked_errors import NO_ERROR
 from parsers._messages import Messages, like
 
 __all__ = ("FFMPEG",)
@@ -15,8 +16,8 @@ _FROM = r"^(?:\[[^\]\n]{1,80}\] *)*"
 FFMPEG = Messages(
     markers=(
         like("[error]", r"\[error\] "),
-        like("error ", _FROM + r"Error (?:\w+ing|while|applying|initializing)\b"),
-        like("failed", _FROM + r".{0,80}\bfailed(?:[:.!]|$)"),
+        like("error ", _FROM + rf"Error\b{NO_ERROR} (?:\w+ing|while|applying|initializing)\b"),
+        like("failed", _FROM + r".{0,80}\bfailed(?:[:.!](?! *0\b)|$)"),
         like("corrupt", _FROM + r".{0,80}\bcorrupt (?:decoded|input)\b"),
     ),
     fatal=(
@@ -59,17 +60,5 @@ FFMPEG = Messages(
         like("libva", r"^(?:\[[^\]\n]{1,80}\] *)?libva (?:info|error): "),
         like("alsa", r"^(?:ALSA lib |\[alsa @)"),
         like("fontconfig ", r"^Fontconfig (?:warning|error): "),
-    ),
-    words=(
-        "error",
-        "invalid",
-        "no s",  # "no such file", "no space left"
-        "impossible to open",
-        "file is empty",
-        "command received",
-        "already exists",
-        "not ",
-        "failed!",
-        "unknown ",
     ),
 )

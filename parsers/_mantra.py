@@ -27,12 +27,15 @@ HOUDINI = Messages(
     markers=(
         like("error:", rf"{START}(?:\w+: )?(?:Error|ERROR): "),
         like("fatal error:", rf"{START}Fatal error: "),
+        like("[error]", r"\[Error\]"),
     ),
     fatal=(
         "No licenses could be found to run this application",
         "Please check for a valid license server host",
         like(
-            "licen", r"(?i)\bno (?:valid |available )?licen[cs]es? (?:found|available|was|were)\b"
+            "licen",
+            # Arnold renders with a watermark then, and says so.
+            r"(?i)^(?!.*WARNING +\|).*\bno (?:valid |available )?licen[cs]es? (?:found|available|was|were)\b",
         ),
     ),
     bad=(

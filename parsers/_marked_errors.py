@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from parsers._messages import START, Messages, like
 
-__all__ = ("MARKED_ERRORS",)
+__all__ = ("MARKED_ERRORS", "NO_ERROR")
+
+NO_ERROR = r"(?! ?(?i:handling|checking|diffusion|reporting|logging|correction|threshold|tolerance|estimat|rate\b|level))"
+"""Behind the word error: settings and figures, not errors."""
 
 _WORD = r"(?:(?:FATAL|Fatal|CRITICAL) )?(?:ERROR|Error|error)"
 
@@ -16,7 +19,8 @@ MARKED_ERRORS = Messages(
     markers=(
         like(
             "error",
-            START + rf"[|* ]{{0,4}}{_WORD}(?: *[:|!-]| \d|\t| \(| (?:[a-z]+ing|in|at|code)\b)",
+            START
+            + rf"[|* ]{{0,4}}{_WORD}{NO_ERROR}(?: *[:|!-]| \d|\t| \(| (?:[a-z]+ing|in|at|code)\b)",
         ),
         like("error", START + rf"[\[(<]{_WORD}[\])>]"),
         like("error", r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception): "),  # of Python

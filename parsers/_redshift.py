@@ -40,7 +40,7 @@ REDSHIFT_RULES: tuple[Rule, ...] = (
 )
 
 REDSHIFT = Messages(
-    words=("error", "fail", "abort", "device", "bad "),
+    words=("error", "fail", "abort", "device", "bad ", "procedure", "crash dump"),
     markers=(
         # The lines around an assertion are drawn with `=`.
         like("redshift error", r"\bRedshift Error: *[^=\s]"),

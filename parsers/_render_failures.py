@@ -49,7 +49,11 @@ _NOT_OPENED = (
 )
 _NOT_FOUND = rf"(?:{_FILE}|{_KIND}{_FILLER}{{0,20}}?{_QUOTED}){_FILLER}{{0,60}}?{_ABSENT}"
 _NAMED_BEHIND = rf"(?i:\bnot found|\bdoes not exist|\bno such file(?: or directory)?|\bmissing (?:{_KIND})?(?: ?files?)?)[:, ]+{_FILE}"
-_MISSING = rf"\b[Mm]issing(?: external)? (?:{_KIND}|(?i:files?|dll))(?: (?i:files?))?: {{0,9}}(?:{_QUOTED}|(\S.{{0,300}}?)(?= - |\s{{0,9}}$))"
+_NOT_NONE = (
+    r"(?!\W{0,4}(?i:\d{1,9}|o[nf]f?|none|no|yes|false|true|ignored?|skip|warn|abort)\b\W{0,4}$)"
+)
+"""``Missing textures: 0`` and ``Abort on missing texture: off`` name no file."""
+_MISSING = rf"\b[Mm]issing(?: external)? (?:{_KIND}|(?i:files?|dll))(?: (?i:files?))?: {{0,9}}{_NOT_NONE}(?:{_QUOTED}|(\S.{{0,300}}?)(?= - |\s{{0,9}}$))"
 
 _ITS_NAME = r"[:,]? {0,2}(?:named |prim |node )?(?:\"[^\"\n]{1,200}\"|'[^'\n]{1,200}'|<[^>\n]{1,200}>|[^\s\"'.]{1,100})?,? {0,2}"
 """The name of a camera or a renderer; a file's name is none."""
@@ -61,6 +65,7 @@ _NOT_WRITTEN = (
     rf"(?:[\"'`][^\"'`\n]{{1,400}}{IMAGE_ENDING}|[^\s\"'`]{{1,400}}{IMAGE_ENDING}"
     rf"|(?:[A-Za-z]:|[/~.\\])[^\"'`\n]{{1,400}}?{IMAGE_ENDING}))"
     r"|\b(?i:(?:could not|cannot|can't|unable to|failed to) open (?:the )?output (?:image|file))\b"
+    rf"|\b(?i:(?:could not|cannot|can't|unable to|failed to) open\b)[^\n]{{1,400}}?{IMAGE_ENDING}\W{{0,4}}(?i:for (?:writing|output))\b"
 )
 
 _TOKENS_OF_OPENING = (
@@ -74,6 +79,11 @@ def _many(tokens: tuple[str, ...], pattern: str) -> tuple[Pattern, ...]:
 
 
 RENDER_FAILURES = Messages(
+    markers=(
+        # Of USD, which is in most programs: `tf/diagnosticMgr.cpp`.
+        like("error", r"^(?:Coding|Runtime) Error(?: \(secondary thread\))?: in \w"),
+        like("error in '", r"^Error in '[\w:]+' at line \d+ in file "),
+    ),
     words=(
         "error",
         "fail",
@@ -86,8 +96,11 @@ RENDER_FAILURES = Messages(
         "illegal ",
         "cancel",
         "interrupt",
+        "stopped by",
         "no such",
         "no space",
+        "disk full",
+        "insufficient",
         "camera",
         "device",
     ),
@@ -165,8 +178,9 @@ RENDER_FAILURES = Messages(
     ),
     aborts=(
         *_many(
-            ("abort", "interrupt", "cancel"),
-            r"(?i)\b(?:render(?:ing)?|frame|image)\b(?: \w+){0,4}? (?:aborted|aborting|interrupted|cancel(?:led|ed))\b(?! on\b)",
+            ("abort", "interrupt", "cancel", "stopped by"),
+            r"(?i)\b(?:render(?:ing)?|frame|image)\b(?: \w+){0,4}? (?:aborted|aborting|interrupted|cancel(?:led|ed)|stopped(?= by\b))"
+            r"\b(?! on\b)",
         ),
     ),
     assets=(

@@ -30,7 +30,7 @@ RENDERMAN_RULES: tuple[Rule, ...] = (
 )
 
 RENDERMAN = Messages(
-    words=("error", "{severe}", "licen", "bad ", "not "),
+    words=("error", "{severe}", "licen", "bad ", "not ", "n't ", "unable ", "fail", "a08022"),
     markers=(
         like("{error}", r"\{ERROR\}"),
         like("error: ", r"\bError: (?:PRMan: )?[A-Z]\d{5}\b"),

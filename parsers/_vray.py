@@ -39,7 +39,8 @@ VRAY = Messages(
     words=("error", "fail", "not ", "device", "abort", "interrupt", "cancel", "stopped"),
     markers=(
         like("error:", rf"{START}(?:V-Ray *:? +)?error: "),
-        like("v-ray", r"(?:\[V-Ray\]|\bV-Ray(?: for \w+)?[:|]) *(?i:\[?error\b)"),
+        like("v-ray", r"(?:\[V-Ray\]|\bV-Ray(?: for \w+)? ?[:|]) *(?i:\[?error\b)"),
+        like("[error]", r"\bVFH +\[Error\]"),  # of V-Ray for Houdini
     ),
     fatal=(
         "Could not obtain a license",
@@ -52,6 +53,7 @@ VRAY = Messages(
         like("devices", r"\b[Nn]o (?:\w+ ){0,3}devices (?:found|available|selected|enabled)\b"),
     ),
     aborts=(
+        like("(aborted)", r"\bV-Ray\b.{0,40}\(aborted\)"),
         like(
             "rendering image",
             r"Rendering image.{0,80}?: *(?i:aborted|interrupted|cancel(?:led|ed)|stopped)",

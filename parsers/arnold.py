@@ -7,7 +7,7 @@ same.
 
 from __future__ import annotations
 
-from parsers._arnold import LEVELS, ArnoldParser
+from parsers._arnold import ArnoldParser
 from parsers._messages import Messages
 from parsers._render_failures import RENDER_FAILURES
 
@@ -17,4 +17,4 @@ __all__ = ("arnold",)
 class arnold(ArnoldParser):
     """Arnold's progress, files, memory, and the errors that spoil an image."""
 
-    messages: tuple[Messages, ...] = (RENDER_FAILURES._replace(words=LEVELS),)
+    messages: tuple[Messages, ...] = (RENDER_FAILURES,)

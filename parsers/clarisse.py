@@ -14,7 +14,7 @@ class clarisse(RuleParser):
     """Percents of each image; an image that is saved is a frame."""
 
     tells_frames = True
-    messages = (MARKED_ERRORS, RENDER_FAILURES._replace(words=("error", "not ", "missing")))
+    messages = (MARKED_ERRORS, RENDER_FAILURES)
     rules = (
         rule("Progress for ", r"Progress for .*: *(\d+(?:\.\d+)?) *%", frame_percent),
         rule("Saving Image:", r"Saving Image:", frame_finished),

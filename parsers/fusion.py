@@ -32,7 +32,7 @@ _MAX_LOG = 16 * 1024
 def _rendered(parser: RuleParser, found: Found) -> None:
     """Count frames, scaled: the render may have another number of frames than the task."""
     done, frames = int(found.group(1)), int(found.group(2))
-    if not 0 < done <= frames:
+    if parser.aborted or not 0 < done <= frames:
         return
     if parser.numframes > 1:
         while parser.frame < done * parser.numframes // frames:

@@ -14,7 +14,7 @@ class lightwave(RuleParser):
     """``Render Complete N%`` and ``Finished frame: N``."""
 
     tells_frames = True
-    messages = (MARKED_ERRORS, RENDER_FAILURES._replace(words=("error", "not ", "n't ")))
+    messages = (MARKED_ERRORS, RENDER_FAILURES)
     rules = (
         rule("Render Complete ", r"Render Complete +(\d+(?:\.\d+)?) *%", frame_percent),
         rule("Finished frame: ", r"Finished frame: +-?\d+", frame_finished),

@@ -9,6 +9,7 @@ Only the second line is certain to be printed. 3dsmaxbatch prints the lines of i
 
 from __future__ import annotations
 
+from parsers._marked_errors import NO_ERROR
 from parsers._messages import START, Messages, like
 from parsers._passes import frame_finished
 from parsers._renderers_inside import RenderersInside
@@ -21,7 +22,7 @@ MAX = Messages(
     words=("err", "missing", "unexpected", "not ", "n't "),
     markers=(
         like("err: ", r"\bERR: \["),
-        like("error", rf"{START}(?:\*+ *)?E(?:rror|RROR)[: ]"),
+        like("error", rf"{START}(?:\*+ *)?E(?:rror|RROR)[: ]{NO_ERROR}"),
     ),
     fatal=(
         "Error occured while rendering job",  # 3ds Max spells it so

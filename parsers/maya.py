@@ -15,12 +15,23 @@ from parsers._passes import frame_finished
 from parsers._renderers_inside import RenderersInside
 from parsers.parser import Found, Rule, RuleParser, new_frame, rule
 
-__all__ = ("maya",)
+__all__ = ("MAYA", "maya")
 
+_RENDERERS = r"(?:mtoa|redshift4maya|vrayformaya|RenderMan_for_Maya)"
 MAYA = Messages(
-    words=("error", "fail", "abort", "licen", "not ", "with status", "cuda"),
+    words=(
+        "error",
+        "fail",
+        "abort",
+        "licen",
+        "not ",
+        "with status",
+        "cuda",
+        "unable ",
+        "sufficient disk",
+    ),
     markers=(
-        like("error: ", rf"{START}(?:// )?Error: "),
+        like("error: ", rf"{START}(?:(?://|#) )?Error: "),
         like("error", r"\bV-Ray error:|\brfm Error\b"),
     ),
     fatal=(
@@ -44,18 +55,20 @@ MAYA = Messages(
         ),
         like(
             "was not found on maya_plug_in_path",
-            r"Plug-in, \"(?:mtoa|redshift4maya|vrayformaya|RenderMan_for_Maya)(?:\.\w+)?\", was not found",
+            rf"Plug-in, \"{_RENDERERS}(?:\.\w+)?\", was not found",
         ),
+        like("to dynamically load", rf"Unable to dynamically load ?: (?=.*\b{_RENDERERS}\b)"),
     ),
     assets=(
+        like("to dynamically load", r"Unable to dynamically load ?: *(\S.*)"),
         like("was not found on maya_plug_in_path", r"Plug-in, \"([^\"\n]+)\", was not found"),
         like(
             "reference file",
-            r"\b(?i:reference) file (?:was )?not found:? *\"?([^\"\n]+?)\"?(?: //)?\s*$",
+            r"\b(?i:reference) file (?:was )?not found\.?:? *\"?([^\"\n]+?)\"?(?: //)?\s*$",
         ),
     ),
 )
-"""Sources: the error texts of Deadline's plugins for Maya and of deadline-cloud-for-maya; maya-usd 89."""
+"""Sources: the error texts of Deadline's plugins for Maya and of deadline-cloud-for-maya (291); maya-usd 89; OpenPype 4854."""
 
 
 def _image(parser: RuleParser, found: Found) -> None:

@@ -13,4 +13,4 @@ class maya_delight(maya):
     """Frames by ``Frame N: caching geometry:``, and Maya's errors."""
 
     rules = (rule(": caching geometry:", r"Frame +(-?\d+): caching geometry:", new_frame),)
-    messages = (Messages(fatal=(like("3dl error", r"\b3DL ERROR\b"),)),)
+    messages = (Messages(fatal=(like("error", r"\b3DL (?:SEVERE )?ERROR\b"),)),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parsers._vray import VRAY
+from parsers.maya import MAYA
 from parsers.parser import Found, RuleParser, frame_percent, rule
 
 __all__ = ("mayatovray",)
@@ -40,4 +41,4 @@ class mayatovray(RuleParser):
         rule("Render complete", r"\bRender complete", end_layer),
         rule("PROGRESS: ", r"PROGRESS: +(\d+(?:\.\d*)?) *%", frame_percent),
     )
-    messages = (VRAY,)
+    messages = (MAYA, VRAY)

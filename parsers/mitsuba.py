@@ -18,20 +18,18 @@ from parsers.parser import RuleParser, frame_end, frame_share, image, new_frame,
 __all__ = ("mitsuba",)
 
 _PROGRAM = re.compile(r"(?:^|[\s\\/\"'])mitsuba(?:\.exe)?[\"']?(?:\s|$)")
-_WORDS = ("error", " warn ", "critical")
 
 MITSUBA = Messages(
     # `src/core/logger.cpp`, `src/mitsuba/mitsuba.cpp` and Dr.Jit's `src/log.cpp`.
     fatal=(
-        like(" error ", r"\d ERROR +\["),
+        like(" error ", r"\d ERROR +(?:\S+ +)?\["),
         "Caught a critical exception",
         "LLVM ERROR",
         like("critical dr.jit", r"Critical Dr\.?Jit (?:compiler )?failure"),
         like("cuda_error", r"\bCUDA_ERROR_\w+"),
     ),
     markers=(like("error", r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*Error: "),),  # of Python
-    warnings=(like(" warn ", r"\d WARN +\["),),
-    words=_WORDS,
+    warnings=(like(" warn ", r"\d WARN +(?:\S+ +)?\["),),
 )
 
 
@@ -50,7 +48,7 @@ class mitsuba(RuleParser):
         rule('Developing "', r'Developing "(.+)"', image),
         rule("Writing ", r'\bWriting \w+ file "(.+)" \(', image),
     )
-    messages = (MITSUBA, RENDER_FAILURES._replace(words=_WORDS))
+    messages = (MITSUBA, RENDER_FAILURES)
     tells_frames = True
 
     def finish(self, mode: str) -> None:

@@ -9,14 +9,13 @@ It breaks lines at 79 characters, also inside file names: files with longer name
 
 from __future__ import annotations
 
+from parsers._marked_errors import NO_ERROR
 from parsers._messages import Messages, like
 from parsers._render_failures import RENDER_FAILURES
 from parsers.parser import RuleParser, frame_end, frame_percent, image, new_frame, rule
 
 __all__ = ("povray",)
 
-
-_WORDS = ("error", "warning: ", "render failed", "render cancel")
 
 POVRAY = Messages(
     # `source/frontend/messagefactory.cpp`, `vfe/unix/unixconsole.cpp`, `vfe/vfesession.cpp` of 3.7 and 3.8.
@@ -25,7 +24,7 @@ POVRAY = Messages(
             "error: ",
             r"\b(?:Possible )?(?:Parse|Render|Initialization|Fatal|Scene|Shellout) Error: ",
         ),
-        like("error", r"^(?:Possible )?(?:Parse |Render )?Error\b"),
+        like("error", rf"^(?:Possible )?(?:Parse |Render )?Error\b{NO_ERROR}"),
     ),
     fatal=(
         "Render failed",
@@ -43,7 +42,6 @@ POVRAY = Messages(
         like("ini file", r"cannot open an INI file"),
     ),
     warnings=(like("warning: ", r"\b(?:Parse|Render) Warning: "),),
-    words=_WORDS,
 )
 
 
@@ -56,5 +54,5 @@ class povray(RuleParser):
         rule(" pixels", r"Rendered (\d{1,15}) of (\d{1,15}) pixels", frame_percent),
         rule("POV-Ray finished", r"^POV-Ray finished", frame_end),
     )
-    messages = (POVRAY, RENDER_FAILURES._replace(words=_WORDS))
+    messages = (POVRAY, RENDER_FAILURES)
     tells_frames = True

@@ -17,5 +17,5 @@ class prman(InsideParser):
     rules: tuple[Rule, ...] = RENDERMAN_RULES
     messages: tuple[Messages, ...] = (
         RENDERMAN,
-        RENDER_FAILURES._replace(words=("error", "warning", "not ", "abort")),
+        RENDER_FAILURES,
     )

@@ -21,7 +21,5 @@ class redshift(InsideParser, UsageParser):
     )
     messages: tuple[Messages, ...] = (
         REDSHIFT,
-        RENDER_FAILURES._replace(
-            words=("error", "warn", "fail", "not ", "missing", "out of ", "abort")
-        ),
+        RENDER_FAILURES,
     )

@@ -17,4 +17,4 @@ class vray(InsideParser):
         rule("Starting frame ", r"Starting frame +(-?\d+)", new_frame),
         *VRAY_RULES,
     )
-    messages = (VRAY, RENDER_FAILURES._replace(words=("error", "warning", "fail", "abort")))
+    messages = (VRAY, RENDER_FAILURES)

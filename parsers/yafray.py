@@ -21,7 +21,7 @@ class yafray(RuleParser):
 
     messages: tuple[Messages, ...] = (
         MARKED_ERRORS,
-        RENDER_FAILURES._replace(words=("error", "not ")),
+        RENDER_FAILURES,
     )
     tail = True
 
