@@ -32,6 +32,8 @@ __all__ = ("SupervisedOutput", "SupervisedTree", "read_exit_record")
 
 MAX_END_RECORD = 1024 * 1024
 """Bytes of the last state of a tree; it lists the pids of what could not be killed."""
+CONTINUE_INTERVAL = 1.0
+"""Seconds without an answer after which a task supervisor that a signal has stopped is continued."""
 ANSWER_TIMEOUT = 10.0
 """Seconds for a task supervisor to answer: it may be in the middle of a write to a slow disk."""
 MAX_SEEN = 16
@@ -145,15 +147,17 @@ class SupervisedTree:
 
     async def _request(self, op: str, seconds: float = ANSWER_TIMEOUT) -> dict[str, object]:
         """Send a request and return its answer; an empty one when none comes in time."""
-        # Its own supervisor continues it at once, unless that was killed.
-        continue_stopped(self.state.parent)
         number = next(self._numbers)
         self._answers[number] = None
         try:
             await self._send(op, number)
             with trio.move_on_after(seconds):
                 while (answer := self._answers[number]) is None and not self.over:
-                    await self.wait_change()
+                    with trio.move_on_after(CONTINUE_INTERVAL) as waiting:
+                        await self.wait_change()
+                    if waiting.cancelled_caught:
+                        # Its own supervisor continues it at once, unless that was killed.
+                        continue_stopped(self.state.parent)
                 return answer or {}
             return {}
         finally:

@@ -28,7 +28,7 @@ from trio_afrender.message_framing import PROTOCOL_VERSION, FrameError, FrameRea
 from trio_afrender.process.interfaces import Launch
 from trio_afrender.process.launch_errors import check_launch, explain_launch_error
 from trio_afrender.process.leftover_processes import kill_leftovers
-from trio_afrender.process.procfs import continue_stopped
+from trio_afrender.process.procfs import continue_stopped, read_facts
 from trio_afrender.process.supervised_tree import SupervisedTree, read_exit_record
 from trio_afrender.supervisor.paths import socket_path
 from trio_afrender.supervisor.protocol import LaunchSpec, LogSpec, TreeState
@@ -227,9 +227,12 @@ class SupervisorClient:
             # At multiples of the interval, at which the agent wakes up anyway for its measurements.
             await trio.sleep(WATCH_INTERVAL - trio.current_time() % WATCH_INTERVAL)
             self._continue_stopped()
-            # A supervisor continues its own task supervisors at once.
+            # A supervisor continues its own task supervisors at once, as long as it lives itself.
+            pid = self.facts.get("pid")
+            facts = read_facts(pid) if isinstance(pid, int) else None
+            lives = facts is not None and facts.alive
             for tree, supervisor in self._listening.items():
-                if supervisor != self.facts.get("pid"):
+                if supervisor != pid or not lives:
                     continue_stopped(tree.state.parent)
 
     async def spawn(self, launch: Launch) -> SupervisedTree:
