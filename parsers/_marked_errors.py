@@ -10,7 +10,7 @@ from parsers._messages import START, Messages, like
 
 __all__ = ("MARKED_ERRORS", "NO_ERROR")
 
-NO_ERROR = r"(?! ?(?i:handling|checking|diffusion|reporting|logging|correction|threshold|tolerance|estimat|rate\b|level))"
+NO_ERROR = r"(?! ?(?i:handling|checking|diffusion|reporting|logging|correction|threshold|tolerance|estimat|rate\b|level|budget))"
 """Behind the word error: settings and figures, not errors."""
 
 _WORD = r"(?:(?:FATAL|Fatal|CRITICAL) )?(?:ERROR|Error|error)"

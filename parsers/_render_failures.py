@@ -179,7 +179,7 @@ RENDER_FAILURES = Messages(
     aborts=(
         *_many(
             ("abort", "interrupt", "cancel", "stopped by"),
-            r"(?i)\b(?:render(?:ing)?|frame|image)\b(?: \w+){0,4}? (?:aborted|aborting|interrupted|cancel(?:led|ed)|stopped(?= by\b))"
+            r"(?i)\b(?:render(?:ing)?|frame|image)\b(?: \w+){0,4}? (?<!not )(?<!never )(?:aborted|aborting|interrupted|cancel(?:led|ed)|stopped(?= by\b))"
             r"\b(?! on\b)",
         ),
     ),
@@ -199,6 +199,10 @@ RENDER_FAILURES = Messages(
         ),
         *_many(("not found", "does not exist", "no such file", "missing"), _NAMED_BEHIND),
         like("missing ", _MISSING),
+    ),
+    ignored=(
+        # Textures or geometry are read in parts: slower, and no fault (Redshift's and Arnold's manuals).
+        like("out-of-core", r"\b(?:using|going|switching to|enabling) out-of-core\b"),
     ),
 )
 """Sources: NVIDIA's names of CUDA and OptiX results, Vulkan's and Direct3D's names of a lost device;

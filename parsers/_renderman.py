@@ -41,7 +41,7 @@ RENDERMAN = Messages(
         like("license", r"\bR500\d\d\b.*\bLicense\b"),
         like(
             "display",
-            r"(?i)\b(?:could not|cannot|can't|unable to|failed to) (?:open|create) display\b",
+            r"(?i)\b(?:could not|cannot|can't|unable to|failed to) (?:open|create) display (?:driver\b|\")",
         ),
         like("a08022", r"\bA08022\b"),
     ),
