@@ -30,7 +30,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from parsers._rule_actions import compile_pattern
-from parsers._shapes import LineShapes, TextIndex, find_lines, shapes_of
+from parsers._shapes import LineShapes, TextIndex, shapes_of
 
 __all__ = (
     "START",
@@ -177,20 +177,15 @@ class Scanner:
         if not self._triggers:
             return []
         found, judge = [], self._judge
-        for start, end in self._find_candidates(text, shapes or shapes_of(text)):
+        for start, end in self._find_candidates(shapes or shapes_of(text)):
             line = text[start:end]
             verdict = judge(line) if end - start <= _MAX_LINE else self.judge(line)
             if verdict is not None:
                 found.append((start, end, verdict))
         return found
 
-    def _find_candidates(self, text: str, shapes: LineShapes | None) -> list[tuple[int, int]]:
+    def _find_candidates(self, shapes: LineShapes) -> list[tuple[int, int]]:
         """Return start and end of the lines with a trigger."""
-        if shapes is None:
-            lowered = text.lower()
-            if len(lowered) != len(text):  # a letter whose lower case is two: positions must agree
-                lowered = "".join(one if len(one.lower()) != 1 else one.lower() for one in text)
-            return sorted(find_lines(self._triggers, lowered).items())
         candidates = self._index.look_up(shapes.different)
         if not candidates:
             return []

@@ -141,10 +141,8 @@ class RuleParser(parser):
         if rules:
             self._apply(rules, text)
 
-    def _find_absent(self, shapes: LineShapes | None) -> frozenset[str]:
+    def _find_absent(self, shapes: LineShapes) -> frozenset[str]:
         """Return the tokens of rules that certainly do not occur in lines of these shapes."""
-        if shapes is None:
-            return frozenset()
         found = self._index.look_up(shapes.different)
         return self._tokens.difference(*found.values())
 

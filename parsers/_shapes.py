@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ("LineShapes", "TextIndex", "find_lines", "shapes_of")
+__all__ = ("LineShapes", "TextIndex", "shapes_of")
 
 _SHAPE = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ123456789", "abcdefghijklmnopqrstuvwxyz000000000")
 _MAX_SHAPES = 4096
@@ -25,19 +25,24 @@ class LineShapes(NamedTuple):
     different: set[str]
 
 
-def shapes_of(text: str) -> LineShapes | None:
-    """Return the shapes of all lines; None if a character is not ASCII: `str.translate` would be slow."""
-    if not text.isascii():
-        return None
-    lines = text.translate(_SHAPE).split("\n")
+def shapes_of(text: str) -> LineShapes:
+    """Return the shapes of all lines."""
+    lines = _shape(text).split("\n")
     return LineShapes(lines, set(lines))
+
+
+def _shape(text: str) -> str:
+    """Replace digits, capital letters, and what is not ASCII, for which `translate` would be slow."""
+    if not text.isascii():
+        text = text.encode("ascii", "replace").decode("ascii")
+    return text.translate(_SHAPE)
 
 
 class TextIndex:
     """Tells which lines may contain any of some texts."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        self._texts = {one: one.translate(_SHAPE) for one in texts}
+        self._texts = {one: _shape(one) for one in texts}
         self._without: set[str] = set()
         """Shapes with none of the texts."""
         self._with: dict[str, tuple[str, ...]] = {}
@@ -57,7 +62,7 @@ class TextIndex:
         joined = "\n".join(unknown)
         found: dict[str, tuple[str, ...]] = {}
         for text, shape in self._texts.items():
-            for start, end in find_lines((shape,), joined).items():
+            for start, end in _find_lines((shape,), joined).items():
                 line = joined[start:end]
                 found[line] = (*found.get(line, ()), text)
         return found
@@ -75,7 +80,7 @@ class TextIndex:
                 self._without.add(one)
 
 
-def find_lines(texts: Iterable[str], batch: str) -> dict[int, int]:
+def _find_lines(texts: Iterable[str], batch: str) -> dict[int, int]:
     """Return the lines of a batch with any of the texts: start and end, without the line feed."""
     find, rfind, size = batch.find, batch.rfind, len(batch)
     lines: dict[int, int] = {}
