@@ -5,7 +5,7 @@ from services import service
 
 class strict(service.service):
     grace = 3
-    secrets = ["token-of-a-service"]
+    secrets = ("token-of-a-service",)
 
     def checkExitStatus(self, i_status: int) -> bool:
         return i_status == 7
