@@ -83,3 +83,5 @@ async def test_a_helper_that_is_stopped_is_continued(
         if what != "drain":
             agent.process.send_signal(signal.SIGTERM)
         assert await agent.wait() == 0
+        helpers = [supervisor, task_supervisor, *(pid for pids in stopped.values() for pid in pids)]
+        await until(lambda: not any(map(lives, helpers)))

@@ -228,9 +228,10 @@ class SupervisorClient:
             await trio.sleep(WATCH_INTERVAL - trio.current_time() % WATCH_INTERVAL)
             self._continue_stopped()
             # A supervisor continues its own task supervisors at once, as long as it lives itself.
-            pid = self.facts.get("pid")
-            facts = read_facts(pid) if isinstance(pid, int) else None
-            lives = facts is not None and facts.alive
+            pid, lives = self.facts.get("pid"), True
+            with suppress(OSError):  # no descriptor is left now
+                facts = read_facts(pid) if isinstance(pid, int) else None
+                lives = facts is not None and facts.alive
             for tree, supervisor in self._listening.items():
                 if supervisor != pid or not lives:
                     continue_stopped(tree.state.parent)
@@ -423,8 +424,12 @@ class SupervisorClient:
         if self._sock is not None:
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True), suppress(OSError):
                 self._sock.shutdown(socket.SHUT_WR)
-                while await self._sock.recv(65536):
-                    pass
+                data: bytes | None = None
+                while data != b"":
+                    # One that is stopped would stay for ever: nothing else continues it.
+                    self._continue_stopped()
+                    with trio.move_on_after(CLOSE_TIMEOUT / 8):
+                        data = await self._sock.recv(65536)
             self._sock.close()
 
 
