@@ -33,6 +33,7 @@ from parsers._rule_actions import compile_pattern
 from parsers._shapes import LineShapes, TextIndex, shapes_of
 
 __all__ = (
+    "FEW_TEXTS",
     "START",
     "Messages",
     "Pattern",
@@ -151,6 +152,8 @@ _FLAGS = {
     "warnings": "warning",
 }
 """The flags of these kinds of texts. Assets and markers count only in lines without any of these."""
+FEW_TEXTS = 8
+"""Texts up to which a search for each of them takes less time than the shapes of all lines."""
 _KINDS = (*_FLAGS, "assets", "markers", "ignored")
 _STOPPING = {"fatal_errors", "fatal", "errors"}
 _ABORTING = {"fatal_errors", "fatal", "aborts"}
@@ -167,6 +170,8 @@ class Scanner:
         }
         self._triggers = _choose_triggers(tables)
         self._index = TextIndex(self._triggers)
+        self.needs_shapes = len(self._triggers) > FEW_TEXTS
+        """Whether `scan` is faster with the shapes of all lines."""
         self._judge = lru_cache(256)(self._judge_line)
 
     def scan(self, text: str, shapes: LineShapes | None = None) -> list[tuple[int, int, Verdict]]:
@@ -177,12 +182,30 @@ class Scanner:
         if not self._triggers:
             return []
         found, judge = [], self._judge
-        for start, end in self._find_candidates(shapes or shapes_of(text)):
+        candidates = self._find_directly(text) if shapes is None and not self.needs_shapes else None
+        if candidates is None:
+            candidates = self._find_candidates(shapes or shapes_of(text))
+        for start, end in candidates:
             line = text[start:end]
             verdict = judge(line) if end - start <= _MAX_LINE else self.judge(line)
             if verdict is not None:
                 found.append((start, end, verdict))
         return found
+
+    def _find_directly(self, text: str) -> list[tuple[int, int]] | None:
+        """As `_find_candidates`, for few triggers; None where the case changes the length of a text."""
+        lowered = text.lower()
+        if len(lowered) != len(text):
+            return None
+        found: dict[int, int] = {}
+        for trigger in self._triggers:
+            at = lowered.find(trigger)
+            while at >= 0:
+                start = text.rfind("\n", 0, at) + 1
+                end = text.find("\n", at)
+                found[start] = end = len(text) if end < 0 else end
+                at = lowered.find(trigger, end)
+        return sorted(found.items())
 
     def _find_candidates(self, shapes: LineShapes) -> list[tuple[int, int]]:
         """Return start and end of the lines with a trigger."""

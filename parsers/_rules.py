@@ -27,7 +27,7 @@ from itertools import islice
 
 from parsers._base import ACTIVITY, REPORT, parser
 from parsers._bulk import line_end, skip_frames, take_asides
-from parsers._messages import Messages, Pattern, Verdict, make_scanner
+from parsers._messages import FEW_TEXTS, Messages, Pattern, Verdict, make_scanner
 from parsers._rule_actions import (
     Action,
     Aside,
@@ -107,8 +107,9 @@ class RuleParser(parser):
         text = str(i_args.get("data", ""))
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
-        shapes = shapes_of(text)
-        self._absent = self._find_absent(shapes)
+        few = len(self._tokens) <= FEW_TEXTS and not self._scanner.needs_shapes
+        shapes = None if few else shapes_of(text)
+        self._absent = frozenset() if shapes is None else self._find_absent(shapes)
         done = 0
         taken: set[Verdict] = set()
         for start, end, verdict in self._scanner.scan(text, shapes):
