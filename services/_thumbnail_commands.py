@@ -16,6 +16,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from itertools import dropwhile
 
+from trio_afrender.extras import how_to_install
 from trio_afrender.safe_files import write_whole
 from trio_afrender.thumbnail.command import Wanted, make_words
 from trio_afrender.thumbnail.common import DEFAULT_HEIGHT
@@ -115,8 +116,8 @@ def make_command(
         return _fill(template, info, posix=quote is shlex.join)
     if find_spec("OpenImageIO") is None:
         raise NoThumbnailer(
-            "No thumbnails: the extra is not installed (pip install 'trio_afrender[thumbnails]'),"
-            " and no af_thumbnail_cmd is set."
+            "No thumbnails: no af_thumbnail_cmd is set, and OpenImageIO is not installed;"
+            f" {how_to_install('thumbnails')}"
         )
     wanted = Wanted(str(info["image"]), str(info["thumbnail"]), height)
     return quote(make_words(wanted))

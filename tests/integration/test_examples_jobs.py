@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -79,10 +80,9 @@ async def test_failing(tmp_path: Path) -> None:
     assert "1 done, 4 error, 1 not run" in err
 
 
+@pytest.mark.skipif(find_spec("mitsuba") is None, reason="no Mitsuba here: make demo installs it")
 async def test_cornell_renders_frames_and_films_them(tmp_path: Path) -> None:
     """The demo with six frames instead of two dozen."""
-    pytest.importorskip("mitsuba")
-    pytest.importorskip("imageio_ffmpeg")
     words = ["--frames", "6", "--size", "32", "--samples", "4", "--output", str(tmp_path / "out")]
     made = await trio.run_process(
         [sys.executable, str(EXAMPLES / "cornell" / "submit.py"), *words], capture_stdout=True

@@ -19,6 +19,7 @@ BASE = (
     "frame_ranges",
     "message_framing",
     "safe_files",
+    "extras",
     "private_folder",
     "thumbnail",
 )

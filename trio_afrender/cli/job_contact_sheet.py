@@ -13,6 +13,7 @@ from typing import Any
 from trio_afrender.cli.report_file import check_output_file
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
+from trio_afrender.extras import how_to_install
 from trio_afrender.jobs.views import JobView
 from trio_afrender.process.environment import clean_environment
 
@@ -34,9 +35,7 @@ def check_sheet(text: str | None) -> Path | None:
     if path.suffix.casefold() not in IMAGE_SUFFIXES:
         raise ConfigError(f"--sheet {text}: the name must end in {', '.join(IMAGE_SUFFIXES)}")
     if find_spec("OpenImageIO") is None:
-        raise ConfigError(
-            f"--sheet {text} needs OpenImageIO (pip install 'trio_afrender[thumbnails]')"
-        )
+        raise ConfigError(f"--sheet {text} needs OpenImageIO; {how_to_install('thumbnails')}")
     return path
 
 

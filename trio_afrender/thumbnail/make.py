@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trio_afrender.extras import how_to_install
 from trio_afrender.thumbnail.common import DEFAULT_HEIGHT, ImageError, is_movie
 from trio_afrender.thumbnail.movies import write_first_frame
 
@@ -43,7 +44,7 @@ def make_thumbnail(image: Path, thumb: Path, *, height: int = DEFAULT_HEIGHT) ->
 def need_openimageio() -> None:
     """Raise `ImageError` if OpenImageIO is not installed."""
     if find_spec("OpenImageIO") is None:
-        raise ImageError("thumbnails need OpenImageIO (pip install 'trio_afrender[thumbnails]')")
+        raise ImageError(f"thumbnails need OpenImageIO; {how_to_install('thumbnails')}")
 
 
 @contextmanager

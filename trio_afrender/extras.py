@@ -1,0 +1,102 @@
+"""The command that installs an extra of this package, by the way the package was installed.
+
+No command names the package as an index would find it: there the name may belong to another project.
+Either it names the place that this package came from, or the packages of the extra, which its metadata list.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
+
+__all__ = ("choose_command", "how_to_install", "packages_of")
+
+DISTRIBUTION = "trio_afrender"
+
+
+def how_to_install(extra: str) -> str:
+    """Return words for a message: the extra, and the command that installs it."""
+    # Slow to import, and plugin hosts import this module.
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        found = distribution(DISTRIBUTION)
+    except PackageNotFoundError:  # a source tree on PYTHONPATH
+        return f'install the extra "{extra}" of trio_afrender'
+    command = choose_command(
+        extra,
+        packages=packages_of(extra, found.requires or ()),
+        origin=_read_origin(found),
+        installer=(found.read_text("INSTALLER") or "").strip(),
+        prefix=Path(sys.prefix),
+        python=sys.executable or "python3",
+    )
+    return f'install the extra "{extra}": {command}'
+
+
+def packages_of(extra: str, requires: Sequence[str]) -> tuple[str, ...]:
+    """Return the requirements of an extra, those of extras that it names included."""
+
+    def walk(name: str, seen: frozenset[str]) -> Iterator[str]:
+        for line in requires:
+            requirement, _, marker = line.partition(";")
+            wanted, quoted = requirement.strip(), marker.replace('"', "'")
+            if f"extra == '{name}'" not in quoted:
+                continue
+            own, bracket, listed = wanted.partition("[")
+            if bracket and own.replace("-", "_") == DISTRIBUTION:
+                for other in listed.rstrip("]").split(","):
+                    if other.strip() not in seen:
+                        yield from walk(other.strip(), seen | {other.strip()})
+            else:
+                yield wanted
+
+    return tuple(dict.fromkeys(walk(extra, frozenset({extra}))))
+
+
+def choose_command(
+    extra: str,
+    *,
+    packages: Sequence[str],
+    origin: Mapping[str, object],
+    installer: str,
+    prefix: Path,
+    python: str,
+) -> str:
+    """Return the command. `origin` is the content of ``direct_url.json``, `prefix` that of Python."""
+    quoted = " ".join(map(shlex.quote, packages))
+    if (prefix / "pipx_metadata.json").is_file():
+        return f"pipx inject {prefix.name} {quoted}"
+    pip = f"uv pip install --python {shlex.quote(python)}"
+    if installer != "uv":
+        pip = f"{shlex.quote(python)} -m pip install"
+    url = urlsplit(str(origin.get("url", "")))
+    path = unquote(url.path)
+    # An environment of `uv tool` is made anew by an upgrade, and its packages with it.
+    if (prefix / "uv-receipt.toml").is_file():
+        with_packages = " ".join(f"--with {shlex.quote(package)}" for package in packages)
+        place = shlex.quote(path) if url.scheme == "file" and Path(path).exists() else "WHEEL"
+        return f"uv tool install --force {with_packages} {place}"
+    if url.scheme == "file" and Path(path).exists():
+        kind = origin.get("dir_info")
+        editable = isinstance(kind, dict) and kind.get("editable") is True
+        place = shlex.quote(f"{path}[{extra}]")
+        return f"{pip} {'--editable ' if editable else ''}{place}"
+    return f"{pip} {quoted}"
+
+
+def _read_origin(found: Distribution) -> Mapping[str, object]:
+    """Return the content of ``direct_url.json``; empty if the package came from an index or folder."""
+    try:
+        content = json.loads(found.read_text("direct_url.json") or "{}")
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
