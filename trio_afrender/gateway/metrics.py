@@ -11,6 +11,7 @@ import trio
 from trio_afrender.errors import ConfigError
 from trio_afrender.gateway.counters import GatewayCounters, format_counters
 from trio_afrender.gateway.settings import ListenAddress
+from trio_afrender.transport.accepting import WaitingListener
 from trio_afrender.transport.connection_seats import ConnectionSeats
 
 __all__ = ("serve_metrics",)
@@ -47,9 +48,8 @@ async def serve_metrics(
     port = first.socket.getsockname()[1] if isinstance(first, trio.SocketListener) else address.port
     seats = ConnectionSeats(MAX_REQUESTS, MAX_REQUESTS_OF_ONE)
     async with trio.open_nursery() as nursery:
-        await nursery.start(
-            partial(trio.serve_listeners, partial(_serve, counters, seats), list(listeners))
-        )
+        waiting = [WaitingListener(each, "metrics") for each in listeners]
+        await nursery.start(trio.serve_listeners, partial(_serve, counters, seats), waiting)
         task_status.started(port)
 
 

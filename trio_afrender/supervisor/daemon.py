@@ -23,6 +23,7 @@ from pathlib import Path
 from trio_afrender.message_framing import PROTOCOL_VERSION, FrameError, encode
 from trio_afrender.supervisor.cgroup import find_base, remove_stale
 from trio_afrender.supervisor.channel import Channel, FdChannel
+from trio_afrender.supervisor.listening_socket import ListeningSocket
 from trio_afrender.supervisor.paths import socket_path
 from trio_afrender.supervisor.prctl import adopt_orphans, set_name, set_oom_score
 from trio_afrender.supervisor.process_pool import PoolProcess, fork_pool_process, get_folders
@@ -30,7 +31,7 @@ from trio_afrender.supervisor.process_tree import find_below, kill_groups, list_
 from trio_afrender.supervisor.run_folders import make_folders
 from trio_afrender.supervisor.signal_pipe import SignalPipe
 from trio_afrender.supervisor.task_supervisor import HostCapabilities
-from trio_afrender.supervisor.unix_sockets import listen, peer_uid, supervisor_path
+from trio_afrender.supervisor.unix_sockets import listen, supervisor_path
 
 __all__ = ("main",)
 
@@ -58,7 +59,7 @@ class SupervisorDaemon:
     """Owns the listening socket and the pool of task supervisors. `run` returns when it is over."""
 
     def __init__(self, listener: socket.socket, lock: int, host: HostCapabilities) -> None:
-        self._listener = listener
+        self._listener = ListeningSocket(listener, reserve=True)
         self._lock = lock  # never closed: the lock of the store ends with this process
         self._host = host
         self._wakeup = SignalPipe()
@@ -66,7 +67,9 @@ class SupervisorDaemon:
         # turn would take more time than everything else.
         self._poll = select.epoll()
         self._poll.register(self._wakeup.descriptor, select.EPOLLIN)
-        self._poll.register(listener, select.EPOLLIN)
+        self._poll.register(self._listener, select.EPOLLIN)
+        self._accepting = True
+        """Whether the listening socket is polled."""
         self._agents: list[FdChannel] = []
         self._closing_agents: dict[FdChannel, float] = {}
         """Agents that have closed their end, and when ours is closed (monotonic time)."""
@@ -128,6 +131,11 @@ class SupervisorDaemon:
     def _wait(self) -> None:
         """Wait for signals, pool processes, agents, or the next timeout, and serve them."""
         timeout = IDLE_TIMEOUT if self._idle else -1.0
+        if pause := self._listener.pause_left:
+            timeout = pause if timeout < 0 else min(timeout, pause)
+        elif not self._accepting:
+            self._poll.register(self._listener, select.EPOLLIN)
+            self._accepting = True
         if self._has_orphans or self._closing_agents:
             timeout = KILL_INTERVAL
         ready = {descriptor for descriptor, _ in self._poll.poll(timeout)}
@@ -152,30 +160,36 @@ class SupervisorDaemon:
     # -- agents ---------------------------------------------------------------------------------
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            sock, _ = self._listener.accept()
-            if peer_uid(sock) not in (os.getuid(), 0):
-                sock.close()
-                return
-            agent = FdChannel(sock)
-            self._agents.append(agent)
+        sock = self._listener.accept()
+        if sock is None:
+            if self._listener.pause_left:
+                self._poll.unregister(self._listener)
+                self._accepting = False
+            return
+        agent = FdChannel(sock)
+        try:
             self._poll.register(agent, select.EPOLLIN)
-            self._had_agent = True
-            agent.put(
-                {
-                    "keeper": PROTOCOL_VERSION,
-                    "pid": os.getpid(),
-                    "cgroups": self._host.cgroups,
-                    "protected": self._host.oom_scores is not None,
-                    "folders": True,  # an earlier version neither makes nor removes them
-                    "records": [each.record for each in self._pool.values() if each.record],
-                }
-            )
-            agent.flush()
-            if agent.waiting:
-                # More records than the socket takes at once
-                # (test_an_agent_gets_the_records_of_all_trees_however_many_there_are).
-                self._poll.modify(agent, select.EPOLLIN | select.EPOLLOUT)
+        except OSError as error:  # the kernel has no memory for another one
+            logger.warning("cannot serve an agent: %s", error.strerror)
+            agent.close()
+            return
+        self._agents.append(agent)
+        self._had_agent = True
+        agent.put(
+            {
+                "keeper": PROTOCOL_VERSION,
+                "pid": os.getpid(),
+                "cgroups": self._host.cgroups,
+                "protected": self._host.oom_scores is not None,
+                "folders": True,  # an earlier version neither makes nor removes them
+                "records": [each.record for each in self._pool.values() if each.record],
+            }
+        )
+        agent.flush()
+        if agent.waiting:
+            # More records than the socket takes at once
+            # (test_an_agent_gets_the_records_of_all_trees_however_many_there_are).
+            self._poll.modify(agent, select.EPOLLIN | select.EPOLLOUT)
 
     def _receive_from_agent(self, agent: FdChannel) -> None:
         try:

@@ -11,6 +11,7 @@ every other child of this process is an orphan of the tree.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import resource
 import select
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from trio_afrender.message_framing import FrameError
 from trio_afrender.supervisor.cgroup import Cgroup
 from trio_afrender.supervisor.channel import Channel
+from trio_afrender.supervisor.listening_socket import ListeningSocket
 from trio_afrender.supervisor.output_capture import OutputCapture
 from trio_afrender.supervisor.paths import remove_socket, write_end
 from trio_afrender.supervisor.prctl import set_name
@@ -37,9 +39,10 @@ from trio_afrender.supervisor.protocol import LaunchSpec, TreeState
 from trio_afrender.supervisor.run_folders import make_folders
 from trio_afrender.supervisor.signal_pipe import SignalPipe
 from trio_afrender.supervisor.spawn import StartError, start_process
-from trio_afrender.supervisor.unix_sockets import peer_uid
 
 __all__ = ("HostCapabilities", "TaskSupervisor")
+
+logger = logging.getLogger(__name__)
 
 OUTPUT_REPORT_INTERVAL = 0.02
 """Seconds between two states that report nothing but more output."""
@@ -51,6 +54,12 @@ MAX_PEERS = 8
 """Connections that may be open without being the agent's."""
 KILL_BACKOFF = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25)
 """Seconds between two KILLs to a tree that does not become empty; the last one repeats."""
+RETRY_DELAY = 0.05
+"""Seconds before a request, or a turn of the loop, that failed is repeated."""
+REQUEST_TIMEOUT = 10.0
+"""Seconds for which a request is tried again; its agent waits no longer."""
+GIVE_UP_TIMEOUT = 60.0
+"""Seconds after which a loop whose every turn fails ends; the supervisor then kills the tree."""
 _NEVER = float("inf")
 
 
@@ -86,7 +95,7 @@ class TaskSupervisor:
         self._channel: Channel | None = Channel(agent)
         self._peers: list[Channel] = []
         """Connections that have not proven to be the agent's."""
-        self._listener = listener
+        self._listener = ListeningSocket(listener) if listener else None
         self._outputs = outputs
         """The agent's descriptors for the leader's output; not used with a log."""
         self._host = host
@@ -102,6 +111,9 @@ class TaskSupervisor:
         """KILL is sent until the tree is empty."""
         self._kills = 0
         self._kill_at = 0.0
+        self._delayed: list[tuple[Channel, dict[str, object], float]] = []
+        """Requests that could not be executed, with the connections of their answers, and until when
+        they are tried again."""
         self._grace_until = _NEVER
         self._drain_until = _NEVER
         self._end_stored = False
@@ -126,16 +138,38 @@ class TaskSupervisor:
         except OSError as error:
             self._report_failure({"number": error.errno or 0, "step": "log"})
             return
-        while not self._is_over():
-            self._send_state()
-            self._wait()
-            self._reap()
-            if self._output is not None and self._output.drain():
-                self._update_output_state()
-            self._act_on_time()
+        failing_since = _NEVER
+        while True:
+            try:
+                if self._is_over():
+                    break
+                self._run_once()
+            except Exception as error:
+                # This is the only process that can prove the end of its tree. Where the kernel has
+                # no descriptor or memory for a moment, it continues
+                # (test_every_call_of_a_supervisor_fails_once).
+                failing_since = min(failing_since, time.monotonic())
+                if time.monotonic() > failing_since + GIVE_UP_TIMEOUT:
+                    raise
+                logger.warning("repeating a turn that failed", exc_info=error)
+                time.sleep(RETRY_DELAY)
+            else:
+                failing_since = _NEVER
         if self._channel is not None:
             self._channel.flush(blocking=True)
         self._close()
+
+    def _run_once(self) -> None:
+        self._send_state()
+        self._wait()
+        self._reap()
+        if self._output is not None and self._output.drain():
+            self._update_output_state()
+        self._act_on_time()
+        delayed, self._delayed = self._delayed, []
+        for channel, message, until in delayed:
+            if time.monotonic() < until:
+                self._answer(channel, message, until)
 
     # -- beginning and end ----------------------------------------------------------------------
 
@@ -227,11 +261,25 @@ class TaskSupervisor:
 
     def _wait(self) -> None:
         """Wait for a signal, output, an agent or the next point in time; serve the agent."""
+        events = self._poll()
+        self._wakeup.clear()
+        if self._wakeup.take_term():
+            self._stop_tree(time.monotonic(), "the task supervisor received SIGTERM")
+        if self._listener is not None and self._listener.fileno() in events:
+            self._accept()
+        if self._channel is not None and self._channel.fileno() in events:
+            self._receive()
+        for peer in [peer for peer in self._peers if peer.fileno() in events]:
+            self._receive_from_peer(peer)
+
+    def _poll(self) -> dict[int, int]:
+        """Wait for the next event or point in time; return the events of each descriptor."""
         poll = select.poll()
         poll.register(self._wakeup.descriptor, select.POLLIN)
         if self._output is not None and self._output.descriptor >= 0:
             poll.register(self._output.descriptor, select.POLLIN)
-        if self._listener is not None:
+        pause = self._listener.pause_left if self._listener is not None else 0.0
+        if self._listener is not None and not pause:
             poll.register(self._listener, select.POLLIN)
         for peer in self._peers:
             poll.register(peer, select.POLLIN)
@@ -246,16 +294,11 @@ class TaskSupervisor:
         elif self._changed and not self._channel.waiting:
             due = min(due, self._sent_at + OUTPUT_REPORT_INTERVAL)
         due -= time.monotonic()
-        events = dict(poll.poll(None if due == _NEVER else max(0, due) * 1000 + 0.5))
-        self._wakeup.clear()
-        if self._wakeup.take_term():
-            self._stop_tree(time.monotonic(), "the task supervisor received SIGTERM")
-        if self._listener is not None and self._listener.fileno() in events:
-            self._accept()
-        elif self._channel is not None and self._channel.fileno() in events:
-            self._receive()
-        for peer in [peer for peer in self._peers if peer.fileno() in events]:
-            self._receive_from_peer(peer)
+        if pause:
+            due = min(due, pause)
+        if self._delayed:
+            due = min(due, RETRY_DELAY)
+        return dict(poll.poll(None if due == _NEVER else max(0, due) * 1000 + 0.5))
 
     def _act_on_time(self) -> None:
         """Do what is due now: stop a tree without an agent, end a grace, kill again."""
@@ -296,11 +339,7 @@ class TaskSupervisor:
     def _accept(self) -> None:
         """Accept a connection, which counts as the agent's only after a request ``attach``."""
         assert self._listener is not None  # noqa: S101 - polled just now
-        with contextlib.suppress(OSError):
-            sock, _ = self._listener.accept()
-            if peer_uid(sock) not in (os.getuid(), 0):
-                sock.close()
-                return
+        if (sock := self._listener.accept()) is not None:
             self._peers.append(Channel(sock))
             # The oldest goes: an agent sends its request at once.
             for peer in self._peers[:-MAX_PEERS]:
@@ -366,8 +405,18 @@ class TaskSupervisor:
         if channel.over:
             self._drop_agent()
 
-    def _answer(self, channel: Channel, message: dict[str, object]) -> None:
-        if (answer := self._execute(message)) is not None:
+    def _answer(self, channel: Channel, message: dict[str, object], until: float = 0.0) -> None:
+        try:
+            answer = self._execute(message)
+        except OSError as error:
+            # No descriptor or no memory is left to look at the tree with: tried again until the
+            # agent no longer waits, or has it.
+            if not until:
+                logger.warning("cannot do %r now: %s", message.get("op"), error)
+                until = time.monotonic() + REQUEST_TIMEOUT
+            self._delayed.append((channel, message, until))
+            return
+        if answer is not None:
             channel.put({"re": message.get("id"), **answer})
 
     def _execute(self, message: dict[str, object]) -> dict[str, object] | None:
@@ -451,10 +500,15 @@ class TaskSupervisor:
     def _kill(self) -> list[int]:
         """Send one KILL to all members, return their pids; schedule the next one."""
         begin = time.monotonic()
-        pids = find_below()
+        pids: list[int] = []
+        try:
+            pids = find_below()
+        except OSError as error:  # no descriptor is left to look with: the next KILL is due soon
+            logger.warning("cannot find the processes to kill: %s", error)
         if self._cgroup is not None:
             self._cgroup.kill()
-        kill_groups(pids)  # a member that runs as root may have left the cgroup
+        with contextlib.suppress(OSError):
+            kill_groups(pids)  # a member that runs as root may have left the cgroup
         pause, now = KILL_BACKOFF[min(self._kills, len(KILL_BACKOFF) - 1)], time.monotonic()
         self._kills += 1
         # With a thousand members the walk takes longer than their end. A pause as long as the walk

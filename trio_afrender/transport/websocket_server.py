@@ -21,6 +21,7 @@ from trio_afrender.errors import ConfigError, LinkLost, ProtocolError
 from trio_afrender.protocol.json_codec import MAX_FRAME, SUBPROTOCOL, decode_from_render, encode
 from trio_afrender.protocol.messages import FromRender, FromServer
 from trio_afrender.text import printable
+from trio_afrender.transport.accepting import WaitingListener
 from trio_afrender.transport.address import make_url
 from trio_afrender.transport.connection_seats import ConnectionSeats, address_group, host_of
 from trio_afrender.transport.decoding_budget import DecodingBudget
@@ -183,7 +184,8 @@ async def serve_websocket(
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.sum_up_lines)
-        await nursery.start(trio.serve_listeners, server.serve, list(listeners))
+        waiting = [WaitingListener(each, "agents") for each in listeners]
+        await nursery.start(trio.serve_listeners, server.serve, waiting)
         task_status.started(BoundAddress(url=url, host=host, port=port))
 
 

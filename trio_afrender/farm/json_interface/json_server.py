@@ -38,6 +38,7 @@ from trio_afrender.farm.json_interface.request_reader import (
 )
 from trio_afrender.farm.json_interface.root_requests import RootRequests
 from trio_afrender.farm.json_interface.socket_owner import Address, find_listener, find_owner
+from trio_afrender.transport.accepting import WaitingListener
 from trio_afrender.transport.address import is_loopback, make_url
 from trio_afrender.transport.websocket_server import BoundAddress
 
@@ -106,7 +107,9 @@ async def serve_json(
         server = JsonServer(farm, requests, token, is_own)
         nursery.start_soon(requests.registry.run_clock)
         places = trio.Semaphore(MAX_CONNECTIONS)
-        limited = [_LimitedListener(each, places) for each in listeners]
+        limited = [
+            _LimitedListener(WaitingListener(each, "JSON clients"), places) for each in listeners
+        ]
 
         async def serve(stream: trio.SocketStream) -> None:
             try:
@@ -124,7 +127,9 @@ async def serve_json(
 class _LimitedListener(trio.abc.Listener[trio.SocketStream]):
     """A listener that accepts a connection only when there is a place for it."""
 
-    def __init__(self, listener: trio.SocketListener, places: trio.Semaphore) -> None:
+    def __init__(
+        self, listener: WaitingListener[trio.SocketStream], places: trio.Semaphore
+    ) -> None:
         self._listener = listener
         self._places = places
 
