@@ -14,11 +14,11 @@ from support.json_farm import JsonFarm, open_json_farm
 from support.scripted_farm import make_remote_farm, open_scripted_farm
 from trio.testing import MockClock
 
+from trio_afrender.afserver.apply_changes import fetch_tasks
 from trio_afrender.afserver.node_selection import select_tasks
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.afserver.remote_nodes import TaskNode
 from trio_afrender.cli.commands.output import find_one_task
-from trio_afrender.cli.commands.tasks import fetch_tasks
 from trio_afrender.errors import ConfigError, JobGone
 from trio_afrender.protocol.messages import (
     AskedOutput,

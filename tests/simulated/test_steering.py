@@ -15,14 +15,15 @@ from support.scripted_farm import (
     options,
 )
 
+from trio_afrender.afserver.apply_changes import ChangeReport
 from trio_afrender.afserver.editable_parameters import parse_settings
+from trio_afrender.afserver.node_changes import TASK_CHANGES, VERBS
 from trio_afrender.afserver.remote_nodes import read_job
 from trio_afrender.cli import steering
 from trio_afrender.cli.commands import set as set_command
 from trio_afrender.cli.commands.steer import _change
 from trio_afrender.cli.confirmation import Declined
-from trio_afrender.cli.node_changes import TASK_CHANGES, VERBS
-from trio_afrender.cli.steering import ChangeReport, change_tasks
+from trio_afrender.cli.steering import change_tasks
 from trio_afrender.errors import ConfigError, JobGone, LinkRefused, ProtocolError
 
 ONLINE, OWNER, NO_JOBS, FALLING, SLEEPING, PAUSED = (1 << bit for bit in (0, 1, 2, 5, 6, 8))

@@ -79,6 +79,29 @@ class Dialer:
         lost = LinkLost if stream is None else AnswerLost
         raise lost(f"{self.address.url}: no answer within {self._timeout:g} s")
 
+    async def fetch(self, request: bytes, limit: int) -> bytes:
+        """Send a request of another protocol, HTTP; return all that comes back, to the end.
+
+        Raises `LinkLost`, also for more than `limit` bytes.
+        """
+        async with self._gate:
+            with trio.move_on_after(self._timeout):
+                stream = await self._connect()
+                try:
+                    await stream.send_all(request)
+                    data = bytearray()
+                    while part := await stream.receive_some(_RECEIVE_SIZE):
+                        data += part
+                        if len(data) > limit:
+                            raise LinkLost(f"{self.address.url}: answered with over {limit} bytes")
+                except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                    raise LinkLost(f"{self.address.url}: hung up") from error
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await trio.aclose_forcefully(stream)
+                return bytes(data)
+        raise LinkLost(f"{self.address.url}: no answer within {self._timeout:g} s")
+
     async def _connect(self) -> trio.abc.Stream:
         try:
             stream = await self._open_stream(self._host, self.address.port)

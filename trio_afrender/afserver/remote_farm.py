@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from trio_afrender.afserver.client import Dialer
+from trio_afrender.afserver.http_file import fetch_file
 from trio_afrender.afserver.json_api import ask_json
 from trio_afrender.afserver.output_follower import (
     OutputPieces,
@@ -116,33 +117,58 @@ class RemoteFarm:
 
     async def tasks(self, job: JobNode) -> list[TaskNode]:
         """List the tasks of a job. Raises `JobGone`."""
+        return read_tasks(job, await self.progress(job.id))
+
+    async def progress(self, job: int) -> list[list[object]]:
+        """Return the progress of all tasks of a job, a list for each block. Raises `JobGone`."""
         try:
-            answer = await self._get("jobs", ids=[job.id], mode="progress")
+            answer = await self._get("jobs", ids=[job], mode="progress")
         except LinkRefused as error:
-            raise JobGone(job.id) from error
+            raise JobGone(job) from error
         found = answer.get("job_progress")
         progress = found.get("progress") if isinstance(found, dict) else None
         if not isinstance(progress, list):
-            raise ProtocolError(f"{self.url}: answered with no progress of job {job.id}")
-        return read_tasks(job, progress)
+            raise ProtocolError(f"{self.url}: answered with no progress of job {job}")
+        return [each if isinstance(each, list) else [] for each in progress]
+
+    async def task_names(self, job: JobNode) -> list[list[str]]:
+        """Return the names of all tasks of a job, a list for each block. Raises `JobGone`."""
+        whole = await self.job(job.id)
+        return [[block.task_name(n) for n in range(block.tasks)] for block in whole.blocks]
 
     async def pools(self) -> dict[str, PoolNode]:
         """List the pools by name."""
         found = (read_pool(each) for each in await self._list("pools"))
         return {pool.name: pool for pool in found}
 
-    async def renders(self) -> list[RenderNode]:
-        """List all renders."""
-        pools = await self.pools()
-        return [read_render(each, pools) for each in await self._list("renders")]
+    async def renders(
+        self, *, ids: Sequence[int] = (), pools: Mapping[str, PoolNode] | None = None
+    ) -> list[RenderNode]:
+        """List renders, by default all; `pools` are asked for unless given."""
+        if pools is None:
+            pools = await self.pools()
+        asked: dict[str, object] = {"ids": list(ids)} if ids else {}
+        return [read_render(each, pools) for each in await self._list("renders", **asked)]
 
     async def loads(self) -> dict[int, Mapping[str, Any]]:
         """Return the figures of each host by the id of its render; offline ones have none."""
         return {
             integer_of(each, "id"): each["host_resources"]
-            for each in await self._list("renders", mode="resources")
+            for each in await self.load_answers()
             if isinstance(each.get("host_resources"), dict)
         }
+
+    async def load_answers(self, ids: Sequence[int] = ()) -> list[Mapping[str, Any]]:
+        """Return figures and percentages of running tasks of renders, by default of all."""
+        asked: dict[str, object] = {"ids": list(ids)} if ids else {}
+        return await self._list("renders", mode="resources", **asked)
+
+    async def render_details(self, number: int) -> Mapping[str, Any]:
+        """Return everything about one render. Raises `LinkRefused` if there is none."""
+        found = (await self._get("renders", ids=[number], mode="full")).get("object")
+        if not isinstance(found, dict):
+            raise LinkRefused(f"there is no render {number}")
+        return found
 
     async def users(self) -> list[UserNode]:
         """List all users."""
@@ -172,9 +198,33 @@ class RemoteFarm:
         return "" if mode == "output" and is_error_text(text) else text
 
     async def _task_text(self, task: TaskNode, mode: str, **asked: object) -> str:
+        return text_of(await self._task_answer(task, mode, "task", **asked), "data")
+
+    async def _task_answer(
+        self, task: TaskNode, mode: str, key: str, **asked: object
+    ) -> Mapping[str, Any]:
         where = {"ids": [task.job], "block_ids": [task.block], "task_ids": [task.task]}
-        found = (await self._get("jobs", **where, mode=mode, **asked)).get("task")
-        return text_of(found, "data") if isinstance(found, dict) else ""
+        found = (await self._get("jobs", **where, mode=mode, **asked)).get(key)
+        return found if isinstance(found, dict) else {}
+
+    async def ask_output(self, task: TaskNode, monitor: EventMonitor) -> str:
+        """Ask for what a running task has printed; it comes as an event, or is returned at once."""
+        text = await self._task_text(task, "output", mon_id=monitor.id)
+        return "" if is_error_text(text) else text
+
+    async def task_exec(self, task: TaskNode) -> Mapping[str, Any]:
+        """Return what the render of a task is given: command, working folder and so on."""
+        found = (await self._task_answer(task, "info", "task")).get("exec")
+        return found if isinstance(found, dict) else {}
+
+    async def task_files(self, task: TaskNode) -> tuple[str, ...]:
+        """Return the paths of the files that a farm has stored of a task."""
+        found = objects_of(await self._task_answer(task, "files", "task_files"), "files")
+        return tuple(path for each in found if (path := text_of(each, "name")))
+
+    async def read_file(self, path: str) -> bytes:
+        """Return a file of a task by the path that `task_files` gives. Raises `LinkRefused`."""
+        return await fetch_file(self.dialer, path, self.token)
 
     # Changes
 
@@ -251,6 +301,22 @@ class RemoteFarm:
     async def _operate_monitor(self, number: int, operation: Mapping[str, object]) -> None:
         await self.act("monitors", [number], operation=operation)
 
+    async def watch(
+        self, monitor: EventMonitor, kind: str, asked: Mapping[str, object], *, on: bool = True
+    ) -> None:
+        """Have a monitor get the events of a class of nodes, or no more; `asked` says which."""
+        status = "subscribe" if on else "unsubscribe"
+        operation = {"type": "watch", "class": kind, "status": status, **asked}
+        await self._operate_monitor(monitor.id, operation)
+
+    async def take_events(self, monitor: EventMonitor) -> Mapping[str, Any]:
+        """Take the events of a monitor. Raises `LinkLost` if the server has forgotten it."""
+        answer = await self._get("monitors", ids=[monitor.id], mode="events")
+        if isinstance(answer.get("monitor"), dict):
+            raise LinkLost(f"{self.url}: it has forgotten this program's registration")
+        events = answer.get("events")
+        return events if isinstance(events, dict) else {}
+
     async def running_output(self, task: TaskNode) -> str:
         """Return what a running task has printed so far; '' if its render does not answer."""
         async with self.open_monitor() as monitor:
@@ -293,8 +359,7 @@ class RemoteFarm:
             try:
                 async with self.open_monitor() as monitor:
                     watched = {"job": task.job, "block": task.block, "task": task.task}
-                    operation = {"type": "watch", "class": "listen", "status": "subscribe"}
-                    await self._operate_monitor(monitor.id, {**operation, **watched})
+                    await self.watch(monitor, "listen", watched)
                     ask_at, asked = trio.current_time() + _LISTEN_DELAY, False
                     while now.is_in_run(task.starts):
                         await trio.sleep(_POLL_INTERVAL)
@@ -312,12 +377,7 @@ class RemoteFarm:
 
     async def _poll(self, monitor: EventMonitor, task: TaskNode) -> tuple[str | None, str]:
         """Take the events of a monitor; return the whole output, if it came, and new pieces."""
-        answer = await self._get("monitors", ids=[monitor.id], mode="events")
-        if isinstance(answer.get("monitor"), dict):
-            raise LinkLost(f"{self.url}: it has forgotten this program's registration")
-        events = answer.get("events")
-        if not isinstance(events, dict):
-            return None, ""
+        events = await self.take_events(monitor)
         return read_output_events(events, (task.job, task.block, task.task))
 
     async def _read_again(self, job: JobNode, task: TaskNode) -> TaskNode:

@@ -9,12 +9,11 @@ from functools import partial
 
 import trio
 
+from trio_afrender.afserver.apply_changes import fetch_tasks, list_nodes, show_node
 from trio_afrender.afserver.editable_parameters import NODE_TYPES
 from trio_afrender.afserver.node_selection import select_nodes, select_tasks
 from trio_afrender.afserver.remote_farm import RemoteFarm
-from trio_afrender.cli.commands.tasks import fetch_tasks
 from trio_afrender.cli.find_farm import explain_no_farm, find_remote_farm
-from trio_afrender.cli.steering import list_nodes, show_node
 from trio_afrender.cli.terminal import clean, print_line, write_line
 from trio_afrender.errors import ConfigError, LinkLost
 

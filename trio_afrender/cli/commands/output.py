@@ -8,10 +8,10 @@ from functools import partial
 
 import trio
 
+from trio_afrender.afserver.apply_changes import fetch_tasks
 from trio_afrender.afserver.node_selection import select_tasks
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.afserver.remote_nodes import TaskNode
-from trio_afrender.cli.commands.tasks import fetch_tasks
 from trio_afrender.cli.find_farm import explain_no_farm, find_remote_farm
 from trio_afrender.cli.signals import open_signals
 from trio_afrender.cli.terminal import clean, print_line

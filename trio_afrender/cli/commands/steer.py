@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from trio_afrender.afserver.node_selection import select_nodes
-from trio_afrender.afserver.remote_farm import RemoteFarm
-from trio_afrender.cli.node_changes import (
+from trio_afrender.afserver.apply_changes import ChangeReport
+from trio_afrender.afserver.node_changes import (
     RESTARTS,
     TASK_CHANGES,
     VERBS,
     make_restart,
     make_task_restart,
 )
-from trio_afrender.cli.steering import ChangeReport, change_nodes, change_tasks, run_change
+from trio_afrender.afserver.node_selection import select_nodes
+from trio_afrender.afserver.remote_farm import RemoteFarm
+from trio_afrender.cli.steering import change_nodes, change_tasks, run_change
 from trio_afrender.errors import ConfigError
 
 __all__ = ("run",)

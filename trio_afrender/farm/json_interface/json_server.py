@@ -10,7 +10,8 @@ import hashlib
 import hmac
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import attrs
@@ -42,7 +43,7 @@ from trio_afrender.transport.accepting import WaitingListener
 from trio_afrender.transport.address import is_loopback, make_url
 from trio_afrender.transport.websocket_server import BoundAddress
 
-__all__ = ("MAX_CONNECTIONS", "TIMEOUT", "JsonServer", "serve_json")
+__all__ = ("MAX_CONNECTIONS", "TIMEOUT", "JsonServer", "open_requests", "serve_json")
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +68,18 @@ OwnerOf = Callable[[Address, Address], Awaitable[bool]]
 """Tells whether the socket at the other end belongs to the user who runs this program."""
 
 
+@asynccontextmanager
+async def open_requests(farm: Farm, gui_folder: Path | None = None) -> AsyncIterator[RootRequests]:
+    """Answer requests to a farm, from the port and from within this process. Once at a time."""
+    async with open_bare_nursery() as nursery:
+        requests = RootRequests(farm, nursery, gui_folder)
+        nursery.start_soon(requests.registry.run_clock)
+        try:
+            yield requests
+        finally:
+            requests.registry.drop_all()
+
+
 async def serve_json(
     farm: Farm,
     host: str,
@@ -74,12 +87,14 @@ async def serve_json(
     *,
     token: Token | None = None,
     gui_folder: Path | None = None,
+    requests: RootRequests | None = None,
     task_status: trio.TaskStatus[BoundAddress] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve Afanasy's JSON interface of a farm until cancelled. Once at a time for a farm.
 
-    `gui_folder` is a studio's CGRU folder, whose browser page is served. Raises `ConfigError` for
-    an address that is not loopback and for a port that cannot be bound.
+    `gui_folder` is a studio's CGRU folder, whose browser page is served. `requests` are the farm's,
+    if others use them too. Raises `ConfigError` for an address that is not loopback and for a port
+    that cannot be bound.
     """
     if not is_loopback(host):
         raise ConfigError(
@@ -102,10 +117,11 @@ async def serve_json(
         owner = await trio.to_thread.run_sync(find_owner, peer, local, limiter=look_ups)
         return owner is not None and owner == os.geteuid()
 
-    async with open_bare_nursery() as nursery:
-        requests = RootRequests(farm, nursery, gui_folder)
+    async with AsyncExitStack() as stack:
+        if requests is None:
+            requests = await stack.enter_async_context(open_requests(farm, gui_folder))
+        nursery = await stack.enter_async_context(open_bare_nursery())
         server = JsonServer(farm, requests, token, is_own)
-        nursery.start_soon(requests.registry.run_clock)
         places = trio.Semaphore(MAX_CONNECTIONS)
         limited = [
             _LimitedListener(WaitingListener(each, "JSON clients"), places) for each in listeners
@@ -118,10 +134,7 @@ async def serve_json(
                 places.release()
 
         task_status.started(BoundAddress(url=url, host=host, port=port))
-        try:
-            await trio.serve_listeners(serve, limited, handler_nursery=nursery)
-        finally:
-            requests.registry.drop_all()
+        await trio.serve_listeners(serve, limited, handler_nursery=nursery)
 
 
 class _LimitedListener(trio.abc.Listener[trio.SocketStream]):

@@ -1,0 +1,44 @@
+"""A file of a task from a farm: servers serve them over HTTP, on the port of the JSON requests."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from trio_afrender.afserver.client import Dialer
+from trio_afrender.errors import LinkRefused, ProtocolError
+
+__all__ = ("fetch_file",)
+
+_STORED = "/@TMP@"
+"""What the address of a task's file begins with; the path follows."""
+_MAX_FILE = 4 * 1024 * 1024
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
+_LENGTH = re.compile(rb"\r?\ncontent-length:[ \t]*(\d{1,12})[ \t]*\r?\n", re.IGNORECASE)
+
+
+async def fetch_file(dialer: Dialer, path: str, token: str = "") -> bytes:
+    """Return a stored file by the path that the server has given for it.
+
+    Raises `LinkRefused` if there is none, `LinkLost`, and `ProtocolError` for half of one.
+    """
+    url = dialer.address.url
+    lines = [
+        f"GET {quote(_STORED + path, safe='/@', errors='surrogateescape')} HTTP/1.1",
+        f"Host: {dialer.address.host}:{dialer.address.port}",
+        "Connection: close",
+    ]
+    if token:
+        lines.append(f"Authorization: Bearer {token}")
+    request = "\r\n".join((*lines, "", "")).encode("ascii")
+    answer = await dialer.fetch(request, _MAX_FILE)
+    head, blank, body = answer.partition(b"\r\n\r\n")
+    status = _STATUS.match(head)
+    if not blank or status is None:
+        raise ProtocolError(f"{url}: its answer is not HTTP")
+    if status[1] != b"200":
+        raise LinkRefused("the server has no such file")
+    length = _LENGTH.search(head + b"\r\n")
+    if length is not None and int(length[1]) != len(body):
+        raise ProtocolError(f"{url}: sent {len(body)} of {int(length[1])} bytes of a file")
+    return body

@@ -1,0 +1,115 @@
+"""The farm of this process as `RemoteFarm` shows one, without a connection and without its bytes.
+
+What would keep the loop for long in a large job is made in pieces here, with other tasks between.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import attrs
+import trio
+
+from trio_afrender.afserver.client import Dialer
+from trio_afrender.afserver.remote_farm import RemoteFarm
+from trio_afrender.afserver.remote_nodes import JobNode, text_of
+from trio_afrender.errors import JobGone, LinkRefused
+from trio_afrender.farm.farm import Farm
+from trio_afrender.farm.json_interface.answers import BinaryAnswer, EncodedAnswer
+from trio_afrender.farm.json_interface.asker import Asker
+from trio_afrender.farm.json_interface.http_head import HttpRefused
+from trio_afrender.farm.json_interface.job_objects import progress_item
+from trio_afrender.farm.json_interface.root_requests import RootRequests
+from trio_afrender.farm.json_interface.task_files import TASK_FILES
+from trio_afrender.text import printable
+from trio_afrender.transport.address import NativeAddress
+
+__all__ = ("InProcessFarm", "make_in_process_farm")
+
+_PIECE = 250
+"""Tasks that are described before other tasks of this process run."""
+_ASKER = Asker(address="this process", admin=True)
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class InProcessFarm(RemoteFarm):
+    """A farm of this process. Its `dialer` is never used."""
+
+    farm: Farm
+    requests: RootRequests
+    place: str
+    """What people read in place of an address."""
+
+    @property
+    def url(self) -> str:
+        return self.place
+
+    async def ask(self, question: Mapping[str, Any]) -> dict[str, object]:
+        """Answer a request. Raises `LinkRefused` with the farm's refusal."""
+        answer = await self.requests.answer(dict(question), _ASKER)
+        if answer is None:
+            return {}
+        if isinstance(answer, BinaryAnswer):
+            raise LinkRefused('"binary" is for other programs')
+        if isinstance(answer, EncodedAnswer):
+            decoded: dict[str, object] = json.loads(answer.text)
+            return decoded
+        info = answer.get("info")
+        if isinstance(info, dict) and info.get("kind") == "error":
+            raise LinkRefused(printable(text_of(info, "text")))
+        return answer
+
+    async def progress(self, job: int) -> list[list[object]]:
+        """The progress of all tasks of a job, a list for each block. Raises `JobGone`."""
+        state = self.farm.state
+        if job not in state.jobs:
+            raise JobGone(job)
+        wall = int(state.wall())
+        found: list[list[object]] = []
+        for block in state.jobs[job].blocks:
+            found.append([])
+            for start in range(0, len(block.tasks), _PIECE):
+                found[-1] += [progress_item(t, wall) for t in block.tasks[start : start + _PIECE]]
+                await trio.lowlevel.checkpoint()
+        return found
+
+    async def task_names(self, job: JobNode) -> list[list[str]]:
+        """The names of all tasks of a job, a list for each block. Raises `JobGone`."""
+        state = self.farm.state
+        if job.id not in state.jobs:
+            raise JobGone(job.id)
+        found: list[list[str]] = []
+        for block in state.jobs[job.id].blocks:
+            found.append([])
+            for start in range(0, len(block.tasks), _PIECE):
+                end = min(start + _PIECE, len(block.tasks))
+                found[-1] += [block.spec.task_name(number) for number in range(start, end)]
+                await trio.lowlevel.checkpoint()
+        return found
+
+    async def read_file(self, path: str) -> bytes:
+        """Return a file of a task by the path that `task_files` gives. Raises `LinkRefused`."""
+        try:
+            answer = await self.requests.serve_file(
+                f"{TASK_FILES}{quote(path, errors='surrogateescape')}"
+            )
+        except HttpRefused as refusal:
+            raise LinkRefused(refusal.text) from None
+        return answer.body
+
+
+def make_in_process_farm(
+    farm: Farm, requests: RootRequests, *, place: str, user_name: str, host_name: str
+) -> InProcessFarm:
+    """Show a farm of this process. `requests` are those of its JSON interface, if it has one."""
+    return InProcessFarm(
+        dialer=Dialer(NativeAddress(host="localhost", port=0)),
+        user_name=user_name,
+        host_name=host_name,
+        farm=farm,
+        requests=requests,
+        place=place,
+    )
