@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError, JobError, PluginNotFound
-from trio_afrender.jobs.job_file import JobSpec
 from trio_afrender.plugins.lookup import list_plugins, near
+
+if TYPE_CHECKING:
+    from trio_afrender.jobs.job_file import JobSpec  # an agent has no job files
 
 __all__ = ("check_folders", "check_plugins", "print_warnings")
 

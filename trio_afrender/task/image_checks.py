@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -87,10 +86,10 @@ def check_size(path: str, size: int, siblings: Sequence[int]) -> ImageFinding | 
     """Return a finding if a file's size in bytes differs too much from those of its siblings."""
     if len(siblings) < MIN_SIBLINGS:
         return None
-    median = statistics.median(siblings)
+    median = sorted(siblings)[len(siblings) // 2]
     if median / SIZE_FACTOR <= size <= median * SIZE_FACTOR:
         return None
-    text = f"the file has {size} bytes, {len(siblings)} others of its sequence about {median:.0f}"
+    text = f"the file has {size} bytes, {len(siblings)} others of its sequence about {median}"
     return ImageFinding(path, text, False)
 
 
