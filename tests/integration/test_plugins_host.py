@@ -21,6 +21,7 @@ from support.written_log import WrittenLog, open_written_log
 
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound
+from trio_afrender.plugins.host import forkserver
 from trio_afrender.plugins.host.host_pool import HostRunner, open_plugin_host
 from trio_afrender.plugins.in_process import InlineRunner
 from trio_afrender.plugins.interfaces import Conclusion, ParserState, PluginSpec, PluginTask
@@ -413,8 +414,12 @@ async def test_a_run_whose_host_dies_repeatedly_is_disabled(tmp_path: Path) -> N
             assert (await feed(task, log, b"FRAME\n")).frame == 1
 
 
-async def test_a_shared_host_that_is_stopped_is_replaced(tmp_path: Path) -> None:
+async def test_a_shared_host_that_is_stopped_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The run whose call was under way continues in a host of its own, others in a new shared one."""
+    # Else the host may be continued before its silence counts.
+    monkeypatch.setattr(forkserver, "WATCH_INTERVAL", 100 * GUARD)
     async with (
         runner_of() as runner,
         task_of(runner, tmp_path, make_spec("generic")) as (task, log),
@@ -682,6 +687,7 @@ from pathlib import Path
 from support.plugins import PLUGINS, make_spec
 from trio_afrender.config import PluginSettings
 from support.written_log import open_written_log
+from trio_afrender.plugins.host import forkserver
 from trio_afrender.plugins.host.host_pool import open_plugin_host
 
 async def main():
