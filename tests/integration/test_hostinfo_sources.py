@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import types
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ from trio_afrender.hostinfo import sampler
 from trio_afrender.hostinfo.cpu import Processors
 from trio_afrender.hostinfo.io_counters import Disks, Nets
 from trio_afrender.hostinfo.sampler import Sampler, SamplerConfig
-from trio_afrender.hostinfo.source import MetricSource
+from trio_afrender.hostinfo.source import MetricSource, measure_sources
 from trio_afrender.hostinfo.temperature import CpuTemperature
 
 
@@ -139,19 +140,50 @@ async def test_a_stuck_source_keeps_its_values_until_it_answers(
         return {"cpu_temp": answers[-1]}
 
     source = MetricSource("the temperature", ("cpu_temp",), read)
+    limiter = trio.CapacityLimiter(1)
     with trio.fail_after(20):
-        await source.ask(10)
+        await measure_sources([source], 10, limiter)
         assert (source.values, source.stale) == ({"cpu_temp": 5}, ())
         stuck.set()
         for _ in range(3):
-            await source.ask(0.01)
+            await measure_sources([source], 0.01, limiter)
             assert (source.values, source.stale) == ({"cpu_temp": 5}, ("cpu_temp",))
         answers.append(7)
         go.set()
         while source.stale:
-            await source.ask(10)
+            await measure_sources([source], 10, limiter)
         assert source.values == {"cpu_temp": 7}
     assert caplog.text.count("no answer from the temperature") == 1
+
+
+async def test_the_sources_share_a_thread_until_one_of_them_hangs() -> None:
+    go = threading.Event()
+    threads: dict[str, int] = {}
+
+    def read(name: str) -> dict[str, int]:
+        threads[name] = threading.get_ident()
+        if name == "b" and hangs:
+            go.wait()
+        return {name: len(threads)}
+
+    hangs: list[bool] = []
+    names = "abcd"
+    sources = [MetricSource(name, (name,), partial(read, name)) for name in names]
+    limiter = trio.CapacityLimiter(len(sources))
+    with trio.fail_after(20):
+        await measure_sources(sources, 10, limiter)
+        assert list(threads) == list(names), "in turn"
+        assert len(set(threads.values())) == 1
+        hangs.append(True)
+        threads.clear()
+        while len(threads) < len(names):
+            await measure_sources(sources, 0.05, limiter)
+        assert threads["c"] == threads["d"] != threads["b"]
+        assert [source.stale for source in sources] == [(), ("b",), (), ()]
+        go.set()
+        hangs.clear()
+        while sources[1].stale:
+            await measure_sources(sources, 10, limiter)
 
 
 async def test_a_stuck_disk_stops_only_its_own_fields(
@@ -196,8 +228,9 @@ async def test_an_idle_source_is_not_read() -> None:
         return {}
 
     source = MetricSource("GPUs", ("gpus",), read, idle=lambda: bool(asked))
+    limiter = trio.CapacityLimiter(1)
     for _ in range(3):
-        await source.ask(10)
+        await measure_sources([source], 10, limiter)
     assert asked == [True]
     assert source.stale == ()
 

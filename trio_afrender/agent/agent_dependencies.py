@@ -165,7 +165,9 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
             examine=partial(inspect_process, ask=partial(ask_command, environment=plain)),
             gpus_unclaimed=sampler.cards_unclaimed,
             read_headroom=make_headroom_reader(),
-            usage_reader=ThreadedUsageReader(make_usage_reader(), sampler.shares),
+            usage_reader=ThreadedUsageReader(
+                make_usage_reader(), sampler.shares, sampler.wait_measured
+            ),
             image_worker=image_worker,
             meters=Meters(
                 config.meters,

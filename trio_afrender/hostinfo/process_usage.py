@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -225,16 +225,19 @@ class _PsutilReader:
 class ThreadedUsageReader:
     """A `ProcessUsageReader` of the package `task`: calls a blocking `UsageReader` in threads.
 
-    `shares` returns the GPU usage of processes, by pid, as of the last sample.
+    `shares` returns the GPU usage of processes, by pid, as of the last sample. Each reading begins
+    when `wait_turn` returns: the host's own measurement is over.
     """
 
     def __init__(
         self,
         reader: UsageReader,
         shares: Callable[[], Mapping[int, GpuShare]] = dict,
+        wait_turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
     ) -> None:
         self._reader = reader
         self.shares = shares
+        self._wait_turn = wait_turn
         self._threads = trio.CapacityLimiter(4)
 
     async def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
@@ -245,6 +248,7 @@ class ThreadedUsageReader:
 
     async def _call(self, read: Callable[[], tuple[ProcessUsage, ...]]) -> tuple[ProcessUsage, ...]:
         with trio.move_on_after(READ_TIMEOUT), suppress(OSError):  # no thread, no descriptor
+            await self._wait_turn()
             # Abandoned, because it changes nothing.
             return await call_in_thread(read, limiter=self._threads, abandon=True)
         return ()

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 import psutil
+import trio
 
 from trio_afrender.config import Config
 from trio_afrender.hostinfo.cgroup_limits import CgroupLimits, CgroupReader
@@ -28,14 +29,16 @@ from trio_afrender.hostinfo.identity import find_hw_info
 from trio_afrender.hostinfo.io_counters import Disks, Nets
 from trio_afrender.hostinfo.memory import read_memory
 from trio_afrender.hostinfo.process_usage import GpuShare
-from trio_afrender.hostinfo.source import Fields, MetricSource
+from trio_afrender.hostinfo.source import Fields, MetricSource, measure_sources
 from trio_afrender.hostinfo.temperature import CpuTemperature
 from trio_afrender.protocol.messages import HostResources
 
 __all__ = ("Sampler", "SamplerConfig", "make_sampler_config")
 
 SAMPLE_TIMEOUT = 1.0
-"""Seconds that a measurement waits for each of its sources."""
+"""Seconds that a measurement waits for its sources, and again for those behind one that hangs."""
+MAX_TURN = 0.1
+"""Seconds that other measurements wait for one of the host at most."""
 _MIB, _GIB = 1024**2, 1024**3
 _CPU = ("cpu_num", "cpu_mhz", "cpu_loadavg", *(f"cpu_{state}" for state in STATES), "hw_info")
 _MEMORY = (
@@ -87,7 +90,7 @@ class Sampler:
         self._gpus = GpuSampler(config.gpu_command, config.shell, clock=clock)
         self._limits = CgroupLimits()
         self._hw_info = ""
-        # The kernel answers these from memory, so they share a thread. The other sources can hang.
+        # The kernel answers these from memory, so they are one source. The other ones can hang.
         self._kernel = (
             MetricSource("the container's limits", (), self._read_limits),
             MetricSource("the processors", _CPU, self._read_cpu),
@@ -99,7 +102,7 @@ class Sampler:
             MetricSource("the network", ("net_recv_kbsec", "net_send_kbsec"), self._nets.read),
         )
         self._gpu_source = MetricSource("GPUs", _GPU, self._read_gpus, idle=lambda: self._gpus.idle)
-        self._threads = (
+        self._sources = (
             MetricSource("the kernel", (*_CPU, *_MEMORY), self._read_kernel),
             MetricSource("the disk's space", ("hdd_total_gb", "hdd_free_gb"), self._read_space),
             MetricSource(
@@ -110,17 +113,31 @@ class Sampler:
             ),
             self._gpu_source,
         )
+        self._limiter = trio.CapacityLimiter(len(self._sources))
+        self._measured = trio.Event()
+        self._measured.set()
 
     async def measure(self) -> HostResources:
-        """Measure all sources. One without an answer in a second keeps its values and is `stale`."""
-        # One after the other: threads that compete for the interpreter lock took twice the CPU.
-        for source in self._threads:
-            await source.ask(SAMPLE_TIMEOUT)
+        """Measure all sources. One that does not answer in time keeps its values and is `stale`."""
+        self._measured = trio.Event()
+        try:
+            await measure_sources(self._sources, SAMPLE_TIMEOUT, self._limiter)
+        finally:
+            self._measured.set()
         return self._collect()
+
+    async def wait_measured(self) -> None:
+        """Wait until a measurement that runs has ended, at most `MAX_TURN`.
+
+        Tasks are measured at the same moments. Two threads that measure at once hand the interpreter
+        lock to each other at every file: ten more wake-ups for a tree of two processes.
+        """
+        with trio.move_on_after(MAX_TURN):
+            await self._measured.wait()
 
     def sample(self) -> HostResources:
         """Measure in the calling thread, blocking as long as the sources do. Never raises."""
-        for source in self._threads:
+        for source in self._sources:
             source.measure()
         return self._collect()
 
@@ -135,7 +152,7 @@ class Sampler:
     def _collect(self) -> HostResources:
         fields: dict[str, Any] = {}
         stale: list[str] = []
-        for source in (*self._kernel, *self._threads):
+        for source in (*self._kernel, *self._sources):
             fields.update(source.values)
             stale.extend(source.stale)
         return HostResources(**fields, stale=tuple(dict.fromkeys(stale)))

@@ -1,20 +1,22 @@
-"""A source of measurements that may hang: it is read in its own thread and keeps its last values.
+"""Sources of measurements that may hang: one thread reads all that answer, in turn.
 
-A stuck disk or driver blocks only the thread of its own source. Its answer is stored when it
-comes, however late.
+A stuck disk or driver keeps the thread that reads it, and the sources behind it are read in another
+one. Its answer is stored when it comes, however late; until then it has its last values.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import trio
 
 from trio_afrender.tasklog.io_threads import call_in_thread
 
-__all__ = ("Fields", "MetricSource")
+__all__ = ("Fields", "MetricSource", "measure_sources")
 
 _log = logging.getLogger(__name__)
 
@@ -39,9 +41,8 @@ class MetricSource:
         self._fields = fields
         self._read = read
         self._idle = idle
-        # Taken as long as a read runs, also after `ask` stopped waiting for it: so there is never
-        # more than one thread for this source.
-        self._thread = trio.CapacityLimiter(1)
+        self.busy = False
+        """Whether a thread reads it: there is never more than one for a source."""
         self._values: Fields = {}
         self._hangs = False
         self._problem = ""
@@ -56,22 +57,19 @@ class MetricSource:
         """The names of the fields, if the last measurement failed or has not ended."""
         return self._fields if self._hangs or self._problem else ()
 
-    async def ask(self, timeout: float) -> None:
-        """Measure in the thread of this source; wait at most `timeout` seconds for the result."""
-        if self._thread.available_tokens and self._idle():
-            await trio.lowlevel.checkpoint()
-        elif self._thread.available_tokens:
-            with trio.move_on_after(timeout):
-                await call_in_thread(self.measure, limiter=self._thread, abandon=True)
-        else:
-            await trio.lowlevel.checkpoint()
-        hangs = not self._thread.available_tokens
-        if hangs and not self._hangs:
+    def is_due(self) -> bool:
+        """Whether a measurement can begin and would find something new."""
+        return not self.busy and not self._idle()
+
+    def note_hang(self) -> None:
+        """Note after a measurement whether it has not ended; a hang is logged once, until it is over."""
+        if self.busy and not self._hangs:
             _log.warning("no answer from %s: the last values are reported", self.name)
-        self._hangs = hangs
+        self._hangs = self.busy
 
     def measure(self) -> None:
         """Measure in the calling thread. Never raises: an error is logged once, until it is over."""
+        self.busy = True
         try:
             self._values = self._read()
         except Exception as error:  # noqa: BLE001 - the other sources must still be measured
@@ -82,3 +80,39 @@ class MetricSource:
             self._problem = problem
         else:
             self._problem = ""
+        finally:
+            self.busy = False
+
+
+async def measure_sources(
+    sources: Sequence[MetricSource], timeout: float, limiter: trio.CapacityLimiter
+) -> None:
+    """Measure the sources that are due, in one thread as long as none hangs.
+
+    After `timeout` seconds the source that is being read is left behind. It keeps its thread and a token
+    of `limiter`, which needs as many tokens as there are sources. Always a checkpoint.
+    """
+    due = deque(source for source in sources if source.is_due())
+
+    def work(own: deque[MetricSource]) -> None:
+        while own:
+            try:
+                source = own.popleft()
+            except IndexError:  # taken away at this moment, for another thread
+                return
+            source.measure()
+
+    await trio.lowlevel.checkpoint()
+    while due:
+        # A thread for each source took twice the processor time: they compete for the interpreter
+        # lock, and each one wakes the event loop.
+        with trio.move_on_after(timeout) as waiting:
+            await call_in_thread(partial(work, due), limiter=limiter, abandon=True)
+        if waiting.cancelled_caught:
+            # The thread ends with the source that hangs: what it has not begun is taken from it.
+            left = deque[MetricSource]()
+            while due:
+                left.append(due.popleft())
+            due = left
+    for source in sources:
+        source.note_hang()
