@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
 import pytest
+import trio
 from support.agent_program import write_job
 from support.cli import make_gate, open_command, open_gate, pass_gate, run_command
 
@@ -305,3 +307,70 @@ async def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> Non
     finally:
         signal.signal(signal.SIGHUP, before)
     assert "tasks: 1 done" in command.err
+
+
+async def test_each_end_has_its_own_count(tmp_path: Path) -> None:
+    job = write_job(tmp_path, *["true"] * 6, capacity=100)
+    code, _, err = await run_command("run", job, home=tmp_path)
+    assert code == 0
+    counts = [line.partition("]")[0] for line in err.splitlines() if line.startswith("[")]
+    assert counts == [f"[{number}/6" for number in range(1, 7)]
+
+
+async def test_a_large_block_lets_no_more_tasks_of_others_run_at_once(tmp_path: Path) -> None:
+    """Were the render's capacity that of the large block, its small tasks would meet each other."""
+    busy = tmp_path / "busy"
+    alone = f"mkdir {busy} && echo one && rmdir {busy}"
+    small = {"name": "small", "tasks": [{"command": alone}] * 4}
+    large = {"name": "large", "capacity": 5000, "tasks": [{"command": alone}]}
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps({"job": {"name": "j", "blocks": [small, large]}}))
+    code, _, err = await run_command("run", path, "--retries", "0", home=tmp_path)
+    assert code == 0
+    assert "blocks[1].capacity: a task needs 5000, a render here has 1100" in err
+
+
+@pytest.mark.parametrize("kind", ["link", "mode", "device", "full", "stdout"])
+async def test_a_report_leaves_what_it_is_written_to_as_it_is(tmp_path: Path, kind: str) -> None:
+    job = write_job(tmp_path, "echo one")
+    target, link = tmp_path / "target.json", tmp_path / "link.json"
+    target.write_text("older")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    names: dict[str, str | Path] = {"link": link, "mode": target, "device": "/dev/null"}
+    name = names.get(kind, f"/dev/{kind}")
+    code, out, err = await run_command("run", job, "--report", name, home=tmp_path)
+    assert code == (2 if kind == "full" else 0)
+    assert link.is_symlink()
+    assert target.stat().st_mode & 0o777 == 0o600
+    if kind in ("link", "mode"):
+        assert json.loads(target.read_text())["state"] == "done"
+    if kind == "full":
+        assert "trio_afrender: report /dev/full: No space left on device\n" in err
+    assert bool(out) == (kind == "stdout")
+
+
+async def test_of_two_reports_the_good_one_is_written(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "echo one")
+    good = tmp_path / "good.json"
+    words = ("--report", "/dev/full", "--report", "-", "--report", good)
+    code, out, err = await run_command("run", job, *words, home=tmp_path)
+    assert code == 2
+    assert json.loads(good.read_text()) == json.loads(out)
+    assert "report /dev/full: No space left" in err
+
+
+async def test_two_runs_write_one_report(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "echo one")
+    report = tmp_path / "r.json"
+    codes = []
+
+    async def run_once() -> None:
+        codes.append((await run_command("run", job, "--report", report, home=tmp_path))[0])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_once)
+        nursery.start_soon(run_once)
+    assert codes == [0, 0]
+    assert json.loads(report.read_text())["state"] == "done"
+    assert not any(name.startswith(".") for name in os.listdir(tmp_path))  # noqa: PTH208 - short

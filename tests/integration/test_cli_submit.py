@@ -75,8 +75,8 @@ async def test_waiting_shows_the_progress_and_ends_with_0(tmp_path: Path) -> Non
         words = ("submit", job, "--server", server.url, "--wait", "--report", report)
         code, out, err = await run_command(*words, home=tmp_path)
     assert (code, out) == (0, "7\n")
-    assert "[3/3] a / frame 1: done in 2.0 s\n" in err
-    assert "[3/3] a / frame 2: skipped\n" in err
+    assert "[1/3] a / frame 1: done in 2.0 s\n" in err
+    assert "[2/3] a / frame 2: skipped\n" in err
     assert 'job "j": done in 4.0 s; tasks: 2 done, 1 skipped' in err
     data = json.loads(report.read_text())
     assert (data["job"], data["state"], len(data["tasks"])) == ("j", "done", 3)

@@ -20,6 +20,7 @@ BASE = (
     "message_framing",
     "safe_files",
     "extras",
+    "user_files",
     "private_folder",
     "thumbnail",
 )

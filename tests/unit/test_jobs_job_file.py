@@ -106,6 +106,20 @@ def test_a_job_without_a_user_to_steer_it() -> None:
     assert (never.priority, never.needs.max_tasks_per_second) == (99, -1)
 
 
+def test_a_job_for_renders_of_one_capacity() -> None:
+    blocks = [block(), block(capacity=5000), block(capacity=500, capacity_coeff_min=3)]
+    spec = parse_job(job(*blocks)).within(1100)
+    assert [(each.capacity, each.capacity_coeff_min) for each in spec.blocks] == [
+        (1000, 0),
+        (1100, 0),
+        (1100, 0),
+    ]
+    assert [note.partition(":")[0] for note in spec.notes] == [
+        "blocks[1].capacity",
+        "blocks[2].capacity",
+    ]
+
+
 def test_texts_and_flags_of_a_job() -> None:
     texts = {"annotation": "a", "description": "d", "custom_data": "{}", "srv_info": "s"}
     texts |= {"project": "p", "department": "e", "host_name": "w1"}

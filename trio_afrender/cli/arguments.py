@@ -169,6 +169,13 @@ def _option(*names: str, **settings: Any) -> _Parser:  # noqa: ANN401 - as argpa
 
 
 _FILE: Mapping[str, Any] = {"type": Path, "metavar": "FILE"}
+_REPORT: Mapping[str, Any] = {
+    "action": "append",
+    "default": [],
+    "metavar": "FILE",
+    "help": "write the outcome of every task: as a page if the name ends in .html, else as JSON; "
+    "- for stdout; can be repeated",
+}
 _FOLDER: Mapping[str, Any] = {"type": Path, "metavar": "DIR"}
 _JOB: Mapping[str, Any] = {
     "type": Path,
@@ -291,7 +298,7 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     add("--agents", type=_within(int, 1, 64, "1 to 64"), default=1, metavar="N", help=text)
     text = "further attempts of a task after an error (default: 1)"
     add("--retries", type=_within(int, 0, 1000, "0 to 1000"), default=1, metavar="N", help=text)
-    add("--report", metavar="FILE", help="write the outcome of every task as JSON; - for stdout")
+    add("--report", **_REPORT)
     add("--sheet", metavar="FILE", help="put all thumbnails on one picture, .png or .jpg")
     add("--no-progress", action="store_true", help="print the summary only")
     add("--keep", action="store_true", help="keep the folders of tasks, logs and thumbnails")
@@ -322,8 +329,7 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     text = "the job's user, if the file names none (default: AF_USERNAME, else your login name)"
     add("--user", "-username", help=text)
     add("--wait", action="store_true", help="show the progress until the job ends, as run does")
-    text = "with --wait: write the outcome of every task as JSON; - for stdout"
-    add("--report", metavar="FILE", help=text)
+    add("--report", **_REPORT)
     add("--no-progress", action="store_true", help="with --wait: print the summary only")
 
     text = "connect agents that use websockets to an afserver, as its renders"

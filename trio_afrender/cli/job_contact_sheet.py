@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from trio_afrender.cli.report_file import check_output_file
 from trio_afrender.cli.terminal import clean, print_line
@@ -16,6 +17,7 @@ from trio_afrender.errors import ConfigError
 from trio_afrender.extras import how_to_install
 from trio_afrender.jobs.views import JobView
 from trio_afrender.process.environment import clean_environment
+from trio_afrender.user_files import write_user_file
 
 __all__ = ("check_sheet", "list_cells", "write_sheet")
 
@@ -53,24 +55,40 @@ def list_cells(view: JobView) -> list[dict[str, str]]:
     return cells
 
 
-def write_sheet(view: JobView, file: Path) -> None:
-    """Make the picture and print its path, or why there is none. Raises nothing."""
+def write_sheet(view: JobView, file: Path) -> list[str]:
+    """Make the picture and print its path; return what went wrong, in at most one sentence.
+
+    A job without thumbnails has no sheet, which is not an error.
+    """
     cells = list_cells(view)
     if not any(cell["image"] for cell in cells):
         print_line("no sheet: the job has no thumbnails")
-        return
+        return []
     shown = cells
     if len(cells) > MAX_CELLS:
         shown = [cells[index * (len(cells) - 1) // (MAX_CELLS - 1)] for index in range(MAX_CELLS)]
     counts = ", ".join(f"{number} {state}" for state, number in view.counts.items())
     left_out = f" ({len(cells) - len(shown)} pictures left out)" if len(shown) < len(cells) else ""
-    request: dict[str, Any] = {
-        "file": str(file),
-        "title": view.name,
-        "note": f"{counts}{left_out}",
-        "cells": shown,
-    }
-    problem = ""
+    try:
+        # The image library replaces whatever has the name it is given: never what a user named.
+        with tempfile.TemporaryDirectory(prefix="trio_afrender-sheet-") as folder:
+            picture = Path(folder) / f"sheet{file.suffix}"
+            note = f"{counts}{left_out}"
+            request = {"file": str(picture), "title": view.name, "note": note, "cells": shown}
+            if problem := _make_picture(request):
+                return [f"sheet {file}: {problem}"]
+            write_user_file(file, picture.read_bytes())
+    except OSError as error:
+        return [f"sheet {file}: {error.strerror or error}"]
+    print_line(f"sheet: {clean(str(file))}")
+    return []
+
+
+def _make_picture(request: Mapping[str, object]) -> str:
+    """Make the picture of a request; return what went wrong, or nothing. Raises `OSError`.
+
+    What the program prints besides is shown.
+    """
     # Another process, because an image library can crash on a damaged file. -P: no modules from
     # the current folder.
     words = [sys.executable, "-P", "-m", "trio_afrender.thumbnail.contact_sheet"]
@@ -85,10 +103,10 @@ def write_sheet(view: JobView, file: Path) -> None:
             check=False,
             env=clean_environment(os.environ),
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        problem = str(error)
-    else:
-        if done.returncode:
-            errors = done.stderr.strip().splitlines()
-            problem = errors[-1] if errors else f"exit code {done.returncode}"
-    print_line(f"no sheet: {clean(problem)}" if problem else f"sheet: {clean(str(file))}")
+    except subprocess.TimeoutExpired:
+        return f"not finished after {TIME_LIMIT:g} seconds"
+    if not done.returncode:
+        print_line(*map(clean, done.stdout.splitlines()))
+        return ""
+    errors = done.stderr.strip().splitlines()
+    return errors[-1] if errors else f"exit code {done.returncode}"

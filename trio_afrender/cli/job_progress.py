@@ -113,17 +113,20 @@ class _Follower:
     def _show(
         self, before: JobView | None, view: JobView, waiting: str, outlook: str, now: float
     ) -> None:
-        ended = sum(task.state in FINAL_STATES for task in view.tasks)
-        count = f"[{ended}/{len(view.tasks)}]"
+        # Counted on from one event to the next, since several tasks may have ended since the last look.
+        ended = sum(task.state in FINAL_STATES for task in before.tasks) if before else 0
         kinds = self._screen.kinds
         for event in compare(before, view):
             task = event.task
+            ended += event.kind == "ended"
             failed = event.kind == "retried" or task.state == "error"
             if event.kind == "ended" and not failed and "done" in kinds:
                 took = ""
                 if task.started is not None and task.finished is not None:
                     took = f" in {seconds_text(task.finished - task.started)}"
-                self._screen.line(f"{count} {label(task)}: {state_text(task)}{took}")
+                self._screen.line(
+                    f"[{ended}/{len(view.tasks)}] {label(task)}: {state_text(task)}{took}"
+                )
             if failed and "failed" in kinds and self._failures_shown < _MAX_FAILURES_SHOWN:
                 self._failures_shown += 1
                 first, *rest = name_failure(task)

@@ -1,48 +1,63 @@
-"""``--report FILE``: checked before the job, written after it."""
+"""``--report FILE``: checked before the job, written after it; JSON, or a page if the name ends in .html."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
 from trio_afrender.jobs.report import make_report
 from trio_afrender.jobs.views import JobView
-from trio_afrender.safe_files import write_whole
+from trio_afrender.user_files import describe_unwritable, write_user_file
 
-__all__ = ("check_output_file", "check_report", "write_report")
+__all__ = ("check_output_file", "check_reports", "raise_first", "write_reports")
+
+_PAGE_SUFFIXES = (".html", ".htm")
 
 
-def check_report(text: str | None) -> Path | None:
-    """Return the path of a report, ``-`` for stdout; raise `ConfigError` if it cannot be written."""
-    if text is None or text == "-":
-        return None if text is None else Path("-")
-    return check_output_file("--report", text)
+def check_reports(texts: Sequence[str]) -> tuple[Path, ...]:
+    """Return the paths of reports, ``-`` for stdout. Raises `ConfigError` for one that cannot be."""
+    return tuple(
+        Path("-") if text == "-" else check_output_file("--report", text) for text in texts
+    )
 
 
 def check_output_file(option: str, text: str) -> Path:
-    """Return the path of a file that is written after a job; raise `ConfigError` if it cannot be."""
+    """Return the path of a file that is written after a job. Raises `ConfigError` if it cannot be."""
     path = Path(text).expanduser().absolute()
-    if path.is_dir():
-        raise ConfigError(f"{option} {text}: this is a folder, give a file name")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ConfigError(f"{option} {text}: the folder {path.parent} is missing or not writable")
+    if not text or text.endswith("/"):
+        raise ConfigError(f'{option} "{text}": give a file name')
+    if problem := describe_unwritable(path):
+        raise ConfigError(f"{option} {text}: {problem}")
     return path
 
 
-def write_report(view: JobView, report: Path) -> None:
-    """Write the report of a job; ``-`` is stdout. Raises `ConfigError`."""
-    text = json.dumps(make_report(view), indent=2) + "\n"
-    if str(report) == "-":
-        sys.stdout.write(text)
-    else:
-        # With the pid, so that two programs that write one report do not mix their texts.
-        unfinished = report.with_name(f".{report.name}.{os.getpid()}")
+def write_reports(view: JobView, reports: Iterable[Path]) -> list[str]:
+    """Write the reports of a job; return a sentence for each one that cannot be written."""
+    problems = []
+    for report in reports:
+        text = json.dumps(make_report(view), indent=2) + "\n"
         try:
-            write_whole(report, text, unfinished=unfinished)
+            if str(report) == "-":
+                sys.stdout.write(text)
+                sys.stdout.flush()
+            else:
+                write_user_file(report, text.encode("utf-8", "replace"))
+                print_line(f"report: {clean(str(report))}")
+        except BrokenPipeError:
+            raise  # `main` ends the program: the reader of its stdout has gone
         except OSError as error:
-            raise ConfigError(f"report {report}: {error.strerror or error}") from error
-        print_line(f"report: {clean(str(report))}")
+            name = "to stdout" if str(report) == "-" else str(report)
+            problems.append(f"report {name}: {error.strerror or error}")
+    return problems
+
+
+def raise_first(problems: Sequence[str]) -> None:
+    """Print all problems but the first, and raise that as a `ConfigError`, if there are any."""
+    for problem in problems[1:]:
+        print_line(f"trio_afrender: {clean(problem)}")
+    if problems:
+        raise ConfigError(problems[0])

@@ -208,6 +208,21 @@ class JobSpec:
             unhonoured=(*names, *self.unhonoured, *paths),
         )
 
+    def within(self, capacity: int) -> JobSpec:
+        """The job for renders of that capacity and no others: larger blocks take all of a render.
+
+        They are listed in `notes`.
+        """
+        blocks, notes = [], []
+        for number, block in enumerate(self.blocks):
+            least = block.capacity * max(1, block.capacity_coeff_min)
+            if least > capacity:
+                block = attrs.evolve(block, capacity=capacity, capacity_coeff_min=0)
+                text = f"a task needs {least}, a render here has {capacity}: it takes all of it"
+                notes.append(f"blocks[{number}].capacity: {text}")
+            blocks.append(block)
+        return attrs.evolve(self, blocks=tuple(blocks), notes=(*self.notes, *notes))
+
 
 _FOR_USERS = ("offline", "time_life", "ppa", "maintenance")
 _GIFTS = ("need_properties", "need_power")

@@ -1,7 +1,7 @@
 """``python -m trio_afrender.thumbnail.contact_sheet``: puts many thumbnails on one picture.
 
 Reads JSON from stdin: ``{"file", "title", "note", "cells": [{"label", "image", "trouble"}]}``. A cell
-without a readable image is a dark red box with the text `trouble`.
+without a readable image is a dark red box with the text `trouble`. Prints what a person should know.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import OpenImageIO as oiio
 
 from trio_afrender.thumbnail.common import ImageError
+from trio_afrender.thumbnail.fonts import FontChoice, choose_font
 from trio_afrender.thumbnail.image_source import first_line, open_source
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ BACKGROUND, CELL, PALE, RED = (
     (0.80, 0.80, 0.82),
     (0.36, 0.10, 0.10),
 )
+
+BUILT_IN = FontChoice()
 
 
 @attrs.frozen
@@ -128,46 +131,57 @@ def _write_texts(
     request: dict[str, Any],
     pictures: Sequence[NDArray[np.float32] | None],
 ) -> None:
+    cells = request["cells"]
+    font = choose_font([request["title"], request["note"], *(cell["label"] for cell in cells)])
+    if font.missing:
+        count = len(font.missing)
+        print(  # noqa: T201 - this is a command
+            f"no font on this host has {count} characters of the names: they are written as \\uXXXX"
+        )
     room = grid.width - 2 * EDGE
-    title = fit_text(request["title"], HEADING, room * 2 // 3)
-    _write_text(sheet, EDGE, EDGE + HEADING - 2, title, HEADING)
-    note = fit_text(request["note"], TEXT, room - _width(title, HEADING) - GAP)
-    _write_text(sheet, grid.width - EDGE - _width(note, TEXT), EDGE + HEADING - 2, note, TEXT)
+    title = fit_text(request["title"], HEADING, room * 2 // 3, font)
+    _write_text(sheet, EDGE, EDGE + HEADING - 2, title, HEADING, font)
+    note = fit_text(request["note"], TEXT, room - _width(title, HEADING, font) - GAP, font)
+    left = grid.width - EDGE - _width(note, TEXT, font)
+    _write_text(sheet, left, EDGE + HEADING - 2, note, TEXT, font)
     for index, (cell, picture) in enumerate(zip(request["cells"], pictures, strict=True)):
         left, top = grid.corner(index)
-        label = fit_text(cell["label"], TEXT, grid.wide)
-        _write_text(sheet, left, top + grid.high + LINE - 4, label, TEXT)
+        label = fit_text(cell["label"], TEXT, grid.wide, font)
+        _write_text(sheet, left, top + grid.high + LINE - 4, label, TEXT, font)
         if picture is None:
-            trouble = fit_text(cell.get("trouble") or "cannot be read", TEXT, grid.wide - GAP)
-            _write_text(sheet, left + GAP // 2, top + grid.high // 2 + TEXT // 2, trouble, TEXT)
+            trouble = fit_text(cell.get("trouble") or "cannot be read", TEXT, grid.wide - GAP, font)
+            base = top + grid.high // 2 + TEXT // 2
+            _write_text(sheet, left + GAP // 2, base, trouble, TEXT, font)
 
 
-def fit_text(text: str, size: int, room: int) -> str:
+def fit_text(text: str, size: int, room: int, font: FontChoice = BUILT_IN) -> str:
     """Return the text, or its beginning and end if it is wider than `room` pixels.
 
     The end stays because it is what differs between names of files and frames.
     """
-    text = "".join(char if char.isprintable() else " " for char in text[:500])
-    if _width(text, size) <= room:
+    text = font.spell("".join(char if char.isprintable() else " " for char in text[:500]))
+    if _width(text, size, font) <= room:
         return text
     for length in range(len(text) - 1, 0, -1):
         head = length // 3
         short = f"{text[:head]}...{text[len(text) - (length - head) :]}"
-        if _width(short, size) <= room:
+        if _width(short, size, font) <= room:
             return short
     return ""
 
 
-def _width(text: str, size: int) -> int:
+def _width(text: str, size: int, font: FontChoice) -> int:
     if not text:
         return 0
-    roi = oiio.ImageBufAlgo.text_size(text, size)
+    roi = oiio.ImageBufAlgo.text_size(text, size, font.file)
     # Undefined if OpenImageIO was built without fonts; then it draws no text either.
     return int(roi.xend) if roi.defined else size * len(text) // 2
 
 
-def _write_text(sheet: oiio.ImageBuf, left: int, base: int, text: str, size: int) -> None:
-    if text and not oiio.ImageBufAlgo.render_text(sheet, left, base, text, size, "", PALE):
+def _write_text(
+    sheet: oiio.ImageBuf, left: int, base: int, text: str, size: int, font: FontChoice
+) -> None:
+    if text and not oiio.ImageBufAlgo.render_text(sheet, left, base, text, size, font.file, PALE):
         sheet.geterror()  # without fonts the sheet has no texts; reading the error clears it
 
 

@@ -16,6 +16,7 @@ from trio_afrender.config import Config
 from trio_afrender.devtools.html_report import make_page
 from trio_afrender.devtools.replay import FLAGS, Event, Replay, replay_parser
 from trio_afrender.errors import ConfigError
+from trio_afrender.user_files import write_user_file
 
 __all__ = ("run_parser",)
 
@@ -50,7 +51,7 @@ def run_parser(options: Namespace, config: Config) -> int:
         if options.html:
             page = make_page(replay, log)
             try:
-                options.html.write_text(page, encoding="utf-8", errors="replace")
+                write_user_file(options.html, page.encode("utf-8", "replace"))
             except OSError as error:
                 raise ConfigError(f"page {options.html}: {error.strerror or error}") from None
         if options.json:

@@ -19,7 +19,7 @@ from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.local_agents import make_local_configs
 from trio_afrender.cli.logging_setup import logging_to
 from trio_afrender.cli.progress_display import Screen, choose_screen
-from trio_afrender.cli.report_file import check_report, write_report
+from trio_afrender.cli.report_file import check_reports, raise_first, write_reports
 from trio_afrender.cli.run_directory import RunDirectory, open_run_directory
 from trio_afrender.cli.signals import ignore_signals, open_signals
 from trio_afrender.cli.summary import summarize
@@ -42,19 +42,20 @@ def run(options: Namespace) -> int:
     settings = load_options(options)
     spec = prefix_commands(str(settings["af_cmdprefix"]), spec)
     config = make_config(settings)
+    spec = spec.within(config.capacity)
     check_folders(config.plugins)
     check_plugins(spec, config.plugins)
-    report, sheet = check_report(options.report), check_sheet(options.sheet)
+    reports, sheet = check_reports(options.report), check_sheet(options.sheet)
     print_warnings(spec)
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(2, options.verbose)]
     screen = choose_screen(quiet=options.no_progress)
     with (
         open_run_directory(
-            options.store, keep_farm=options.keep or bool(report), keep_store=options.keep
+            options.store, keep_farm=options.keep or bool(reports), keep_store=options.keep
         ) as directory,
         logging_to(screen.line, level),
     ):
-        configs = _make_configs(config, options.agents, spec, directory, keep=options.keep)
+        configs = _make_configs(config, options.agents, directory, keep=options.keep)
         farm_settings = FarmSettings(errors_retries=options.retries)
         job_run = _JobRun(spec, configs, farm_settings, directory, screen)
         try:
@@ -63,7 +64,7 @@ def run(options: Namespace) -> int:
             # The signals may have ended the job; they must not end the summary and the report.
             ignore_signals()
             if job_run.view is not None:
-                _write_results(job_run.view, directory, report, sheet)
+                _write_results(job_run.view, directory, reports, sheet)
     if job_run.view is None:
         print_line("interrupted before the job started")
         return 1
@@ -71,19 +72,14 @@ def run(options: Namespace) -> int:
 
 
 def _make_configs(
-    config: Config, agents: int, spec: JobSpec, directory: RunDirectory, *, keep: bool
+    config: Config, agents: int, directory: RunDirectory, *, keep: bool
 ) -> list[Config]:
-    """Return the settings of each agent: those of this host, without its settings for a farm.
-
-    The capacity is that of the largest block at least, so that every block can run.
-    """
-    largest = max(block.capacity for block in spec.blocks)
+    """Return the settings of each agent: those of this host, without its settings for a farm."""
     return [
         attrs.evolve(
             each,
             nimby="",
             services=(),
-            capacity=max(config.capacity, largest),
             keep_runs=keep,
             # The farm ends with this process: no task may wait for another agent.
             timing=attrs.evolve(config.timing, unattended=0.0),
@@ -162,17 +158,19 @@ class _JobRun:
 
 
 def _write_results(
-    view: JobView, directory: RunDirectory, report: Path | None, sheet: Path | None
+    view: JobView, directory: RunDirectory, reports: Sequence[Path], sheet: Path | None
 ) -> None:
-    """Write summary, sheet and report, also after an interruption or an error."""
+    """Write summary, sheet and reports, also after an interruption or an error.
+
+    Raises `ConfigError` at the end for what cannot be written.
+    """
     print_line(*summarize(view))
-    if sheet is not None:
-        write_sheet(view, sheet)
-    if report is not None:
-        write_report(view, report)
+    problems = write_sheet(view, sheet) if sheet is not None else []
+    problems += write_reports(view, reports)
     if directory.keep_farm:
         print_line(f"logs, output and thumbnails: {clean(str(directory.farm / str(view.id)))}")
     elif view.state != "done":
         print_line("logs were not kept: --keep keeps them")
     if directory.keep_store:
         print_line(f"folders of tasks: {clean(str(directory.store))}")
+    raise_first(problems)

@@ -16,7 +16,7 @@ from trio_afrender.cli.find_farm import choose_farm, complete_server
 from trio_afrender.cli.job_progress import open_progress
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.progress_display import Screen, choose_screen
-from trio_afrender.cli.report_file import check_report, write_report
+from trio_afrender.cli.report_file import check_reports, raise_first, write_reports
 from trio_afrender.cli.signals import ignore_signals, open_signals
 from trio_afrender.cli.summary import summarize
 from trio_afrender.cli.terminal import clean, print_line
@@ -41,8 +41,8 @@ def run(options: Namespace) -> int:
     settings = load_options(options)
     config = make_config(settings)
     farm = choose_farm(settings, config, given=bool(options.server))
-    report = check_report(options.report)
-    if report is not None and not options.wait:
+    reports = check_reports(options.report)
+    if reports and not options.wait:
         raise ConfigError("--report needs the end of the job: give --wait, too")
     message = make_submission(
         unwrap(data),
@@ -55,9 +55,7 @@ def run(options: Namespace) -> int:
     for note in spec.notes:
         print_line(f"warning: {clean(note)}")
     screen = choose_screen(quiet=options.no_progress)
-    submission = _Submission(
-        spec, message, farm, screen, wait=options.wait, texts=report is not None
-    )
+    submission = _Submission(spec, message, farm, screen, wait=options.wait, texts=bool(reports))
     trio.run(submission.run)
     ignore_signals()
     if not submission.number:
@@ -69,8 +67,7 @@ def run(options: Namespace) -> int:
         print_line(f"no longer waiting: job {submission.number} continues on the server")
         return 1
     print_line(*summarize(submission.view))
-    if report is not None:
-        write_report(submission.view, report)
+    raise_first(write_reports(submission.view, reports))
     return 0 if submission.view.state == "done" else 1
 
 

@@ -110,7 +110,10 @@ def _describe(facts: RunExplanation) -> Iterator[str]:
     yield clean(f"  {_outcome(facts)}")
     if steps:
         yield "  Why:"
-    zero = _seconds(steps[0].get("time")) if steps else 0.0
+    # From the start of the task, not from its first step: a task that simply ends has one step alone.
+    first = _seconds(steps[0].get("time")) if steps else 0.0
+    started = _seconds(facts.get("started"))
+    zero = started if 0 < started <= first else first
     for step in steps:
         pids = step.get("pids") or ()
         tail = f" [pids {', '.join(map(str, pids))}]" if pids else ""

@@ -1,0 +1,166 @@
+"""Write the files that a user names: reports, pages, sheets. Blocking.
+
+The name may stand for anything: a link, a FIFO, a terminal, a device, the file of another user. A link is
+followed. A regular file is replaced as a whole by one with its mode and owner, so that a reader, or
+another program that writes the same report, never sees half of it. Anything else is written through and
+stays what it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import select
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from trio_afrender.safe_files import write_all
+
+__all__ = ("describe_unwritable", "write_user_file")
+
+READER_TIME = 10.0
+"""Seconds in which a FIFO must find a reader, and in which a reader must take something."""
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def describe_unwritable(path: Path) -> str:
+    """Return why a file cannot be written there, as far as that shows before it is; '' if it can be."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - as in the rest of this module, a text or a path
+    except FileNotFoundError:
+        folder = Path(os.path.realpath(path)).parent
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return f"the folder {folder} is missing or not writable"
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    if stat.S_ISDIR(found.st_mode):
+        return "this is a folder, give a file name"
+    return "" if os.access(path, os.W_OK) else "the file is not writable"
+
+
+def write_user_file(path: Path, data: bytes) -> None:
+    """Write `data` to what `path` stands for. Raises `OSError`; then an older file is as it was.
+
+    A file that cannot be replaced, because its folder is not writable, it has other names, or its owner
+    cannot be kept, is overwritten in place.
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116 - follows links, also those below /proc
+    except FileNotFoundError:
+        _replace(Path(os.path.realpath(path)), data, None)
+        return
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "this is a folder", str(path))
+    stream = _find_stream(found)
+    if stream >= 0:
+        # The shell has opened it: what was written before stays, what follows comes behind.
+        write_all(stream, data)
+    elif not stat.S_ISREG(found.st_mode):
+        _write_through(path, data)
+    elif not _may_replace(path, found) or not _replace(Path(os.path.realpath(path)), data, found):
+        _overwrite(path, data)
+
+
+def _find_stream(found: os.stat_result) -> int:
+    """Return 1 or 2 if that is this process's stdout or stderr, as with ``/dev/stdout``, else -1."""
+    for number in (1, 2):
+        with suppress(OSError):  # it may be closed
+            if os.path.samestat(found, os.fstat(number)) and not _is_null(found):
+                return number
+    return -1
+
+
+def _is_null(found: os.stat_result) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(found, os.stat(os.devnull))  # noqa: PTH116 - a constant
+    return False
+
+
+def _may_replace(path: Path, found: os.stat_result) -> bool:
+    target = os.path.realpath(path)
+    if found.st_nlink != 1 or not os.access(os.path.dirname(target), os.W_OK | os.X_OK):  # noqa: PTH120 - a text
+        return False
+    if not os.access(target, os.W_OK):
+        return False  # the folder's owner could replace a file that is protected from writing
+    # A name below /proc leads to a file that may have no name any more.
+    with suppress(OSError):
+        return os.path.samestat(found, os.stat(target))  # noqa: PTH116 - a text
+    return False
+
+
+def _replace(target: Path, data: bytes, found: os.stat_result | None) -> bool:
+    """Write another file and rename it; False, without a change, if it cannot have the owner."""
+    # A short name of its own: that of the target may have the greatest length already, and another
+    # program, or another thread, may write the same target.
+    part = target.with_name(f".{secrets.token_hex(8)}.part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+    handle = os.open(part, flags, 0o666 if found is None else 0o600)
+    try:
+        try:
+            if found is not None and not _keep_owner_and_mode(handle, found):
+                part.unlink()
+                return False
+            write_all(handle, data)
+            os.fsync(handle)  # some file systems report a full disk only here
+        finally:
+            os.close(handle)
+        part.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+    return True
+
+
+def _keep_owner_and_mode(handle: int, found: os.stat_result) -> bool:
+    if not hasattr(os, "fchown"):  # Windows: files have no owner of this kind
+        return True
+    made = os.fstat(handle)
+    if (made.st_uid, made.st_gid) != (found.st_uid, found.st_gid):
+        try:
+            os.fchown(handle, found.st_uid, found.st_gid)
+        except OSError:
+            return False
+    os.fchmod(handle, stat.S_IMODE(found.st_mode))
+    return True
+
+
+def _overwrite(path: Path, data: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        write_all(handle, data)
+        os.ftruncate(handle, len(data))  # afterwards: so a full disk leaves most of the older file
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    """Write to a FIFO, a device, a terminal. None of them can delay the program for ever."""
+    handle = _open_through(path)
+    try:
+        view = memoryview(data)
+        while view:
+            if not select.select([], [handle], [], READER_TIME)[1]:
+                raise TimeoutError(errno.ETIMEDOUT, "its reader reads no more", str(path))
+            with suppress(BlockingIOError):
+                view = view[os.write(handle, view[:65536]) :]
+    finally:
+        os.close(handle)
+
+
+def _open_through(path: Path) -> int:
+    end = time.monotonic() + READER_TIME
+    while True:
+        try:
+            return os.open(path, os.O_WRONLY | _NO_WAIT)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            if time.monotonic() > end:
+                raise OSError(errno.ENXIO, "nothing reads from it", str(path)) from error
+        time.sleep(0.05)
