@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 __all__ = ("MAX_MESSAGE", "PROTOCOL_VERSION", "FrameError", "FrameReader", "encode")
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Version of the messages to a supervisor. An agent connects only to a supervisor of its own version;
 one of another version ends with its tasks. Messages to a task supervisor only ever get more keys, so a
 later agent can take over its tree whatever the version."""

@@ -116,7 +116,8 @@ def _separate_trees(
 ) -> tuple[frozenset[str], tuple[int, ...], bool]:
     """Return the runs that continue, and the pids of their task supervisors; end all other trees.
 
-    The last value is whether all of those are empty. Blocks.
+    The last value is whether all of those are empty, and each unfinished run was found: a task may
+    have removed its socket. Blocks.
     """
     runs: set[str] = set()
     folders = {}
@@ -126,7 +127,7 @@ def _separate_trees(
             runs.add(task.run)
             folders[folder.name] = folder
     task_supervisors = [pid for folder in folders.values() for pid in find_task_supervisors(folder)]
-    emptied = True
+    emptied = len(runs) == len(held.unfinished)
     for folder in store.runs.iterdir():
         if folder.name not in folders and not stop_trees(folder, deadline):
             logger.error("processes of the run in %s survive KILL", folder)

@@ -330,7 +330,9 @@ class SupervisorClient:
             if is_exhausted(error):
                 raise SpawnError(explain_launch_error(launch, error)) from error
             state = await call_in_thread(partial(read_exit_record, record))
-            return None if state is None else _make_tree(launch, None, state, attached=True)
+            if state is None or await self._is_disproved(launch):
+                return None
+            return _make_tree(launch, None, state, attached=True)
         tree = _make_tree(launch, sock, attached=True)
         with suppress(OSError):  # it ends just now: `listen` finds out
             sock.send(encode({"op": "attach", "token": launch.environment["AF_TASK_TOKEN"]}))
@@ -345,6 +347,20 @@ class SupervisorClient:
         folder = Path(record).parent
         await call_in_thread(partial(stop_trees, folder, SEND_TIMEOUT))
         return None
+
+    @staticmethod
+    async def _is_disproved(launch: Launch) -> bool:
+        """Whether a tree still lived that has ended by its record, which a task can write itself.
+
+        What lived is killed. The run's other trees, those of its post commands, are left alone.
+        """
+        folder = Path(launch.persistence.record).parent
+        others = await call_in_thread(partial(find_task_supervisors, folder))
+        token = launch.environment["AF_TASK_TOKEN"]
+        found, _left = await kill_leftovers(token, 0.0, SEND_TIMEOUT, spared=others)
+        if found:
+            logger.warning("%s: it has not ended, as its record says: killed %s", folder, found)
+        return bool(found)
 
     def _listen_to(self, tree: SupervisedTree) -> None:
         assert self._nursery is not None  # noqa: S101 - `open` is entered before a caller gets this

@@ -25,13 +25,14 @@ from trio_afrender.supervisor.cgroup import find_base, remove_stale
 from trio_afrender.supervisor.channel import Channel, FdChannel
 from trio_afrender.supervisor.listening_socket import ListeningSocket
 from trio_afrender.supervisor.paths import socket_path
+from trio_afrender.supervisor.peer_proof import SUPERVISOR_NAME
 from trio_afrender.supervisor.prctl import adopt_orphans, set_name, set_oom_score
 from trio_afrender.supervisor.process_pool import PoolProcess, fork_pool_process, get_folders
 from trio_afrender.supervisor.process_tree import find_below, kill_groups, list_children
 from trio_afrender.supervisor.run_folders import make_folders
 from trio_afrender.supervisor.signal_pipe import SignalPipe
 from trio_afrender.supervisor.task_supervisor import HostCapabilities
-from trio_afrender.supervisor.unix_sockets import listen, supervisor_path
+from trio_afrender.supervisor.unix_sockets import BACKLOG, listen, supervisor_path
 
 __all__ = ("main",)
 
@@ -352,12 +353,19 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         print(f"the supervisor of {store}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
         return 1
+    ready, listening = os.pipe()
     if os.fork() != 0:
+        os.close(listening)
+        os.read(ready, 1)
         return 0
+    os.close(ready)
     _detach(store)
     try:
         adopt_orphans()
-        set_name("af:supervisor")
+        set_name(SUPERVISOR_NAME)
+        # Again: agents are shown the process that has called it last, see `peer_proof`.
+        listener.listen(BACKLOG)
+        os.close(listening)  # the end of the pipe: agents can connect
         supervisor = SupervisorDaemon(listener, lock, _probe_host())
         # A garbage collection writes into every object that it looks at, and a page that is written
         # after a fork is copied. Frozen objects are left out, so pool processes share them.

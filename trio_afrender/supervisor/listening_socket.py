@@ -8,8 +8,10 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
-from trio_afrender.supervisor.unix_sockets import peer_uid
+from trio_afrender.supervisor.peer_proof import check_peer
 
 __all__ = ("ListeningSocket",)
 
@@ -17,22 +19,24 @@ logger = logging.getLogger(__name__)
 
 PAUSE = 0.1
 """Seconds without a look at the socket after the kernel refused a connection."""
+RESERVE = 2
+_T = TypeVar("_T")
 _REFUSED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
 class ListeningSocket:
-    """Accepts connections of this user and of root. It owns the socket.
+    """Accepts connections of this user and of root, but of no task. It owns the socket.
 
     A connection that cannot be accepted, because no descriptor is left, stays in the kernel's queue:
     each `poll` would report it at once, and the loop would take a whole core. So the socket is not
-    polled while `pause_left` is above 0. With `reserve` one descriptor is held back, for the agent
-    that takes over the trees which use up all others
+    polled while `pause_left` is above 0. With `reserve` two descriptors are held back, one for the
+    agent that takes over the trees which use up all others, one to find out who that is
     (test_a_loop_without_descriptors_does_not_spin).
     """
 
     def __init__(self, sock: socket.socket, *, reserve: bool = False) -> None:
         self._sock = sock
-        self._reserve: int | None = None
+        self._reserve: list[int] = []
         self._has_reserve = reserve
         self._paused_until = 0.0
         self._refill()
@@ -49,7 +53,7 @@ class ListeningSocket:
         """Accept one connection; None if there is none, or none can be accepted now."""
         self._refill()
         try:
-            sock = self._accept()
+            sock = self._use_reserve(lambda: self._sock.accept()[0])
         except OSError as error:
             if error.errno in _REFUSED:
                 if not self._paused_until:
@@ -57,29 +61,29 @@ class ListeningSocket:
                 self._paused_until = time.monotonic() + PAUSE
             return None
         self._paused_until = 0.0
-        with contextlib.suppress(OSError):
-            if peer_uid(sock) in (os.getuid(), 0):
-                return sock
-        sock.close()
-        return None
-
-    def _accept(self) -> socket.socket:
         try:
-            return self._sock.accept()[0]
+            self._use_reserve(lambda: check_peer(sock))
         except OSError as error:
-            if error.errno not in _REFUSED or self._reserve is None:
+            logger.warning("refused a connection: %s", error)
+            sock.close()
+            return None
+        return sock
+
+    def _use_reserve(self, call: Callable[[], _T]) -> _T:
+        try:
+            return call()
+        except OSError as error:
+            if error.errno not in _REFUSED or not self._reserve:
                 raise
-        os.close(self._reserve)
-        self._reserve = None
-        return self._sock.accept()[0]
+        os.close(self._reserve.pop())
+        return call()
 
     def _refill(self) -> None:
-        if self._has_reserve and self._reserve is None:
-            with contextlib.suppress(OSError):
-                self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):
+            while self._has_reserve and len(self._reserve) < RESERVE:
+                self._reserve.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
     def close(self) -> None:
         self._sock.close()
-        if self._reserve is not None:
-            os.close(self._reserve)
-            self._reserve = None
+        while self._reserve:
+            os.close(self._reserve.pop())

@@ -16,7 +16,15 @@ import signal
 from collections import deque
 from collections.abc import Collection, Iterator
 
-__all__ = ("collect", "find_below", "kill_groups", "list_children", "signal_below", "stop_below")
+__all__ = (
+    "collect",
+    "find_below",
+    "kill_groups",
+    "list_children",
+    "read_parent",
+    "signal_below",
+    "stop_below",
+)
 
 _MAX_ROUNDS = 50
 """Walks of one `signal_below`; a tree that forks faster is continued by the caller's next call."""
@@ -173,6 +181,15 @@ def _stat(pid: int) -> list[bytes] | None:
     with contextlib.suppress(*_GONE):
         text = _read(f"/proc/{pid}/stat")
         return text[text.rindex(b")") + 2 :].split()  # a command may contain spaces and brackets
+    return None
+
+
+def read_parent(pid: int) -> tuple[int, bytes] | None:
+    """Return the parent and the command of `pid`; None when there is no such process."""
+    with contextlib.suppress(*_GONE, PermissionError):
+        text = _read(f"/proc/{pid}/stat")
+        start, end = text.index(b"("), text.rindex(b")")
+        return int(text[end + 2 :].split()[1]), text[start + 1 : end]
     return None
 
 

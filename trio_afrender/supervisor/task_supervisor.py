@@ -39,6 +39,7 @@ from trio_afrender.supervisor.protocol import LaunchSpec, TreeState
 from trio_afrender.supervisor.run_folders import make_folders
 from trio_afrender.supervisor.signal_pipe import SignalPipe
 from trio_afrender.supervisor.spawn import StartError, start_process
+from trio_afrender.supervisor.unix_sockets import BACKLOG
 
 __all__ = ("HostCapabilities", "TaskSupervisor")
 
@@ -96,6 +97,10 @@ class TaskSupervisor:
         self._peers: list[Channel] = []
         """Connections that have not proven to be the agent's."""
         self._listener = ListeningSocket(listener) if listener else None
+        if listener is not None:
+            # Again: agents are shown the process that has called it last, and the supervisor may be
+            # killed (`peer_proof`).
+            listener.listen(BACKLOG)
         self._outputs = outputs
         """The agent's descriptors for the leader's output; not used with a log."""
         self._host = host
@@ -352,8 +357,8 @@ class TaskSupervisor:
     def _receive_from_peer(self, peer: Channel) -> None:
         """Execute the requests of a connection that is not the agent's.
 
-        Who may connect may signal the tree's processes anyway; but a connection that says nothing, or
-        belongs to another run, must not take the agent's place
+        A process of a task is not even accepted. But a connection that says nothing, or belongs to
+        another run, must not take the agent's place either
         (test_a_silent_connection_does_not_replace_the_agent).
         """
         try:

@@ -1,4 +1,4 @@
-"""Unix sockets at any path, of which both ends check the user.
+"""Unix sockets at any path, of which both ends check who the other is (`peer_proof`).
 
 A socket address holds 107 bytes of a path. For a longer one its folder is opened, and the socket is
 named through ``/proc/self/fd`` (test_the_path_of_a_store_may_be_long).
@@ -10,14 +10,16 @@ import contextlib
 import errno
 import os
 import socket
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 from trio_afrender.message_framing import PROTOCOL_VERSION
+from trio_afrender.supervisor.peer_proof import check_peer
 
-__all__ = ("connect", "listen", "peer_uid", "short_path", "supervisor_path")
+__all__ = ("BACKLOG", "connect", "listen", "short_path", "supervisor_path")
 
+BACKLOG = 16
+"""Connections that wait to be accepted."""
 _MAX_PATH = 100
 
 
@@ -65,7 +67,7 @@ def listen(path: str) -> socket.socket:
                 with contextlib.suppress(FileNotFoundError):
                     Path(path).unlink()
                 sock.bind(name)
-        sock.listen(16)
+        sock.listen(BACKLOG)
         sock.setblocking(False)
     except BaseException:
         sock.close()
@@ -76,28 +78,16 @@ def listen(path: str) -> socket.socket:
 def connect(path: str) -> socket.socket:
     """Connect to `path` and return the socket, non-blocking. Raises `OSError`: nothing listens.
 
-    Raises `PermissionError` for a socket of another user. The caller closes the socket.
+    Raises `PermissionError` for a socket of another user, or of a process of a task: the folder may be
+    one in which tasks create files. The caller closes the socket.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with short_path(path) as name:
             sock.connect(name)
-        _check_peer(sock, path)
+        check_peer(sock)
         sock.setblocking(False)
     except BaseException:
         sock.close()
         raise
     return sock
-
-
-def _check_peer(sock: socket.socket, path: str) -> None:
-    # The folder may be one in which tasks create files.
-    if peer_uid(sock) not in (os.getuid(), 0):
-        raise PermissionError(f"{path} belongs to user {peer_uid(sock)}")
-
-
-def peer_uid(sock: socket.socket) -> int:
-    """Return the user at the other end, as the kernel recorded it when the connection was made."""
-    data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _pid, uid, _gid = struct.unpack("3i", data)
-    return int(uid)

@@ -1,0 +1,72 @@
+"""Which process is at the other end of a Unix socket, and whether it is one of a task.
+
+A task of the agent's own user can replace the socket of its task supervisor, or of the supervisor, by
+one of its own, and it can copy every file and every secret. What it cannot change is its place in the
+tree of processes: whatever it starts stays below its task supervisor, which is a subreaper. So both
+ends of a connection ask the kernel who the other one is, and refuse a process that is below a task
+supervisor.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+
+from trio_afrender.supervisor.process_tree import read_parent
+
+__all__ = ("SUPERVISOR_NAME", "check_peer", "is_inside_task")
+
+SUPERVISOR_NAME = "af:supervisor"
+"""The command of the supervisor in `ps`; those of task supervisors have the same first letters. Only a
+process itself can change its command."""
+_HELPER_PREFIX = b"af:"
+_MAX_DEPTH = 10_000
+"""Ancestors that are looked at; a table of processes that changes meanwhile could show a circle."""
+
+
+def check_peer(sock: socket.socket) -> None:
+    """Raise `PermissionError` if the other end belongs to another user or to a task.
+
+    For a connection to a listening socket the other end is the process that has called `listen`.
+    """
+    data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, _gid = struct.unpack("3i", data)
+    if uid not in (os.getuid(), 0):
+        raise PermissionError(f"the process at the other end, {pid}, belongs to user {uid}")
+    if is_inside_task(pid):
+        raise PermissionError(f"the process at the other end, {pid}, is not an agent's: a task's")
+
+
+def is_inside_task(pid: int) -> bool:
+    """Whether a process is below a task supervisor; also True for one that has ended.
+
+    Ancestors of this process do not count: an agent may itself run in a task.
+    """
+    chain = _list_ancestors(pid)
+    if chain is None:
+        return True
+    own = {each for each, _ in _list_ancestors(os.getpid()) or ()}
+    above = [name for each, name in chain if each not in own]
+    # The parent of a genuine task supervisor is the supervisor, and nothing of ours is above that. A
+    # task may give that name to a parent that it has made, but its own task supervisor is above it.
+    if above and above[0] == SUPERVISOR_NAME.encode():
+        del above[0]
+    return any(name.startswith(_HELPER_PREFIX) for name in above)
+
+
+def _list_ancestors(pid: int) -> list[tuple[int, bytes]] | None:
+    """Return pid and command of the parent, its parent, and so on; None without such a process."""
+    facts = read_parent(pid)
+    if facts is None:
+        return None
+    found: list[tuple[int, bytes]] = []
+    while facts[0] and len(found) < _MAX_DEPTH:
+        parent = facts[0]
+        facts = read_parent(parent)
+        if facts is None:
+            # It has ended just now, and the process has got another parent; or this user may not see
+            # it: then it is no helper, which run as this user or as root.
+            return found if read_parent(pid) is not None else None
+        found.append((parent, facts[1]))
+    return found
