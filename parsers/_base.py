@@ -102,6 +102,8 @@ class parser:
         """Number and text of the first line that set a flag which decides; see the module."""
         self.missing_assets: tuple[int, tuple[str, ...]] = (0, ())
         """How many files the program did not find, and the names of the first ones."""
+        self.warns_of_assets = True
+        """Whether missing files are a warning and stand in the report; set for each task."""
         for flag in _FLAGS:
             # In a class with two parsers as bases this constructor runs twice: the first lists
             # stay.
@@ -279,7 +281,7 @@ class parser:
     def _report_text(self) -> str:
         parts = [self._reported[decides] for decides in (True, False) if decides in self._reported]
         count, names = self.missing_assets
-        if count:
+        if count and self.warns_of_assets:
             more = f" and {count - _MAX_REPORTED} more" if count > _MAX_REPORTED else ""
             assets = "asset" if count == 1 else "assets"
             parts.append(f"{count} missing {assets}: {', '.join(names[:_MAX_REPORTED])}{more}")

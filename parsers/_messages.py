@@ -138,6 +138,8 @@ class Verdict(NamedTuple):
     reported: bool = False
     asset: str = ""
     """The name of the missing file."""
+    is_asset: bool = False
+    """Whether it is about a missing file, also one without a name."""
     is_marker: bool = False
     """Whether the program calls it an error and no more is known."""
 
@@ -243,7 +245,7 @@ class Scanner:
             failed = not kinds.isdisjoint(_REPORTED)
             return Verdict(flags, aborts=not kinds.isdisjoint(_ABORTING), reported=failed)
         if (asset := self._finds("assets", line, lowered)) is not None:
-            return Verdict(("warning",), reported=not asset, asset=asset)
+            return Verdict(("warning",), reported=not asset, asset=asset, is_asset=True)
         if self._finds("markers", line, lowered) is not None:
             return Verdict(("warning",), reported=True, is_marker=True)
         return Verdict(("warning",)) if kinds else None

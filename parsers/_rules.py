@@ -149,12 +149,14 @@ class RuleParser(parser):
 
     def _take_verdict(self, verdict: Verdict, text: str, start: int, end: int) -> None:
         """Set the flags of a line, and keep the line if it decides or is reported."""
+        if verdict.asset:
+            self.add_missing(verdict.asset)
+        if verdict.is_asset and not self.warns_of_assets:
+            return
         for flag in verdict.flags:
             if not getattr(self, flag):
                 setattr(self, flag, True)
                 self._note_decision(flag, text, start)
-        if verdict.asset:
-            self.add_missing(verdict.asset)
         if verdict.reported:
             self.note_report(text[start:end], decides=verdict.flags != ("warning",))
 

@@ -117,7 +117,7 @@ def ffmpeg_cases(program: str, version: str) -> tuple[Experiment, ...]:
         case(
             "read_only",
             "the output folder not writable",
-            _failed("error: ", ("error", "warning")) if is_new else _failed("exit code ", ()),
+            _failed("error: ", ("error", "warning")) if is_new else _failed("permission: ", ()),
             f"{_FOLDER}{FEWER_RIGHTS}{_MAKE}{_ENCODE}",
             prepare=forbid_writing,
         ),

@@ -101,7 +101,7 @@ MITSUBA_CASES = (
     _case(
         "read_only",
         "the output folder not writable",
-        _failed("error: ", 100),
+        _failed("permission: ", 100),
         prepare=forbid_writing,
         command=_FOLDER + FEWER_RIGHTS + _MITSUBA,
         remark="the image is rendered before it is written",

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from support.agent import CONFIG, expect_task, make_task, open_stage
+from support.agent import CONFIG, expect_task, keep_reading, make_task, open_stage
 from trio.testing import MockClock
 
 from trio_afrender.config import Checks, Config, Limits, Stuck
@@ -283,6 +283,13 @@ class picky(service.service):
         self.log = "the frame\\n is pink"
         return False
 """
+CARELESS = """
+from services import service
+
+
+class careless(service.service):
+    checks = {"assets": "off"}
+"""
 FORGETFUL = """
 from parsers import parser
 
@@ -361,6 +368,36 @@ async def test_missing_files_are_a_warning_or_an_error(
     assert run.outcome.status is status
     steps = run.texts("cause" if not status.success else "assets")
     assert [step[: len(text)] for step in steps] == ([text] if text else [])
+
+
+@pytest.mark.parametrize(
+    ("service", "level", "block", "warns"),
+    [
+        ("generic", "warn", "", True),
+        ("generic", "off", "", False),
+        ("generic", "warn", '{"checks": {"assets": "off"}}', False),
+        ("generic", "off", '{"checks": {"assets": "warn"}}', True),
+        ("careless", "warn", "", False),
+        ("careless", "warn", '{"checks": {"assets": "warn"}}', True),
+    ],
+)
+async def test_missing_files_that_are_not_checked_are_no_warning(
+    service: str, level: str, block: str, warns: bool, plugins: Path, autojump_clock: MockClock
+) -> None:
+    (plugins / "services" / "careless.py").write_text(CARELESS)
+    task = attrs.evolve(
+        make_task(parser="arnold"), service=service, data_strings={"block_custom_data": block}
+    )
+    config = attrs.evolve(CONFIG, checks=Checks(assets=level))
+    async with open_run(task, config, plugins) as run:
+        await run.child.write(b'00:01 9MB WARNING | Invalid image file "a.tx"\n')
+        async with keep_reading(run.link) as updates:
+            await trio.sleep(5)
+        run.child.exit(0)
+    assert updates
+    assert any(each.status is TaskStatus.Warning for each in updates) == warns
+    reports = {each.report for each in (*updates, run.outcome)}
+    assert any("missing asset" in report for report in reports) == warns
 
 
 async def test_what_explains_a_crash_comes_before_it(autojump_clock: MockClock) -> None:

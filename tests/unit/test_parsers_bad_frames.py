@@ -662,6 +662,15 @@ def test_the_report_has_the_missing_files() -> None:
     assert made.report == ""  # the last one of the program stays
 
 
+def test_missing_files_that_are_not_checked_are_counted_and_nothing_else() -> None:
+    made = _Frames()
+    made.warns_of_assets = False
+    made.parse({"data": 'lost file "a.exr"\n', "mode": "RUN"})
+    assert (made.warning, made.report, made.missing_assets) == (False, "", (1, ("a.exr",)))
+    made.parse({"data": 'lost file "b.exr"\nERROR: odd\n', "mode": "RUN"})
+    assert (made.warning, made.report) == (True, "ERROR: odd"), "another warning stays"
+
+
 def test_missing_files_are_bounded() -> None:
     made = _Frames()
     made.parse({"data": "".join(f'lost file "{n}.exr"\n' for n in range(10_500)), "mode": "RUN"})

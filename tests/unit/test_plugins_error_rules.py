@@ -103,6 +103,20 @@ def test_a_syntax_error_after_missing_config_files_is_no_missing_asset() -> None
     assert class_names((DATA / "povray_syntax_error.log").read_text()) == []
 
 
+@pytest.mark.parametrize(
+    "log",
+    [
+        "mitsuba39_real_read_only",
+        "ffmpeg5_real_read_only",
+        "ffmpeg9_real_read_only",
+        "blender34_real_read_only",
+        "blender45_real_read_only",
+    ],
+)
+def test_an_output_folder_that_is_not_writable_is_no_missing_asset(log: str) -> None:
+    assert class_names((DATA.parent / "logs" / f"{log}.log").read_text()) == ["permission"]
+
+
 def test_what_a_cause_leads_to_comes_after_it() -> None:
     found = classify(built_in(), "Unable to open a display\nAborted (core dumped)\n", 134)
     assert [(one.name, one.host_is_cause) for one in found] == [("setup", True), ("crash", False)]
@@ -191,6 +205,7 @@ def test_built_in_rules_have_no_problems() -> None:
     assert {rule.found.name for rule in built_in().rules} == {
         "licence",
         "disk-full",
+        "permission",
         "missing-asset",
         "out-of-memory",
         "crash",

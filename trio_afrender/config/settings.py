@@ -466,6 +466,12 @@ class Config(PluginSettings):
         checks = for_service(self.checks, own, self.service_checks.get(service, {}))
         return for_service(checks, {}, block)
 
+    def asset_checks(self, service: str, block: Mapping[str, object]) -> tuple[str, str]:
+        """Return `Checks.assets` as it is if the service's class sets none, and what has precedence
+        over the class; empty: nothing."""
+        above = {**self.service_checks.get(service, {}), **block}.get("assets", "")
+        return self.checks.assets, str(above)
+
     def plugin_settings(self) -> PluginSettings:
         """Return the part of the settings that is sent to plugin processes."""
         fields = attrs.fields(PluginSettings)

@@ -17,8 +17,8 @@ commands that a shell repeats are not searched, and texts count as whole words o
 cannot be used is left out with a message; the others stay in use.
 
 A class is a word that people and scripts can count; the built-in ones are licence, disk-full,
-missing-asset, out-of-memory, crash, network and setup. `host` states that the host is the cause, so
-another host may succeed. A found class quotes the line that matched.
+permission, missing-asset, out-of-memory, crash, network and setup. `host` states that the host is the
+cause, so another host may succeed. A found class quotes the line that matched.
 
 `load_rules` parses rules, `classify` applies them, `explain_end` does both for a run's log. All of it
 is to run in the plugin host: a studio's patterns are as little trusted as its parsers.

@@ -38,6 +38,9 @@ class PluginSpec:
     parser: str
     """Empty or ``none``: the output is not parsed, and no problem is reported."""
     task_info: Mapping[str, object]
+    assets: tuple[str, str] = ("warn", "")
+    """What is done about missing files (`config.settings.Checks`) if the service's class has no rule, and
+    what has precedence over its rule; empty: nothing."""
 
 
 @attrs.frozen(slots=True, kw_only=True)

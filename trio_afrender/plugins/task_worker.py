@@ -91,6 +91,9 @@ class TaskWorker:
         with capturing(self._printed):
             self._service: Any = self._make_service(spec, settings, copied=copied)
             self.facts = self._read_facts()
+            default, above = spec.assets
+            if (above or self.facts.checks.get("assets", default)) == "off":
+                self._silence_assets()
 
     # -- creation -------------------------------------------------------------------------------
 
@@ -158,6 +161,12 @@ class TaskWorker:
                 read_text(getattr(service, "parser_problem", "")) or "",
             ),
         )
+
+    def _silence_assets(self) -> None:
+        """Have the parser neither warn of missing files nor name them in its report."""
+        parser: Any = getattr(self._service, "parser", None)
+        if hasattr(parser, "warns_of_assets"):
+            parser.warns_of_assets = False
 
     def _read_rules(self, kind: str) -> dict[str, Any]:
         """The service's own `limits`, `stuck` or `checks`, by the name of that attribute."""

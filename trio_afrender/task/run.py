@@ -25,7 +25,7 @@ from trio_afrender.task.live_output import LiveOutput
 from trio_afrender.task.process_runner import ProcessRunner
 from trio_afrender.task.run_folder import RunFolder
 from trio_afrender.task.run_state import MAX_OUTPUT_WINDOW, RunState
-from trio_afrender.task.task_info import make_task_info
+from trio_afrender.task.task_info import make_task_info, read_own_checks
 from trio_afrender.task.thumbnails import Thumbnails
 from trio_afrender.tasklog.io_threads import retry_exhausted, wait_out
 from trio_afrender.tasklog.redact import Redactor
@@ -162,11 +162,13 @@ async def _take_gpus(state: RunState) -> None:
 async def _open_plugins(state: RunState, run_folder: RunFolder) -> AsyncIterator[PluginTask]:
     """Create service and parser, and prepare the run for its command. Raises `NotStarted`."""
     task = state.task
+    own, _ = read_own_checks(task.data_strings)  # what is wrong with them is noted at the end
     spec = PluginSpec(
         service=task.service,
         # Without redirection there is no log that a parser could read.
         parser="" if state.config.console else task.parser,
         task_info=make_task_info(task, run_folder.files_dir),
+        assets=state.config.asset_checks(task.service, own),
     )
     async with state.dependencies.plugins.open_task(spec, run_folder.log) as plugins:
         facts = plugins.facts

@@ -159,12 +159,21 @@ def _frozen(value: object) -> object:
 
 
 def dump_spec(spec: PluginSpec) -> dict[str, object]:
-    return {"service": spec.service, "parser": spec.parser, "task_info": dict(spec.task_info)}
+    return {
+        "service": spec.service,
+        "parser": spec.parser,
+        "task_info": dict(spec.task_info),
+        "assets": list(spec.assets),
+    }
 
 
 def load_spec(value: Mapping[str, Any]) -> PluginSpec:
+    default, above = value["assets"]
     return PluginSpec(
-        service=value["service"], parser=value["parser"], task_info=value["task_info"]
+        service=value["service"],
+        parser=value["parser"],
+        task_info=value["task_info"],
+        assets=(default, above),
     )
 
 
