@@ -29,6 +29,8 @@ trio_afrender [agent] [nimby|NIMBY] --server URL [options]
        trio_afrender resources [options]
        trio_afrender doctor [options]
        trio_afrender why JOB.BLOCK.TASK [options]
+       trio_afrender unit [agent|gateway|farm] [--user] [options]
+       trio_afrender completion bash|zsh|fish|man
        trio_afrender renders|jobs|tasks|output|log ... [options]
        trio_afrender set KIND NAME ... key=value ... [options]
        trio_afrender pause|start|stop|restart|skip|retry|delete ... [options]
@@ -50,6 +52,9 @@ FARM_LIMITS = (
 )
 NIMBIES = ("nimby", "NIMBY")
 CHECKED = ("parser", "service", "meter")
+UNITS = ("agent", "gateway", "farm")
+COMPLETED = ("bash", "zsh", "fish")
+"""Those of `cli.systemd_units` and `cli.shell_completion`, which are not imported for ``--help``."""
 _LONG_OPTION = re.compile("-[A-Za-z](?!v*$)[A-Za-z_]+")
 """An option with one dash and several letters, as afrender has; ``-vv`` is none."""
 _KEY = re.compile(r"[a-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+|trio_afrender(\.[a-z_]+)+")
@@ -276,6 +281,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
     _add_farm_commands(add_command)
     add_steering_commands(add_command, _option, _FARM_SERVER, _PERIOD)
     _add_host_commands(add_command)
+    _add_install_commands(add_command)
     _add_check_commands(add_command)
     return program, commands.choices
 
@@ -379,6 +385,32 @@ def _add_host_commands(add_command: Callable[..., _Parser]) -> None:
     add("--server", metavar="URL", help=text)
     add("--name", "-hostname", metavar="NAME", help="the render (default: all of this host)")
     add("--store", **_FOLDER, help="the store folder (af_store_folder)")
+
+
+def _add_install_commands(add_command: Callable[..., _Parser]) -> None:
+    text = (
+        "print a unit of systemd for an agent, a gateway or a farm, with the paths of this program"
+    )
+    add = add_command("unit", text).add_argument
+    text = "what it starts (default: agent)"
+    add("kind", nargs="?", choices=UNITS, default="agent", metavar="KIND", help=text)
+    add(
+        "--user",
+        action="store_true",
+        dest="of_user",
+        help="for systemctl --user, not for the whole host",
+    )
+    add("--run-as", metavar="USER", help="the user and group of the unit (default: render)")
+    text = "the server of the agent or the gateway (default: that of the settings)"
+    add("--server", metavar="URL", help=text)
+    text = "the token of an agent, the tokens of a gateway (default: in /etc/trio_afrender)"
+    add("--token-file", **_FILE, help=text)
+    add("--store", **_FOLDER, help="the folder for its state (default: that of the settings)")
+
+    text = "print the completion script of a shell, or the manual page"
+    add = add_command("completion", text).add_argument
+    text = f"{', '.join(COMPLETED)}; man: the manual page"
+    add("shell", choices=(*COMPLETED, "man"), metavar="SHELL", help=text)
 
 
 def _add_check_commands(add_command: Callable[..., _Parser]) -> None:

@@ -1,0 +1,114 @@
+"""The manual page of the program, in the language of man(7), from the commands of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trio_afrender.cli.command_model import CommandModel, OptionModel, ValueModel, list_commands
+from trio_afrender.config.settings import CGRU
+from trio_afrender.version import __version__
+
+__all__ = ("make_manual",)
+
+_DESCRIPTION = """\
+A render agent for farms of CGRU Afanasy. It registers with a farm's server under a unique name, runs
+the tasks that it is given as process trees, reads their output for progress and errors, and sends
+results, thumbnails and the host's load.
+
+Without a command it is the agent. The commands for jobs and farms run a job file on this machine,
+keep a farm open, look at a farm and steer it.
+
+Any key of the config files can be set on the command line, too, as in --af_render_nice 5 or
+--trio_afrender.max_tasks 2."""
+_EXITS = (
+    ("0", "Done."),
+    ("1", "Some task failed; a check found a fault; the answer to a question was no."),
+    ("2", "Bad usage or input: an option, a job file, a setting, a token file, a store folder."),
+    ("3", "No server, refused by the server, or another agent of this name runs on this host."),
+)
+_ENVIRONMENT = (
+    ("CGRU_LOCATION", "The folder of CGRU; its config_default.json is read."),
+    ("CGRU_CUSTOM_CONFIG", "A config file that is read after CGRU's."),
+    ("CGRU_...", "Keys of the config files, as in CGRU_AF_SERVERNAME."),
+    ("AF_HOSTNAME, AF_USERNAME", "The render's name and its owner."),
+    ("NOTIFY_SOCKET, WATCHDOG_USEC", "Set by systemd: the agent reports its state."),
+)
+_FILES = (
+    ("~/.cgru/config.json", "The user's settings, read last of all files."),
+    (
+        f"{CGRU['af_store_folder'].default}/trio_afrender",
+        "State, logs and folders of tasks (af_store_folder).",
+    ),
+)
+_SIGNALS = (
+    ("SIGTERM, SIGINT", "Running tasks finish, no others start. A second one stops them."),
+    ("SIGUSR1", "The agent ends at once; its tasks continue under the next agent of this name."),
+)
+
+
+def make_manual() -> str:
+    """Return the page ``trio_afrender.1``."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield f'.TH TRIO_AFRENDER 1 "" "trio_afrender {__version__}" "User Commands"'
+    yield ".SH NAME"
+    yield r"trio_afrender \- render agent for Afanasy farms"
+    yield ".SH SYNOPSIS"
+    yield r".B trio_afrender"
+    yield r"[\fICOMMAND\fR] [\fIoptions\fR]"
+    yield ".SH DESCRIPTION"
+    for line in _DESCRIPTION.splitlines():
+        yield _escape(line) or ".PP"
+    yield ".SH COMMANDS"
+    for command in list_commands():
+        yield from _command(command)
+    for title, rows in (
+        ("EXIT STATUS", _EXITS),
+        ("SIGNALS", _SIGNALS),
+        ("ENVIRONMENT", _ENVIRONMENT),
+        ("FILES", _FILES),
+    ):
+        yield f".SH {title}"
+        for name, text in rows:
+            yield from (".TP", rf"\fB{_escape(name)}\fR", _escape(text))
+    yield ".SH SEE ALSO"
+    yield _escape("systemd.service(5), systemctl(1); the pages in share/trio_afrender/docs.")
+
+
+def _command(command: CommandModel) -> Iterator[str]:
+    # A heading in quotes: its blanks are part of it.
+    yield f'.SS "trio_afrender {_escape(command.name)}"'
+    words = " ".join(_word(value) for value in command.words)
+    yield rf"\fBtrio_afrender {_escape(command.name)}\fR [\fIoptions\fR] {words}".rstrip()
+    yield ".PP"
+    yield f"{_escape(command.help)}."
+    for value, text in zip(command.words, command.word_helps, strict=True):
+        yield from (".TP", rf"\fI{_escape(value.name)}\fR", _escape(text))
+    for option in command.options:
+        if "--help" not in option.names:
+            yield from (".TP", _option(option), _escape(option.help))
+    if command.epilog and "Any key of the config files" not in command.epilog:
+        yield from (".PP", _escape(command.epilog))
+
+
+def _word(value: ValueModel) -> str:
+    text = rf"\fI{_escape(value.name)}\fR" + (" ..." if value.repeated else "")
+    return f"[{text}]" if value.optional else text
+
+
+def _option(option: OptionModel) -> str:
+    names = ", ".join(rf"\fB{_escape(name)}\fR" for name in option.names)
+    if option.value is None:
+        return names
+    text = rf"\fI{_escape(option.value.name)}\fR"
+    return f"{names} [{text}]" if option.value.optional else f"{names} {text}"
+
+
+def _escape(text: str) -> str:
+    """Return a text without meaning for the formatter: no requests, no breaks of hyphens."""
+    escaped = text.replace("\\", r"\e").replace("-", r"\-")
+    # A backquote would be printed as a curly one.
+    escaped = escaped.replace("`", r"\(ga").replace("'", r"\(aq")
+    return rf"\&{escaped}" if escaped.startswith(".") else escaped
