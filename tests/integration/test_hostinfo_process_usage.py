@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import pytest
 import trio
 from support.process import make_launch, open_trees
 
+from trio_afrender.hostinfo import process_usage
 from trio_afrender.hostinfo.process_usage import (
     ProcReader,
     ThreadedUsageReader,
@@ -51,13 +53,40 @@ def test_a_figure_that_cannot_be_read_is_zero(tmp_path: Path) -> None:
     reader = ProcReader(str(tmp_path))
     (usage,) = reader.read([42])
     assert (usage.cpu, usage.resident, usage.read) == (2.0, 0, 0)
-    (tmp_path / "42" / "status").write_bytes(b"VmHWM:\t  200 kB\nVmRSS:\t  100 kB\nThreads:\t1\n")
+    (tmp_path / "42" / "status").write_bytes(
+        b"Name: a\nVmHWM:\t  200 kB\nVmRSS:\t  100 kB\nThreads:\t1\n"
+    )
+    (tmp_path / "42" / "statm").write_bytes(b"50 25 4 1 0 9 0\n")
     (tmp_path / "42" / "io").write_bytes(b"rchar: 5\nwchar: 6\nread_bytes: 7\nwrite_bytes: 8\n")
     (usage,) = reader.read([42])
     assert (usage.resident, usage.peak) == (100 * 1024, 200 * 1024)
     assert (usage.read, usage.written, usage.passed) == (7, 8, 11)
     (tmp_path / "42" / "stat").write_bytes(b"nonsense")
     assert reader.read([42]) == ()
+
+
+@linux_only
+def test_the_share_of_an_unchanged_process_is_seldom_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    # Reading takes no processor time, so it may be read again at once.
+    clocks = types.SimpleNamespace(monotonic=lambda: now[0], thread_time=lambda: 0.0)
+    monkeypatch.setattr(process_usage, "time", clocks)
+    folder = tmp_path / "42"
+    folder.mkdir()
+    (folder / "stat").write_bytes(STAT)
+    reader = ProcReader(str(tmp_path))
+    seen = []
+    for moment, pages, own in ((0, 25, 50), (5, 25, 10), (59, 25, 10), (60, 25, 10), (61, 50, 20)):
+        now[0] = moment
+        (folder / "statm").write_bytes(b"900 %d 4 1 0 9 0\n" % pages)
+        (folder / "status").write_bytes(b"Name: a\nVmHWM: 999 kB\nVmRSS:\t%d kB\n" % (4 * pages))
+        (folder / "smaps_rollup").write_bytes(b"0 rollup\nPss:\t %d kB\nPss_Anon: 1 kB\n" % own)
+        (usage,) = reader.read([42])
+        assert usage.peak == 999 * 1024
+        seen.append(usage.resident // 1024)
+    assert seen == [50, 50, 50, 10, 20]
 
 
 @linux_only

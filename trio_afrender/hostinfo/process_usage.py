@@ -8,13 +8,15 @@ zero, never as an error.
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeAlias, final
+from typing import NamedTuple, Protocol, TypeAlias, final
 
 import attrs
 import psutil
@@ -37,10 +39,17 @@ _TICK = 1.0 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _SHARE = 500.0
 """Reading the proportional share of a process takes at most 1/500 of the time."""
+_MAX_AGE = 60.0
+"""Seconds after which the memory of a process is read again, though it has the same pages."""
+_MAX_KNOWN = 10_000
+"""Processes from which on the memory of those that have ended is forgotten."""
 LARGEST_COUNT = 10
 """Rows of a table of the largest processes."""
 READ_TIMEOUT = 2.0
 """Seconds after which `ThreadedUsageReader` gives up a reading and returns nothing."""
+
+_SIZES = re.compile(rb"\nVm(HWM|RSS):\s*(\d+) kB")
+_OWN_SIZE = re.compile(rb"\nPss:\s*(\d+) kB")
 
 _Key: TypeAlias = tuple[int, float]
 """Pid and start time, which name a process for good: a pid alone is reused."""
@@ -106,17 +115,34 @@ def make_usage_reader() -> UsageReader:
     return ProcReader() if Path("/proc/self/stat").exists() else _PsutilReader()
 
 
+class _Size(NamedTuple):
+    """The memory of a process as `ProcReader` has last read it, in bytes but for `pages`."""
+
+    pages: int
+    resident: int
+    peak: int
+    part: float
+    """The part of the resident size that is the process's own, read at the time `read`."""
+    read: float
+    pause: float
+    """Seconds until that part may be read again."""
+
+
+_NOT_READ = _Size(pages=-1, resident=0, peak=0, part=1.0, read=-math.inf, pause=0.0)
+
+
 class ProcReader:
     """A `UsageReader` for Linux.
 
     The proportional share (memory shared by n processes counts as 1/n for each) is slow to read for
-    large processes: the kernel walks all their pages. So it is read less often the longer that took;
-    in between the same proportion of the resident size is returned.
+    large processes: the kernel walks all their pages. So it is read less often the longer that took; in
+    between the same proportion of the resident size is returned. While a process has the same number of
+    pages, neither is read for a minute: a quiet process costs a third of that.
     """
 
     def __init__(self, proc: str = "/proc") -> None:
         self._proc = proc
-        self._shares: dict[_Key, tuple[float, float]] = {}  # proportion, and when to read it again
+        self._sizes: dict[_Key, _Size] = {}
         self._reading: set[_Key] = set()
 
     def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
@@ -129,17 +155,13 @@ class ProcReader:
                 continue
             if usage.state not in "ZX":
                 with suppress(OSError):
-                    sizes = _parse_sizes(read_file(f"{self._proc}/{pid}/status"))
-                    resident = sizes.get(b"VmRSS", 0)
-                    usage = attrs.evolve(
-                        usage,
-                        resident=self._proportional_size(usage.key, resident),
-                        peak=max(sizes.get(b"VmHWM", 0), resident),
-                    )
+                    size = self._read_size(usage.key)
+                    resident = int(size.resident * size.part)
+                    usage = attrs.evolve(usage, resident=resident, peak=size.peak)
             found.append(usage)
-        if len(self._shares) > 1000:  # those of ended processes must not pile up
-            now = time.monotonic()
-            self._shares = {key: share for key, share in self._shares.items() if share[1] > now}
+        if len(self._sizes) > _MAX_KNOWN:
+            oldest = time.monotonic() - _MAX_AGE
+            self._sizes = {key: size for key, size in self._sizes.items() if size.read > oldest}
         return tuple(found)
 
     def read_usage_now(self, pid: int) -> ProcessUsage | None:
@@ -174,22 +196,39 @@ class ProcReader:
             found.append(attrs.evolve(usage, resident=pages * _PAGE))
         return tuple(sorted(found, key=lambda usage: -usage.resident)[:count])
 
-    def _proportional_size(self, key: _Key, resident: int) -> int:
+    def _read_size(self, key: _Key) -> _Size:
+        """Return the memory of a process; that of the last reading if its pages are the same."""
+        folder = f"{self._proc}/{key[0]}"
         now = time.monotonic()
-        share, due = self._shares.get(key, (1.0, 0.0))
+        known = self._sizes.get(key, _NOT_READ)
+        age = now - known.read
+        pages = int(read_file(f"{folder}/statm").split()[1])
+        if pages == known.pages and age < _MAX_AGE:
+            return known
+        sizes = dict(_SIZES.findall(read_file(f"{folder}/status")))
+        resident = int(sizes.get(b"RSS", 0)) * 1024
+        size = known._replace(
+            pages=pages,
+            resident=resident,
+            peak=max(int(sizes.get(b"HWM", 0)) * 1024, resident),
+        )
         # Reading smaps_rollup takes the memory lock of that process. A process that hangs with the
         # lock held stays in `_reading`, so it blocks one thread and not one more each time.
-        if now >= due and resident and key not in self._reading:
+        if age >= known.pause and resident and key not in self._reading:
             self._reading.add(key)
             begun = time.thread_time()
             try:
-                size = _parse_sizes(read_file(f"{self._proc}/{key[0]}/smaps_rollup")).get(b"Pss")
+                own = _OWN_SIZE.search(read_file(f"{folder}/smaps_rollup"))
             except OSError:
-                size = None
+                own = None
             self._reading.discard(key)
-            share = min(size / resident, 1.0) if size is not None else 1.0
-            self._shares[key] = share, now + (time.thread_time() - begun) * _SHARE
-        return int(resident * share)
+            size = size._replace(
+                part=min(int(own[1]) * 1024 / resident, 1.0) if own else 1.0,
+                read=now,
+                pause=(time.thread_time() - begun) * _SHARE,
+            )
+        self._sizes[key] = size
+        return size
 
 
 class _PsutilReader:
@@ -269,13 +308,3 @@ def parse_stat(text: bytes) -> ProcessUsage:
         cpu=(int(fields[11]) + int(fields[12])) * _TICK,
         waited=(int(fields[13]) + int(fields[14])) * _TICK,
     )
-
-
-def _parse_sizes(text: bytes) -> dict[bytes, int]:
-    """Return the values of lines ``Name:  123 kB``, in bytes."""
-    sizes = {}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) == 3 and words[2] == b"kB" and words[1].isdigit():
-            sizes[words[0].rstrip(b":")] = int(words[1]) * 1024
-    return sizes
