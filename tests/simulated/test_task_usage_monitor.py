@@ -35,6 +35,26 @@ async def test_a_tree_is_measured_early_then_together_with_all_others(
         assert "task_mem_peak_mb:100" in outcome.resources
 
 
+async def test_figures_that_do_not_change_are_sent_once_a_minute(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_stage() as stage:
+        link, child = await begin(stage)
+        stage.host.gauge.use(child.pid, memory=100 * MIB, cpu=0.5)
+        async with keep_reading(link) as updates:
+            await trio.sleep(58)
+            quiet = len(updates)
+            await trio.sleep(10)
+            assert len(updates) == quiet + 1
+            stage.host.gauge.use(child.pid, memory=200 * MIB, cpu=0.5)
+            await trio.sleep(5)
+        usages = [each.usage for each in updates if each.usage is not None]
+        assert [usage.resident // MIB for usage in usages] == [100, 100, 100, 200]
+        assert [usage.cpu_percent for usage in usages[:2]] == [50.0, 0.0]
+        child.exit(0)
+        await expect_task(link, over=True)
+
+
 async def test_the_usage_of_a_stopped_run_is_that_before_the_stop(
     autojump_clock: MockClock,
 ) -> None:

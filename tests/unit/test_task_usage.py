@@ -83,6 +83,17 @@ def test_gpu_usage_is_added_up_by_process() -> None:
     assert tree.advance([LEADER, WORKER], 10.0).gpu_memory_peak == 300 * MIB
 
 
+def test_a_quiet_tree_keeps_its_figures_and_the_time_of_its_measurement() -> None:
+    tree = TreeUsage(0.0)
+    share = {10: GpuShare(memory=MIB, percent=5.0)}
+    assert tree.advance([LEADER], 5.0, share).cpu_percent == 20.0
+    usage = tree.advance([LEADER], 10.0)
+    assert (usage.cpu_percent, usage.gpu_memory, usage.gpu_percent) == (0.0, 0, 0.0)
+    for now in (15.0, 20.0):
+        assert tree.advance([LEADER], now) == usage
+    assert tree.advance([attrs.evolve(LEADER, cpu=2.0)], 25.0).cpu_percent == 20.0, "of 5 seconds"
+
+
 def test_bytes_never_decrease() -> None:
     tree = TreeUsage(0.0)
     tree.advance([attrs.evolve(LEADER, read=10, written=20, passed=70)], 5.0)

@@ -99,7 +99,12 @@ class TreeUsage:
     ) -> TaskUsage:
         """Add a measurement of all processes of the tree at `now`, in seconds; `shares` are the GPU
         usage by pid."""
-        taken = self._count(processes)
+        last, taken = self._before, self._count(processes)
+        usage = self.usage
+        active = shares or usage.cpu_percent or usage.gpu_percent or usage.gpu_memory
+        if taken == last and usage.processes and not active:
+            self._time = now  # a quiet tree: the figures are the same
+            return usage
         # Zombies have used but use nothing now (test_a_zombie_has_used_but_uses_nothing).
         living = [usage for usage in taken.values() if usage.state not in "ZX"]
         resident = sum(usage.resident for usage in living)
@@ -145,6 +150,8 @@ class TreeUsage:
 
     def _count(self, processes: Iterable[ProcessUsage]) -> Mapping[_Key, ProcessUsage]:
         taken = {usage.key: usage for usage in processes}
+        if taken == self._before:
+            return taken
         for counter in (self._cpu, self._read, self._written, self._io):
             counter.advance(self._before, taken)
         self._before = taken

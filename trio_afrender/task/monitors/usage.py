@@ -6,6 +6,8 @@ all runs share: then one scan of the host's processes serves all of them.
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 from trio_afrender.hostinfo.process_usage import ProcessUsage
@@ -21,6 +23,8 @@ FIRST_SAMPLE_DELAY = 1.0
 """Seconds after the start of a tree until its first measurement."""
 FINAL_SAMPLE_TIMEOUT = 0.5
 """Seconds that a measurement may delay a stop."""
+MAX_UPDATE_AGE = 60.0
+"""Seconds after which figures that have not changed are sent again: a server may have lost them."""
 MAX_FINAL_SAMPLES = 64
 """Processes that are read once more at the end; each takes some microseconds of the event loop."""
 
@@ -51,7 +55,7 @@ class UsageMonitor:
 
         The shortage of memory is looked for at the same moments, by the same task, until cancelled.
         """
-        due = self._first_at
+        due, sent = self._first_at, -math.inf
         while True:
             await trio.sleep_until(due)
             await self._shortage.look()
@@ -59,8 +63,12 @@ class UsageMonitor:
                 found = await self._read(process)
                 # If it ended while it was read, its final values are noted, and these are older.
                 if found and self._tree is process:
+                    before, now = self._state.usage, trio.current_time()
                     self._advance(found)
-                    await self._state.publish()
+                    # The figures of a quiet tree are those that the server has.
+                    if self._state.usage != before or now - sent >= MAX_UPDATE_AGE:
+                        sent = now
+                        await self._state.publish()
             now = trio.current_time()
             due = now + until_tick(now, self._state.dependencies.period())
 
