@@ -1,0 +1,191 @@
+/**
+ * The events of the server: one stream for everything that is on the screen.
+ *
+ * A stream is opened for a list of topics, and anew when the list changes. Each topic begins with a
+ * snapshot, so a lost stream costs nothing but the time until the next one.
+ */
+
+import { setClock } from "./format.js";
+
+const SILENCE = 40_000; // ms without an event, after which a stream counts as dead
+const HIDDEN_LIMIT = 20_000; // ms in the background, after which only what notifications need is watched
+const MAX_DELAY = 10_000;
+
+export class Feed {
+  /** `changed(state)` is called with {up, text, stale} whenever the connection changes. */
+  constructor(changed) {
+    this.changed = changed;
+    this.handlers = new Map();
+    this.background = [];
+    this.source = null;
+    this.opened = "";
+    this.delay = 500;
+    this.timer = 0;
+    this.lastEvent = 0;
+    this.state = { up: null, text: "" };
+    document.addEventListener("visibilitychange", () => this.visibility());
+    addEventListener("pagehide", () => this.shut());
+    addEventListener("pageshow", (event) => event.persisted && this.reopen());
+    addEventListener("online", () => this.reopen());
+    this.lastBeat = Date.now();
+    setInterval(() => this.beat(), 5000);
+  }
+
+  /**
+   * Watch topics: a Map of topic -> {snapshot(data), change(data), gone(data)}. Others are watched
+   * no more. `background`: topics that are also watched while the page cannot be seen.
+   */
+  watch(handlers) {
+    this.handlers = handlers;
+    clearTimeout(this.asked);
+    // Views may change several times in a moment: a stream for each would be waste.
+    this.asked = setTimeout(() => {
+      if (this.wanted() !== this.opened) this.reopen();
+    }, 30);
+  }
+
+  watchInBackground(topics) {
+    this.background = topics;
+  }
+
+  wanted() {
+    const all = document.hidden && this.asleep ? this.background : [...this.handlers.keys()];
+    return all.join(",");
+  }
+
+  visibility() {
+    clearTimeout(this.hiding);
+    if (document.hidden) {
+      this.hiding = setTimeout(() => {
+        this.asleep = true;
+        this.reopen();
+      }, HIDDEN_LIMIT);
+    } else if (this.asleep || Date.now() - this.lastEvent > SILENCE) {
+      this.asleep = false;
+      this.reopen();
+    }
+  }
+
+  /** Notice that the computer has slept, or that nothing has come for long. */
+  beat() {
+    const time = Date.now();
+    const slept = time - this.lastBeat > 30_000;
+    this.lastBeat = time;
+    if (this.source && (slept || time - this.lastEvent > SILENCE)) this.reopen();
+  }
+
+  shut() {
+    clearTimeout(this.timer);
+    this.source?.close();
+    this.source = null;
+    this.opened = "";
+  }
+
+  reopen() {
+    this.shut();
+    const topics = this.wanted();
+    if (!topics) return;
+    this.opened = topics;
+    this.lastEvent = Date.now();
+    const source = new EventSource(`/api/events?topics=${encodeURIComponent(topics)}`);
+    this.source = source;
+    const listen = (name, take) => source.addEventListener(name, (event) => {
+      this.lastEvent = Date.now();
+      this.delay = 500;
+      if (source === this.source) take(JSON.parse(event.data));
+    });
+    listen("server", (data) => this.server(data));
+    listen("time", (data) => setClock(data.time));
+    for (const name of ["snapshot", "change", "gone"]) {
+      listen(name, (data) => this.handlers.get(data.topic)?.[name]?.(data));
+    }
+    source.onerror = () => {
+      if (source === this.source) this.failed();
+    };
+  }
+
+  server(data) {
+    if (data.time) setClock(data.time);
+    this.tell(data.connected
+      ? { up: true, text: "" }
+      : { up: false, text: data.error || "The farm does not answer.", since: data.since });
+  }
+
+  /** Try again, ever less often. EventSource's own attempts end at the first answer with an error. */
+  async failed() {
+    this.shut();
+    const delay = this.delay * (0.75 + Math.random() / 2); // not all viewers at the same moment
+    this.delay = Math.min(MAX_DELAY, this.delay * 2);
+    let text = "The server of this page does not answer.";
+    let login = false;
+    try {
+      const answer = await fetch("/api/session");
+      if (!answer.ok) {
+        login = answer.status === 401;
+        text = (await answer.json().catch(() => ({}))).error ?? `The server answers ${answer.status}.`;
+      } else text = "The connection was interrupted.";
+    } catch {
+      // It is the text above.
+    }
+    this.tell({ up: false, text, login });
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.reopen(), delay);
+  }
+
+  tell(state) {
+    const since = state.up ? 0 : state.since || this.state.since || Date.now() / 1000;
+    if (state.up === this.state.up && state.text === this.state.text) return;
+    this.state = { ...state, since };
+    this.changed(this.state);
+  }
+}
+
+/** Call `draw` once before the next frame of the screen, however often it is asked. */
+export function oncePerFrame(draw) {
+  let asked = false;
+  return () => {
+    if (asked) return;
+    asked = true;
+    const go = () => {
+      asked = false;
+      draw();
+    };
+    if (document.hidden) setTimeout(go, 200); // frames stop in the background
+    else requestAnimationFrame(go);
+  };
+}
+
+/** A table of rows with ids. `changed(ids)` is called for each event, with null for a snapshot. */
+export class RowStore {
+  constructor(changed = () => {}) {
+    this.rows = new Map();
+    this.ready = false;
+    this.changed = changed;
+  }
+
+  snapshot(data) {
+    this.rows = new Map(data.rows.map((row) => [row.id, row]));
+    this.ready = true;
+    this.changed(null);
+  }
+
+  change(data) {
+    const ids = [];
+    for (const id of data.gone ?? []) {
+      this.rows.delete(id);
+      ids.push(id);
+    }
+    for (const row of data.rows ?? []) {
+      const old = this.rows.get(row.id);
+      // A new object: views compare objects to find out what has changed.
+      this.rows.set(row.id, old ? { ...old, ...row } : row);
+      ids.push(row.id);
+    }
+    this.changed(ids);
+  }
+
+  gone() {
+    this.rows.clear();
+    this.changed(null);
+  }
+}
