@@ -112,10 +112,15 @@ export class Feed {
   }
 
   /** Try again, ever less often. EventSource's own attempts end at the first answer with an error. */
-  async failed() {
+  failed() {
     this.shut();
     const delay = this.delay * (0.75 + Math.random() / 2); // not all viewers at the same moment
     this.delay = Math.min(MAX_DELAY, this.delay * 2);
+    // A page that is being left ends its stream too: that is no fault.
+    this.timer = setTimeout(() => this.explain(delay), 200);
+  }
+
+  async explain(delay) {
     let text = "The server of this page does not answer.";
     let login = false;
     try {
@@ -127,6 +132,7 @@ export class Feed {
     } catch {
       // It is the text above.
     }
+    if (this.source) return; // opened again meanwhile
     this.tell({ up: false, text, login });
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.reopen(), delay);

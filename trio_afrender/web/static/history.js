@@ -2,7 +2,7 @@
 
 import { button, el, fill, outside } from "./dom.js";
 import { oncePerFrame, RowStore } from "./feed.js";
-import { clock, longMoment, moment } from "./format.js";
+import { longMoment, moment } from "./format.js";
 import { undoChange } from "./steering.js";
 
 export function makeView(page) {
@@ -18,8 +18,8 @@ export function makeView(page) {
       fill(list, el("li", { class: "empty" }, store.ready ? "Nothing was changed yet." : "The log is being read …"));
       return;
     }
-    fill(list, rows.map((row) => el("li", { class: row.problems?.length ? "bad" : null },
-      el("time", { title: longMoment(row.time) }, clock(row.time) === moment(row.time) ? clock(row.time) : `${moment(row.time)}`),
+    fill(list, rows.map((row) => el("li", null,
+      el("time", { title: longMoment(row.time) }, moment(row.time)),
       el("span", { class: "who" }, outside(row.who, 60), row.address ? el("span", { class: "muted" }, " ", outside(row.address, 60)) : null),
       el("span", { class: "did" }, outside(row.text, 500),
         (row.problems ?? []).slice(0, 5).map((each) => el("span", { class: "problem" }, outside(each, 300)))),

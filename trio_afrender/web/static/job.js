@@ -39,7 +39,6 @@ export function makeView(page, names) {
   const jobs = new RowStore((ids) => {
     if (ids === null || ids.includes(id)) {
       row = jobs.rows.get(id) ?? null;
-      if (row) row.seen = now();
       drawHead();
     }
   });

@@ -42,10 +42,7 @@ export function stateChips(states, wordOf = taskWord) {
 /** When a job ends, as [text, more, title]. */
 export function endOf(job) {
   if (job.states.includes("DON") && job.finished) return [moment(job.finished), "ended", longMoment(job.finished)];
-  if (job.left !== null && job.left !== undefined) {
-    const left = Math.max(0, job.left - (now() - (job.seen ?? now())));
-    return [moment(now() + left), `in ${span(left)}`, `expected end: ${longMoment(now() + left)}`];
-  }
+  if (job.ends) return [moment(job.ends), `in ${span(job.ends - now())}`, `expected end: ${longMoment(job.ends)}`];
   if (job.waits) return [moment(job.waits), "waits until", longMoment(job.waits)];
   return ["", "", ""];
 }
@@ -59,11 +56,7 @@ export function makeView(page) {
       places.clear();
       [...store.rows.keys()].forEach((id, i) => places.set(id, i));
     }
-    for (const id of ids ?? store.rows.keys()) {
-      const row = store.rows.get(id);
-      if (row) row.seen = now();
-      if (!places.has(id)) places.set(id, places.size);
-    }
+    for (const id of ids ?? []) if (!places.has(id)) places.set(id, places.size);
     draw();
   });
   const columns = [
@@ -71,7 +64,7 @@ export function makeView(page) {
       show: (cell, job) => fill(cell, stateChips(job.states)) },
     { key: "name", label: "Job", value: (job) => job.name, show: showName },
     { key: "progress", label: "Progress", value: (job) => job.percent, show: showProgress },
-    { key: "end", label: "Expected end", value: (job) => job.left ?? Infinity, tick: true, show: (cell, job) => {
+    { key: "end", label: "Expected end", value: (job) => job.ends || job.finished || Infinity, tick: true, show: (cell, job) => {
       const [text, more, title] = endOf(job);
       twoLines(cell, text, more);
       cell.title = title;

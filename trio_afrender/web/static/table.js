@@ -1,7 +1,10 @@
 /** A table of any length: sorted by a click, walked by arrow keys, rows selected and opened. */
 
-import { button, el, fill, icon, setText } from "./dom.js";
+import { button, el, fill, setText } from "./dom.js";
 import { RowWindow } from "./window.js";
+
+const collator = new Intl.Collator(undefined, { numeric: true });
+const SPARE_ROWS = 40; // elements of rows that are kept for other rows
 
 /**
  * `columns`: {key, label, title?, number?, narrow?, value(item), show(cell, item)}. `value` is what
@@ -16,6 +19,7 @@ export class Table {
     this.selected = new Set();
     this.current = null;
     this.rows = new Map();
+    this.unused = [];
     this.head = el("div", { role: "row", class: "row head" });
     this.body = el("div", { role: "rowgroup", class: "body" });
     this.empty = el("p", { class: "empty", hidden: true }, empty ?? "Nothing to show.");
@@ -75,7 +79,7 @@ export class Table {
       const x = value(a), y = value(b);
       if (x === y) return 0;
       return (typeof x === "string" && typeof y === "string"
-        ? x.localeCompare(y, undefined, { numeric: true }) : x < y ? -1 : 1) * sign;
+        ? collator.compare(x, y) : x < y ? -1 : 1) * sign;
     }) : [...items];
     this.grid.setAttribute("aria-rowcount", String(this.items.length + 1));
     this.empty.hidden = this.items.length > 0;
@@ -103,7 +107,9 @@ export class Table {
       if (held !== undefined && String(id) === held && this.items.some((each) => this.idOf(each) === id)) continue;
       row.element.remove();
       this.rows.delete(id);
+      if (this.unused.length < SPARE_ROWS) this.unused.push(row);
     }
+    let moved = false;
     const height = this.window.rowHeight;
     const reachable = this.current !== null && this.rows.has(this.current) ? this.current : null;
     for (let i = first; i < end; i += 1) {
@@ -111,10 +117,11 @@ export class Table {
       const id = this.idOf(item);
       let row = this.rows.get(id);
       if (!row) {
-        row = this.makeRow(id);
+        row = this.takeRow(id);
         this.rows.set(id, row);
       }
       if (row.index !== i || row.height !== height) {
+        moved = true;
         row.index = i;
         row.height = height;
         row.element.style.transform = `translateY(${i * height}px)`;
@@ -124,7 +131,7 @@ export class Table {
       this.showRow(row, item);
       if (row.element.parentNode === null) this.body.append(row.element);
     }
-    this.arrange();
+    if (moved) this.arrange();
   }
 
   /** Put the elements into the order of the rows: readers of screens follow it. */
@@ -139,6 +146,14 @@ export class Table {
       }
       before = row.element;
     }
+  }
+
+  takeRow(id) {
+    const row = this.unused.pop();
+    if (!row) return this.makeRow(id);
+    Object.assign(row, { id, item: null, index: -1 });
+    row.element.dataset.id = String(id);
+    return row;
   }
 
   makeRow(id) {
@@ -254,5 +269,3 @@ export class Table {
 
 /** Cells with one text: `show(text)`. */
 export const textCell = (make) => (cell, item) => setText(cell, make(item));
-
-export { icon };

@@ -15,10 +15,10 @@ export function makeWhy({ job }) {
       return;
     }
     fill(element, waiting.map((each) => el("section", null,
-      job === null ? el("h3", null, el("a", { href: `/jobs/${each.id}` }, outside(each.name, 120)), " ",
+      job === null ? el("h2", null, el("a", { href: `/jobs/${each.id}` }, outside(each.name, 120)), " ",
         el("span", { class: "muted" }, outside(each.user, 40))) : null,
       each.blocks.map((block) => el("div", { class: "wait" },
-        el("h4", null, "Block ", outside(block.name, 80), el("span", { class: "muted" }, ` ${count(block.tasks, "waiting task")}, from `),
+        el("h3", null, "Block ", outside(block.name, 80), el("span", { class: "muted" }, ` ${count(block.tasks, "waiting task")}, from `),
           el("a", { href: `/jobs/${each.id}/${block.block}.${block.task}` }, `${each.id}.${block.block}.${block.task}`)),
         el("ul", null, block.sentences.slice(0, 50).map((text) => el("li", null, outside(text, 600)))))))));
   }
