@@ -9,6 +9,7 @@ __all__ = (
     "AfRenderError",
     "ConfigError",
     "EditRefused",
+    "InvalidSetting",
     "JobError",
     "JobGone",
     "LinkLost",
@@ -28,7 +29,23 @@ class AfRenderError(Exception):
 
 
 class ConfigError(AfRenderError):
-    """A setting, an option, or a file that one of them names cannot be used."""
+    """A setting, an option, or a file that one of them names cannot be used.
+
+    The text has a line for each fault, if several were found.
+    """
+
+
+class InvalidSetting(ConfigError):
+    """A settings object was made with a value that its `field` may not have.
+
+    `expected` is the type or the range, in words.
+    """
+
+    def __init__(self, field: str, value: object, expected: str) -> None:
+        super().__init__(f"{field}: expected {expected}, got {value!r:.100}")
+        self.field = field
+        self.value = value
+        self.expected = expected
 
 
 class JobError(ConfigError):

@@ -38,7 +38,7 @@ async def test_config_prints_each_setting_with_its_layer(tmp_path: Path) -> None
     assert lines["af_render_nice"].endswith("5  [command line --af_render_nice]")
     assert lines["trio_afrender.max_tasks"].endswith(f"2  [file {home}/config.json]")
     assert lines["trio_afrender.timing.grace"].endswith("10.0 seconds  [default]")
-    assert f"warning: {home}/config.json: af_priority: expected a whole number" in err
+    assert f"warning: {home}/config.json:1:53: af_priority: expected a whole number" in err
     assert f"config files read: {home}/config.json\n" in err
     assert "not-to-be-seen" not in out + err
 
@@ -60,7 +60,7 @@ async def test_config_as_json_is_all_of_stdout(tmp_path: Path) -> None:
     [
         ('{"cgru_config": {"trio_afrender": {"max_task": 2}}}', 'no setting "max_task" in trio_afrender, did you mean "max_tasks"?'),
         ('{"cgru_config": {\n"a": 1,\n}}', "c.json:3:1: not JSON"),
-        ('{"cgru_config": {"trio_afrender": {"max_tasks": 0}}}', "must be at least 1"),
+        ('{"cgru_config": {"trio_afrender": {"max_tasks": 0}}}', "max_tasks: expected at least 1, got 0"),
     ],
 )  # fmt: skip
 async def test_a_bad_file_given_by_an_option_is_an_error(

@@ -97,15 +97,64 @@ def test_a_cycle_is_reported_and_the_other_files_count(tmp_path: Path) -> None:
     ]
 
 
-def test_a_missing_include_is_ignored_and_a_bad_one_is_a_problem(tmp_path: Path) -> None:
+def test_missing_and_bad_includes_are_problems_and_the_other_files_count(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(config(include=["gone.json", "bad.json", "good.json"], x=1))
     (tmp_path / "bad.json").write_text('{"cgru_config": {"x": 2, "include": ["c.json"] ')
     (tmp_path / "good.json").write_text(config(z=3))
     reading = FileSettings()
     reading.read(tmp_path / "a.json")
     assert reading.values == {"x": 1, "z": 3}
-    [problem] = reading.problems
-    assert problem.startswith(f"{tmp_path}/bad.json:1:")
+    missing, bad = reading.problems
+    place = f"{tmp_path}/a.json:1:18"
+    assert missing == f"{place}: include: {tmp_path}/gone.json does not exist; ignored"
+    assert bad.startswith(f"{tmp_path}/bad.json:1:")
+
+
+def test_files_that_cgru_ships_include_a_site_file_that_need_not_exist(tmp_path: Path) -> None:
+    (tmp_path / "config_default.json").write_text(config(include=["config.json"], x=1))
+    reading = FileSettings()
+    reading.read(tmp_path / "config_default.json")
+    assert (reading.values, reading.problems) == ({"x": 1}, [])
+
+
+def test_a_key_that_stands_twice_in_an_object_is_a_problem(tmp_path: Path) -> None:
+    text = """{"cgru_config": {
+        "": "a comment", "": "another", "-x": 1, "-x": 2,
+        "x": 1, "o": {"y": "a \\"quoted\\" {text}", "z": [{"y": 1}, {"y": 2}]},
+        "OS_unix": {"x": 3},
+          "x": 2, "o": {"y": 3}
+    }}"""
+    (tmp_path / "a.json").write_text(text)
+    reading = FileSettings(tokens=TOKENS)
+    reading.read(tmp_path / "a.json")
+    assert reading.values == {"x": 3, "o": {"y": 3}}
+    places = [f"{tmp_path}/a.json:5:11", f"{tmp_path}/a.json:5:19", f"{tmp_path}/a.json:5:25"]
+    assert [problem.partition(": ")[0] for problem in reading.problems] == places
+    assert reading.problems[0].endswith(': "x" stands in line 3 already; this one counts')
+
+
+def test_places_are_those_of_the_keys_that_count(tmp_path: Path) -> None:
+    text = """{"cgru_config": {
+      "OS_linux": {"o": {"a": 1}},
+      "OS_windows": {"o": {"a": 5}},
+      "o": {"a": 2, "b": [{"a": 9}]},
+      "OS_unix": {"o": {"a": 3}}
+    }}"""
+    (tmp_path / "a.json").write_text("\ufeff" + text)
+    reading = FileSettings(tokens=TOKENS)
+    reading.read(tmp_path / "a.json")
+    reading.set("typed", 1, "command line --typed")
+    assert reading.place(("o", "a")) == f"{tmp_path}/a.json:2:26"
+    assert reading.place(("o", "b")) == f"{tmp_path}/a.json:4:21"
+    assert reading.place(("typed",)) == "command line --typed"
+
+
+def test_a_file_that_has_changed_since_gives_no_wrong_place(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(config(x=1, y=2))
+    reading = FileSettings()
+    reading.read(tmp_path / "a.json")
+    (tmp_path / "a.json").unlink()
+    assert reading.place(("y",)) == f"{tmp_path}/a.json"
 
 
 @pytest.mark.parametrize("name", ["a\0b.json", "a\ud800.json"])
@@ -126,7 +175,7 @@ def test_an_include_that_is_no_list_of_names_is_a_problem(tmp_path: Path, includ
     reading.read(tmp_path / "a.json")
     assert reading.values == {"x": 1}
     assert reading.problems == [
-        f'{tmp_path}/a.json: "include" must be a list of file names; ignored'
+        f'{tmp_path}/a.json:1:18: "include" must be a list of file names; ignored'
     ]
 
 
@@ -175,7 +224,7 @@ def test_a_value_of_the_wrong_type_is_reported_and_the_earlier_one_stays(
     reading.set(key, "earlier", "before")
     reading.read(tmp_path / "a.json")
     assert reading.values == {key: "earlier", "x": 1}
-    assert reading.problems == [f"{tmp_path}/a.json: {key}: {problem}; ignored"]
+    assert reading.problems == [f"{tmp_path}/a.json:1:18: {key}: {problem}; ignored"]
 
 
 def test_pairs_before_a_bad_one_stay_and_backslashes_become_slashes(tmp_path: Path) -> None:
@@ -184,7 +233,7 @@ def test_pairs_before_a_bad_one_stay_and_backslashes_become_slashes(tmp_path: Pa
     reading.read(tmp_path / "a.json")
     assert reading.values == {"pathsmap": [["P:/prj", "/prj"]]}
     assert reading.problems == [
-        f"{tmp_path}/a.json: pathsmap[1]: expected a pair of strings; ignored with all after it"
+        f"{tmp_path}/a.json:1:18: pathsmap[1]: expected a pair of strings; ignored with all after it"
     ]
 
 

@@ -381,7 +381,7 @@ def test_a_table_by_service_sets_the_keys_beside_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "problem"),
     [
-        ({"max_task": 2}, 'a.json: no setting "max_task" in trio_afrender, did you mean "max_tasks"?'),
+        ({"max_task": 2}, 'a.json:1:36: no setting "max_task" in trio_afrender, did you mean "max_tasks"?'),
         ({"zzz": 2}, 'no setting "zzz" in trio_afrender, known: allow_plain, '),
         ({"timing": {"grac": 2}}, 'no setting "grac" in trio_afrender.timing, did you mean "grace"?'),
         ({"max_tasks": "2"}, 'trio_afrender.max_tasks: expected a whole number, got "2"'),
@@ -408,16 +408,18 @@ def test_a_typo_in_our_section_is_an_error_that_names_the_file(
 @pytest.mark.parametrize(
     ("keys", "problem"),
     [
-        ({"trio_afrender": {"max_tasks": 0}}, "trio_afrender.max_tasks must be at least 1, got 0"),
-        ({"trio_afrender": {"timing": {"grace": -1}}}, "must not be negative or infinite"),
+        ({"trio_afrender": {"max_tasks": 0}}, "a.json:1:36: trio_afrender.max_tasks: expected at least 1, got 0"),
+        ({"trio_afrender": {"timing": {"grace": -1}}}, "a.json:1:47: trio_afrender.timing.grace: expected at least 0 seconds, got -1"),
         ({"trio_afrender": {"nimby": "nimbi"}}, 'did you mean "nimby"?'),
-        ({"trio_afrender": {"drain": "kill"}}, "trio_afrender.drain must be a known word"),
-        ({"cmd_shell": " "}, "cmd_shell must name a shell"),
-        ({"trio_afrender": {"limits": {"services": {"nuke": {"memory": -1}}}}}, "limits.services.nuke.memory must not be negative"),
-        ({"trio_afrender": {"stuck": {"policy": "stopp"}}}, 'stuck.policy must be a known word, did you mean "stop"?'),
-        ({"trio_afrender": {"stuck": {"services": {"nuke": {"policy": "x"}}}}}, "must be a known word, known: off, stop, warn"),
-        ({"trio_afrender": {"checks": {"assets": "eror"}}}, 'checks.assets must be a known word, did you mean "error"?'),
-        ({"trio_afrender": {"timing": {"heartbeat": 0}}}, "must be at least 0.01"),
+        ({"trio_afrender": {"drain": "kill"}}, 'trio_afrender.drain: expected one of "finish", "stop", "leave", got "kill"'),
+        ({"cmd_shell": " "}, 'cmd_shell: expected a shell, with its options, got " "'),
+        ({"trio_afrender": {"limits": {"services": {"nuke": {"memory": -1}}}}}, "limits.services.nuke.memory: expected at least 0 bytes, got -1"),
+        ({"trio_afrender": {"stuck": {"policy": "stopp"}}}, 'stuck.policy: expected one of "off", "warn", "stop" (did you mean "stop"?), got "stopp"'),
+        ({"trio_afrender": {"stuck": {"services": {"nuke": {"policy": "x"}}}}}, 'stuck.services.nuke.policy: expected one of "off", "warn", "stop", got "x"'),
+        ({"trio_afrender": {"checks": {"assets": "eror"}}}, 'checks.assets: expected one of "off", "warn", "error" (did you mean "error"?)'),
+        ({"af_render_networkif": "("}, "af_render_networkif: expected a regular expression (missing )"),
+        ({"af_serverport": 70000}, "a.json:1:18: af_serverport: expected 1 to 65535, got 70000"),
+        ({"trio_afrender": {"timing": {"heartbeat": 0}}}, "expected at least 0.01 seconds, got 0"),
     ],
 )  # fmt: skip
 def test_values_out_of_range_are_errors(
@@ -427,6 +429,94 @@ def test_values_out_of_range_are_errors(
     with pytest.raises(ConfigError) as caught:
         make_config(settings)
     assert problem in str(caught.value)
+
+
+def test_all_faults_of_a_file_are_reported_together(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("""{"cgru_config": {"trio_afrender": {
+        "max_tsks": 3,
+        "window": "many",
+        "limits": {"services": {"nuke": {"runtime": 4}}, "output": []}
+    }}}""")
+    with pytest.raises(ConfigError) as caught:
+        load({"TRIO_AFRENDER__NAM": "x"}, files=[path], arguments={"af_serverport": "x"})
+    assert str(caught.value).splitlines() == [
+        '--af_serverport: expected a whole number, got "x"',
+        f'{path}:2:9: no setting "max_tsks" in trio_afrender, did you mean "max_tasks"?',
+        f'{path}:3:9: trio_afrender.window: expected a whole number, got "many"',
+        f'{path}:4:42: no setting "runtime" in trio_afrender.limits.services.nuke, did you mean "run_time"?',
+        f"{path}:4:58: trio_afrender.limits.output: expected a whole number, got []",
+        'environment TRIO_AFRENDER__NAM: no such setting, did you mean "TRIO_AFRENDER__NAME"?',
+    ]
+    path.write_text("""{"cgru_config": {"af_serverport": 0, "trio_afrender": {"max_tasks": 0}}}""")
+    with pytest.raises(ConfigError) as caught:
+        make_config(load({"TRIO_AFRENDER__TIMING__GRACE": "-1"}, files=[path]))
+    assert str(caught.value).splitlines() == [
+        f"{path}:1:18: af_serverport: expected 1 to 65535, got 0",
+        f"{path}:1:56: trio_afrender.max_tasks: expected at least 1, got 0",
+        "environment TRIO_AFRENDER__TIMING__GRACE: trio_afrender.timing.grace: expected at least 0 seconds, got -1.0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "key", "value"),
+    [
+        ("TRIO_AFRENDER__MAX_TASKS", "2", "max_tasks", 2),
+        ("TRIO_AFRENDER__TIMING__GRACE", "2.5", "timing.grace", 2.5),
+        ("trio_afrender__keep_runs", "yes", "keep_runs", True),
+        ("TRIO_AFRENDER__SERVICES", "nuke, maya", "services", ["nuke", "maya"]),
+        ("TRIO_AFRENDER__LICENCES", '[["a", "b"]]', "licences", [["a", "b"]]),
+        ("TRIO_AFRENDER__LIMITS__SERVICES__NUKE__RUN_TIME", "5", "limits.services.nuke.run_time", 5.0),
+        ("TRIO_AFRENDER__LIMITS__SERVICES__Tool__RUN_TIME", "5", "limits.services.Tool.run_time", 5.0),
+        ("TRIO_AFRENDER__MAX_TASKS", "", "max_tasks", 4),
+    ],
+)  # fmt: skip
+def test_variables_set_our_own_keys(variable: str, text: str, key: str, value: object) -> None:
+    settings = load({variable: text})
+    found = settings.values[f"trio_afrender.{key}"]
+    assert found.value == value
+    assert found.origin == (f"environment {variable}" if text else "default")
+    assert make_config(settings).name == "node7"
+
+
+def test_every_key_of_ours_has_a_variable() -> None:
+    for key, spec in OURS.items():
+        if spec.kind in ("int", "float"):
+            variable = "TRIO_AFRENDER__" + key.removeprefix("trio_afrender.").replace(".", "__").upper()  # fmt: skip
+            assert load({variable: "77"})[key] == 77
+
+
+def test_own_variables_stand_between_files_and_the_command_line(tmp_path: Path) -> None:
+    files = [write(tmp_path / "a.json", trio_afrender={"max_tasks": 7, "name": "file"})]
+    environment = {"TRIO_AFRENDER__MAX_TASKS": "8"}
+    key = "trio_afrender.max_tasks"
+    assert load(files=files)[key] == 7
+    assert load(environment, files=files)[key] == 8
+    assert load(environment, files=files, arguments={key: "9"})[key] == 9
+    environment = {"TRIO_AFRENDER__NAME": "own", "AF_HOSTNAME": "afanasy"}
+    assert load(environment, files=files)["name"] == "own"
+    assert load(environment, files=files, options={"trio_afrender.name": "typed"})["name"] == "typed"  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("variable", "problem"),
+    [
+        ("TRIO_AFRENDER__MAX_TASK", 'did you mean "TRIO_AFRENDER__MAX_TASKS"?'),
+        ("TRIO_AFRENDER__LIMITS__SERVICES__NUKE__RUNTIME", "no such setting"),
+        ("TRIO_AFRENDER__LIMITS__SERVICES__RUN_TIME", "no such setting"),
+        ("TRIO_AFRENDER__LIMITS__SERVICES", "no such setting"),
+        ("TRIO_AFRENDER__", "no such setting"),
+    ],
+)
+def test_a_variable_of_a_key_that_does_not_exist_is_an_error(variable: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=f"environment {variable}: no such setting, .*") as caught:
+        load({variable: "5"})
+    assert problem in str(caught.value)
+
+
+def test_a_variable_with_one_underscore_too_few_is_a_problem() -> None:
+    [problem] = load({"TRIO_AFRENDER_TIMING_GRACE": "5", "TRIO_AFRENDER_TOKEN": "x"}).problems
+    assert problem == "variable TRIO_AFRENDER_TIMING_GRACE is not read, did you mean TRIO_AFRENDER__TIMING__GRACE?"  # fmt: skip
 
 
 def test_values_of_keys_that_name_a_secret_are_hidden(tmp_path: Path) -> None:

@@ -34,7 +34,10 @@ class SettingValue:
 
     value: object
     origin: str = "default"
+    """The layer: a file, a variable, an option."""
     unit: str = ""
+    key: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False)
+    """The path of keys in the file that set it."""
 
 
 def check(kind: str, value: object, folder: Path) -> object:

@@ -66,10 +66,11 @@ def _rank(origin: str) -> int:
 
 
 def host_name(environment: Mapping[str, str], values: Mapping[str, SettingValue]) -> SettingValue:
-    """Choose the render's name: --name, AF_HOSTNAME, `trio_afrender.name`, the computer's name."""
+    """Choose the render's name: --name, its own variable, AF_HOSTNAME, `trio_afrender.name` of a file,
+    the computer's name."""
     own = values["trio_afrender.name"]
-    if own.value and own.origin.startswith("command line"):
-        return own
+    if own.value and not own.origin.startswith(("default", "file ")):
+        return own  # given for this program alone
     if environment.get("AF_HOSTNAME"):
         return SettingValue(environment["AF_HOSTNAME"], "environment AF_HOSTNAME")
     if own.value:

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import fnmatch
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import attrs
 
@@ -27,15 +27,20 @@ from trio_afrender.config.settings import (
     find_spec,
     suggest_key,
 )
+from trio_afrender.config.value_rules import find_problem
 from trio_afrender.errors import ConfigError
+from trio_afrender.text import show_json
 
 __all__ = ("Settings", "load_settings", "make_config")
 
 _UNSET = SettingValue(None)
+_VARIABLE = "TRIO_AFRENDER__"
+"""The prefix of variables for our own keys: ``TRIO_AFRENDER__LIMITS__RUN_TIME``."""
 _SECTION = PREFIX.removesuffix(".")
 _DERIVED = ("name", "user_name", "server")
 """Keys of `Settings.values` that are no keys of files: `config.derived` makes them."""
 _KINDS_OF_VALUES = {bool: "bool", int: "int", float: "float", str: "str", list: "list"}
+_TABLE_TYPES = {int: int, float: float, str: str}
 _FIELD_VALUES: Mapping[object, Callable[[Any], object]] = {
     str: str,
     int: int,
@@ -77,6 +82,13 @@ class Settings:
     `config.derived` makes of several keys: ``name``, ``user_name``, ``server``."""
     files: tuple[Path, ...] = ()
     problems: tuple[str, ...] = ()
+    _reading: FileSettings = attrs.field(factory=FileSettings, eq=False, repr=False)
+
+    def place(self, key: str) -> str:
+        """Return ``PATH:LINE:COLUMN`` of a value that a file set, else its layer."""
+        item = self.values[key]
+        from_file = self._reading.origins.get(item.key) == item.origin
+        return self._reading.place(item.key) if from_file else item.origin
 
     def __getitem__(self, key: str) -> object:
         return self.values[key].value
@@ -116,7 +128,9 @@ def load_settings(
         # Start scripts of containers set it and write it into the site's file, so it is above the
         # files and below CGRU_AF_SERVERNAME.
         reading.set("af_servername", name, "environment AF_SERVERNAME")
-    _apply_environment(reading, environment)
+    errors = _Errors()
+    with errors.caught():
+        _apply_environment(reading, environment)
     if "AF_CMD_PREFIX" in environment:
         # It counts when it is empty, too: that is how one host drops the site's prefix.
         prefix = environment["AF_CMD_PREFIX"]
@@ -124,8 +138,9 @@ def load_settings(
     arguments = arguments or {}
     for key, text in arguments.items():
         if not key.startswith(PREFIX):
-            given = _read_argument(key, text, reading)
-            reading.set(key, given.value, given.origin)
+            with errors.caught():
+                given = _read_argument(key, text, reading)
+                reading.set(key, given.value, given.origin)
     values = {
         key: SettingValue(spec.default, unit=spec.unit)
         for key, spec in {**CGRU, **OURS}.items()
@@ -134,11 +149,16 @@ def load_settings(
     for key, value in reading.values.items():
         if key not in OURS and key != _SECTION:
             unit = CGRU[key].unit if key in CGRU else ""
-            values[key] = SettingValue(value, reading.origins[(key,)], unit)
-    _fill(values, (_SECTION,), reading.values.get(_SECTION, {}), PREFIX, reading)
+            values[key] = SettingValue(value, reading.origins[(key,)], unit, (key,))
+    with errors.caught():
+        section = reading.values.get(_SECTION, {})
+        _fill(values, (_SECTION,), section, PREFIX, reading, errors)
+    values |= _read_own_variables(environment, errors, reading.problems)
     for key, text in arguments.items():
         if key.startswith(PREFIX):
-            values[key] = _read_argument(key, text, reading)
+            with errors.caught():
+                values[key] = _read_argument(key, text, reading)
+    errors.raise_all()
     chosen = {}
     for key, value in (options or {}).items():
         option = _OPTIONS.get(key, "--" + key.removeprefix(PREFIX).replace("_", "-"))
@@ -149,7 +169,31 @@ def load_settings(
     values["server"] = server(values)
     values["name"] = host_name(environment, values)
     values["user_name"] = chosen.get("user_name") or user_name(environment, values)
-    return Settings(values=values, files=tuple(reading.files), problems=tuple(reading.problems))
+    return Settings(
+        values=values,
+        files=tuple(reading.files),
+        problems=tuple(reading.problems),
+        reading=reading,
+    )
+
+
+@attrs.define(slots=True)
+class _Errors:
+    """Faults of settings, which are reported together."""
+
+    texts: list[str] = attrs.field(factory=list)
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Collect a `ConfigError` of the body."""
+        try:
+            yield
+        except ConfigError as error:
+            self.texts.append(str(error))
+
+    def raise_all(self) -> None:
+        if self.texts:
+            raise ConfigError("\n".join(self.texts))
 
 
 def _read_cgru_files(reading: FileSettings, environment: Mapping[str, str]) -> None:
@@ -183,6 +227,42 @@ def _apply_environment(reading: FileSettings, environment: Mapping[str, str]) ->
             reading.set(key, value, f"environment {variable}")
 
 
+def _read_own_variables(
+    environment: Mapping[str, str], errors: _Errors, problems: list[str]
+) -> dict[str, SettingValue]:
+    """Return what variables set of our own keys; an empty variable counts as not set."""
+    found = {}
+    known = {_to_variable(key): key for key, spec in OURS.items() if spec.kind != SERVICES}
+    for variable, text in sorted(environment.items()):
+        if not variable.upper().startswith(_VARIABLE):
+            near = variable.upper().replace("TRIO_AFRENDER_", _VARIABLE, 1).replace("_", "")
+            if meant := [name for name in known if name.replace("_", "") == near]:
+                problems.append(f"variable {variable} is not read, did you mean {meant[0]}?")
+            continue
+        key = known.get(variable.upper()) or _table_key(variable)
+        spec = find_spec(key)
+        if spec is None or spec.kind == SERVICES:
+            near = suggest_key(variable.upper(), known)
+            errors.texts.append(f"environment {variable}: no such setting, {near}")
+        elif text:
+            with errors.caught():
+                value = _read_text(spec.kind, text, f"environment {variable}")
+                found[key] = SettingValue(value, f"environment {variable}", spec.unit)
+    return found
+
+
+def _to_variable(key: str) -> str:
+    return _VARIABLE + key.removeprefix(PREFIX).replace(".", "__").upper()
+
+
+def _table_key(variable: str) -> str:
+    """Return the key of a variable for a table by service."""
+    # Variables are usually in capitals, and services are not: one that has capitals, too, is written
+    # as it is, as in TRIO_AFRENDER__LIMITS__SERVICES__Tool__RUN_TIME.
+    parts = variable[len(_VARIABLE) :].split("__")
+    return PREFIX + ".".join(part.lower() if part.isupper() else part for part in parts)
+
+
 def _find_kind(key: str, reading: FileSettings) -> str:
     """Return the kind of a key of CGRU, or of an unknown one by its value in a file; or nothing."""
     if key in CGRU:
@@ -204,10 +284,10 @@ def _read_argument(key: str, text: str, reading: FileSettings) -> SettingValue:
     """Return the value of ``--<key> <text>``; our own keys are given by their full names."""
     known = {name for name, spec in OURS.items() if spec.kind != SERVICES}
     unit = ""
-    if key in known:
-        kind, unit = OURS[key].kind, OURS[key].unit
-    elif key.startswith(PREFIX):
-        kind = ""
+    if key.startswith(PREFIX):
+        spec = find_spec(key)
+        kind = spec.kind if spec is not None and spec.kind != SERVICES else ""
+        unit = spec.unit if spec is not None else ""
     else:
         kind = _find_kind(key, reading) or ("str" if key in OTHERS else "")
         known |= {*CGRU, *reading.values}
@@ -222,11 +302,12 @@ def _fill(
     section: object,
     prefix: str,
     reading: FileSettings,
+    errors: _Errors,
 ) -> None:
     """Check the object `section` at the path of keys `where`, and put its settings into `values`.
 
     `prefix` is that of the keys in `OURS` that the object may set: in a table by service these are
-    the keys beside the table. Raises `ConfigError` for an unknown key or a wrong value.
+    the keys beside the table. Unknown keys and wrong values are added to `errors`.
     """
     path = ".".join(where)
     known = {key.removeprefix(prefix).partition(".")[0] for key in OURS if key.startswith(prefix)}
@@ -234,30 +315,35 @@ def _fill(
         known.discard(SERVICES)
     for name, value in _items(section, where, reading):
         inside = (*where, name)
-        origin = reading.origins[inside]
-        if name not in known:
-            near = suggest_key(name, known)
-            raise ConfigError(f'{origin}: no setting "{name}" in {path}, {near}')
-        spec = OURS.get(prefix + name)
-        if spec is None:
-            _fill(values, inside, value, f"{prefix}{name}.", reading)
-        elif spec.kind == SERVICES:
-            for service, entry in _items(value, inside, reading):
-                _fill(values, (*inside, service), entry, prefix, reading)
-        else:
-            folder = Path(origin.removeprefix("file ")).parent
-            try:
-                checked = check(spec.kind, value, folder)
-            except ConfigError as error:
-                raise ConfigError(f"{origin}: {path}.{name}: {error}") from error
-            values[f"{path}.{name}"] = SettingValue(checked, origin, spec.unit)
+        with errors.caught():
+            if name not in known:
+                near = suggest_key(name, known)
+                raise ConfigError(f'{reading.place(inside)}: no setting "{name}" in {path}, {near}')
+            spec = OURS.get(prefix + name)
+            if spec is None:
+                _fill(values, inside, value, f"{prefix}{name}.", reading, errors)
+            elif spec.kind == SERVICES:
+                for service, entry in _items(value, inside, reading):
+                    _fill(values, (*inside, service), entry, prefix, reading, errors)
+            else:
+                checked = _check_value(spec.kind, value, inside, reading)
+                origin = reading.origins[inside]
+                values[f"{path}.{name}"] = SettingValue(checked, origin, spec.unit, inside)
+
+
+def _check_value(kind: str, value: object, where: tuple[str, ...], reading: FileSettings) -> object:
+    folder = Path(reading.origins[where].removeprefix("file ")).parent
+    try:
+        return check(kind, value, folder)
+    except ConfigError as error:
+        raise ConfigError(f"{reading.place(where)}: {'.'.join(where)}: {error}") from error
 
 
 def _items(
     section: object, where: tuple[str, ...], reading: FileSettings
 ) -> Iterable[tuple[str, object]]:
     if not isinstance(section, dict):
-        raise ConfigError(f'{reading.origins[where]}: "{".".join(where)}" must be an object')
+        raise ConfigError(f'{reading.place(where)}: "{".".join(where)}" must be an object')
     return section.items()
 
 
@@ -266,25 +352,27 @@ def make_config(settings: Settings) -> Config:
 
     Raises `ConfigError` for a value that is not valid, with the key and the layer that set it.
     """
+    errors = _Errors()
     tables: dict[str, dict[str, dict[str, object]]] = {"limits": {}, "stuck": {}, "checks": {}}
     for key, item in settings.values.items():
-        if problem := _find_problem(key, item.value):
-            raise ConfigError(f"{item.origin}: {key} {problem}, got {item.value!r}")
         section, _, path = key.removeprefix(PREFIX).partition(f".{SERVICES}.")
         if key.startswith(PREFIX) and path:
             service, _, name = path.rpartition(".")
-            tables[section].setdefault(service, {})[name] = item.value
+            if _is_good(key, item.value, _TABLE_TYPES[type(item.value)], settings, errors):
+                tables[section].setdefault(service, {})[name] = item.value
     others = {
         key: item.value
         for key, item in settings.values.items()
         if not key.startswith(PREFIX) and key not in _DERIVED
     }
-    made = _make_section(Config, PREFIX, settings)
+    if not settings["name"]:
+        errors.texts.append(f"{settings.place('name')}: name must not be empty: give --name")
+    made = _make_section(Config, PREFIX, settings, errors)
+    errors.raise_all()
     return Config(
         **{
             **made,
             **{key: settings[key] for key in _DERIVED},
-            "shell": tuple(str(settings["cmd_shell"]).split()),
             "meters": tuple(filter(None, made["meters"])),
             "variables": others,
             "service_limits": tables["limits"],
@@ -295,43 +383,43 @@ def make_config(settings: Settings) -> Config:
 
 
 def _make_section(
-    section: type[attrs.AttrsInstance], prefix: str, settings: Settings
+    section: type[attrs.AttrsInstance], prefix: str, settings: Settings, errors: _Errors
 ) -> dict[str, Any]:
     """Return the fields of a class of settings that are set by one key each."""
     fields: dict[str, Any] = {}
     for field in attrs.fields(section):
         if attrs.has(field.type):
-            inner = _make_section(field.type, f"{prefix}{field.name}.", settings)
+            inner = _make_section(field.type, f"{prefix}{field.name}.", settings, errors)
             fields[field.name] = field.type(**inner)
-        elif field.metadata and field.type in _FIELD_VALUES:
-            value = settings[field.metadata.get("key", prefix + field.name)]
-            fields[field.name] = _FIELD_VALUES[field.type](value)
+        elif field.metadata and field.type in _FIELD_VALUES and field.name not in _DERIVED:
+            key = field.metadata.get("key", prefix + field.name)
+            convert = _FIELD_VALUES[field.type]
+            if field.metadata.get("kind") == "str":  # words, split by spaces
+                convert = _split
+            value = convert(settings[key])
+            if _is_good(key, value, field.type, settings, errors, field.metadata):
+                fields[field.name] = value
     return fields
 
 
-def _find_problem(key: str, value: object) -> str:
-    """Return why a value is out of its range or no known word, or nothing."""
-    if key == "name" and not value:
-        return "must not be empty: give --name"
-    if key == "cmd_shell" and not str(value).split():
-        return "must name a shell"
-    if key == "af_render_networkif" and value != "*":
-        try:
-            re.compile(str(value))
-        except re.error as error:
-            return f"must be a regular expression ({error})"
-    spec = find_spec(key)
-    if spec is None:
-        return ""
-    if spec.kind in ("int", "float"):
-        number = cast("float", value)
-        if spec.key.count(".") > 1 and not 0 <= number < math.inf:
-            return "must not be negative or infinite"
-        return f"must be at least {spec.least:g}" if number < spec.least else ""
-    words = value if isinstance(value, list) else [value]
-    if spec.choices and (unknown := [word for word in words if word not in spec.choices]):
-        near = suggest_key(str(unknown[0]), spec.choices)
-        if spec.kind == "list":
-            return f'contains "{unknown[0]}", which is no instruction, {near}'
-        return f"must be a known word, {near}"
-    return ""
+def _split(text: object) -> tuple[str, ...]:
+    return tuple(str(text).split())
+
+
+def _is_good(
+    key: str,
+    value: object,
+    kind: object,
+    settings: Settings,
+    errors: _Errors,
+    declared: Mapping[str, Any] | None = None,
+) -> bool:
+    """Whether a value is valid; else its fault is added to `errors`."""
+    if declared is None:
+        spec = find_spec(key)
+        declared = attrs.asdict(spec) if spec is not None else {}
+    problem = find_problem(kind, value, declared)
+    if problem:
+        got = show_json(settings[key])
+        errors.texts.append(f"{settings.place(key)}: {key}: expected {problem}, got {got}")
+    return not problem

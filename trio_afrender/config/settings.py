@@ -8,12 +8,15 @@ of that service in the host's config (`for_service`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 
+from trio_afrender.config.value_rules import validate
+from trio_afrender.errors import InvalidSetting
 from trio_afrender.text import find_near
 
 __all__ = (
@@ -46,6 +49,11 @@ PREFIX = "trio_afrender."
 """The prefix of keys of the section ``trio_afrender{}``, "our own keys" below."""
 SERVICES = "services"
 """The kind of a table by the names of services. Each entry may set the keys beside the table."""
+_ANY_NICENESS = 2**31 - 1
+"""The kernel limits a niceness to its range, as config files for afrender expect."""
+_MOST_OF_SERVER = 2**31 - 1
+"""The largest number of Afanasy's fields for capacity and tasks."""
+_SENDABLE = "a token of printable ASCII characters without spaces"
 _MAX_LISTED = 40
 """Names listed in one error message."""
 _KINDS: Mapping[object, str] = {
@@ -75,27 +83,72 @@ class SettingSpec:
     default: object
     """As a JSON value."""
     unit: str = ""
-    least: float = -math.inf
+    least: float = 0.0
+    most: float = math.inf
     choices: tuple[str, ...] = ()
     """The valid words, also for each item of a list; empty: any."""
     text: str
     """The meaning, for the table in ``docs/command-line.md``. It continues default and unit."""
     shown: str = ""
     """What the table shows in place of the default."""
+    check: Callable[[Any], str] | None = None
+    """Returns what is expected instead of a value, '' for a valid one."""
 
 
 def _setting(default: _T, text: str, **declared: object) -> _T:
     """Declare a field that is a setting; `declared` are fields of `SettingSpec`."""
-    return attrs.field(default=default, metadata={"text": text, **declared})
+    return attrs.field(default=default, metadata={"text": text, **declared}, validator=validate)
 
 
 def _by_service(section: str) -> Mapping[str, Mapping[str, object]]:
     """Declare a field for what is set by service: fields of the class that `section` names."""
     text = f"a table by service names, each with keys of `{section}`, see [limits.md](limits.md)"
     key = f"{PREFIX}{section}.{SERVICES}"
-    return attrs.field(
-        factory=dict, hash=False, metadata={"text": text, "key": key, "kind": SERVICES}
+    table: Mapping[str, Mapping[str, object]] = attrs.field(
+        factory=dict,
+        hash=False,
+        metadata={"text": text, "key": key, "kind": SERVICES},
+        validator=_validate_table,
     )
+    return table
+
+
+def _validate_table(
+    config: Config, field: attrs.Attribute[Any], table: Mapping[str, Mapping[str, object]]
+) -> None:
+    """Raise `InvalidSetting` for an entry that the section beside the table could not have."""
+    base: Limits | Stuck | Checks = getattr(config, field.name.removeprefix("service_"))
+    place = f"Config.{field.name}"
+    for service, fields in _entries(place, table):
+        for name, value in _entries(f"{place}[{service!r}]", fields):
+            if name not in _names(type(base)):
+                expected = (
+                    f"only fields of {type(base).__name__}, {suggest_key(name, _names(type(base)))}"
+                )
+                raise InvalidSetting(f"{place}[{service!r}]", name, expected)
+            try:
+                attrs.evolve(base, **{name: value})
+            except InvalidSetting as error:
+                where = f"{place}[{service!r}][{name!r}]"
+                raise InvalidSetting(where, value, error.expected) from error
+
+
+def _entries(place: str, table: object) -> Iterable[tuple[str, Any]]:
+    if not isinstance(table, Mapping):
+        raise InvalidSetting(place, table, "a mapping")
+    return table.items()
+
+
+def _names(section: type[attrs.AttrsInstance]) -> tuple[str, ...]:
+    return tuple(field.name for field in attrs.fields(section))
+
+
+def _check_networks(pattern: str) -> str:
+    try:
+        re.compile("" if pattern == "*" else pattern)
+    except re.error as error:
+        return f"a regular expression ({error})"
+    return ""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -243,7 +296,13 @@ class Timing:
 class Token:
     """A bearer token. Its text never appears in logs, reprs or argv."""
 
-    secret: str = attrs.field(repr=False)
+    secret: str = attrs.field(repr=False, validator=validate)
+
+    @property
+    def sendable(self) -> bool:
+        """Whether it can travel in the line of an HTTP header, which a space or a line end would end."""
+        text = self.secret
+        return bool(text) and text.isascii() and text.isprintable() and " " not in text
 
     def __str__(self) -> str:
         return "<token>"
@@ -275,7 +334,12 @@ class PluginSettings:
         100, "of the built-in thumbnailer's pictures", unit="pixels", least=8
     )
     post_limit: float = _setting(
-        16.0, "for each post command", key="af_task_post_limit_sec", kind="int", unit="seconds"
+        16.0,
+        "for each post command",
+        key="af_task_post_limit_sec",
+        kind="int",
+        unit="seconds",
+        least=-math.inf,  # negative: none, as 0
     )
     error_rules: str = _setting(
         "",
@@ -312,17 +376,25 @@ class Config(PluginSettings):
         51000,
         "the port of the afserver, also for an `af://` URL that names none",
         key="af_serverport",
+        least=1,
+        most=65535,
     )
     name: str = attrs.field(
-        metadata={"text": "after `--name` and `AF_HOSTNAME`", "shown": "the computer's"}
+        metadata={
+            "text": "after `--name`, the variable of this key and `AF_HOSTNAME`",
+            "shown": "the computer's",
+            "check": lambda name: "" if name else "a name, which is not empty",
+        },
+        validator=validate,
     )
     """The render's identity on the server."""
-    user_name: str = ""
+    user_name: str = attrs.field(default="", validator=validate)
     token: Token | None = _setting(
         None,
         "the file of the token; a path, relative to the config file",
         key=f"{PREFIX}token_file",
         kind="path",
+        check=lambda token: "" if token is None or token.sendable else _SENDABLE,
     )
     ca_file: Path | None = _setting(
         None, "certificates to trust instead of the system's; a path, relative to the config file"
@@ -340,11 +412,14 @@ class Config(PluginSettings):
         "split by spaces; the command follows as one argument",
         key="cmd_shell",
         kind="str",
+        check=lambda words: "" if words and words[0] else "a shell, with its options",
     )
-    nice: int = _setting(10, "niceness of tasks", key="af_render_nice")
+    nice: int = _setting(
+        10, "niceness of tasks", key="af_render_nice", least=-_ANY_NICENESS, most=_ANY_NICENESS
+    )
     priority: int = _setting(99, "the render's priority", key="af_priority")
-    capacity: int = _setting(1100, "of the render", least=1)
-    max_tasks: int = _setting(4, "the most tasks at once", least=1)
+    capacity: int = _setting(1100, "of the render", least=1, most=_MOST_OF_SERVER)
+    max_tasks: int = _setting(4, "the most tasks at once", least=1, most=_MOST_OF_SERVER)
     services: tuple[str, ...] = _setting((), "names to offer", shown="any")
     nimby: str = _setting(
         "", "`nimby` (only the owner's jobs) or `NIMBY` (no jobs)", choices=("", "nimby", "NIMBY")
@@ -368,7 +443,7 @@ class Config(PluginSettings):
         1024 * 1024,
         "of a task's output that the server gets, head and tail",
         unit="bytes",
-        least=4096,
+        least=256,
     )
     log_quota: int = _setting(
         1024 * 1024 * 1024,
@@ -396,6 +471,7 @@ class Config(PluginSettings):
         "",
         "interfaces whose traffic is reported: a regular expression for the whole name",
         key="af_render_networkif",
+        check=_check_networks,
         shown="all but loopback and containers",
     )
     gpu_command: str = _setting(
@@ -414,7 +490,7 @@ class Config(PluginSettings):
     supervisor: bool = _setting(
         True, "whether tasks outlive the agent; false as with `--no-supervisor`, see below"
     )
-    console: bool = False
+    console: bool = attrs.field(default=False, validator=validate)
     """Whether tasks print on the agent's own stdout and stderr; nothing is parsed, kept or sent
     then (``-nor``)."""
     instructions: tuple[str, ...] = _setting(
@@ -434,17 +510,17 @@ class Config(PluginSettings):
     notice_command: str = _setting(
         "", "a shell command: exit code 0 means that this host will be reclaimed; the agent drains"
     )
-    gpu: GpuSlots = GpuSlots()
-    limits: Limits = attrs.field(factory=Limits)
+    gpu: GpuSlots = attrs.field(default=GpuSlots(), validator=validate)
+    limits: Limits = attrs.field(factory=Limits, validator=validate)
     service_limits: Mapping[str, Mapping[str, object]] = _by_service("limits")
     """Fields of `Limits` that replace the others for tasks of a service, by the service's name."""
-    stuck: Stuck = attrs.field(factory=Stuck)
+    stuck: Stuck = attrs.field(factory=Stuck, validator=validate)
     service_stuck: Mapping[str, Mapping[str, object]] = _by_service("stuck")
-    checks: Checks = attrs.field(factory=Checks)
+    checks: Checks = attrs.field(factory=Checks, validator=validate)
     service_checks: Mapping[str, Mapping[str, object]] = _by_service("checks")
-    sent: SentAmounts = SentAmounts()
-    memory_guard: MemoryGuard = attrs.field(factory=MemoryGuard)
-    timing: Timing = Timing()
+    sent: SentAmounts = attrs.field(default=SentAmounts(), validator=validate)
+    memory_guard: MemoryGuard = attrs.field(factory=MemoryGuard, validator=validate)
+    timing: Timing = attrs.field(default=Timing(), validator=validate)
 
     def limits_of(self, service: str, own: Mapping[str, object]) -> Limits:
         """Return the limits of a task of `service`, whose class sets the fields in `own`."""
@@ -608,5 +684,6 @@ def find_spec(key: str) -> SettingSpec | None:
     """Return the declaration of a full key, which may be in a table by service; None: unknown."""
     section, table, path = key.partition(f".{SERVICES}.")
     if table:  # names of services may contain dots
-        key = f"{section}.{path.rpartition('.')[2]}"
+        service, _, name = path.rpartition(".")
+        key = f"{section}.{name}" if service and name != SERVICES else ""
     return OURS.get(key) or CGRU.get(key)

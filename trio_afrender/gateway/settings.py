@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import attrs
 
 from trio_afrender.config import Timing
-from trio_afrender.errors import ConfigError
+from trio_afrender.config.value_rules import checked, validate
+from trio_afrender.errors import ConfigError, InvalidSetting
 from trio_afrender.transport.address import NativeAddress, is_loopback
 from trio_afrender.transport.tokens import TokenTable
 
@@ -22,31 +23,39 @@ _SCHEMES = ("ws", "wss")
 class ListenAddress:
     """An address of this host to listen on."""
 
-    host: str
-    port: int
-    tls: bool = False
+    host: str = attrs.field(validator=validate)
+    port: int = attrs.field(metadata={"most": 65535}, validator=validate)
+    tls: bool = checked(default=False)
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class GatewayConfig:
     """One gateway's settings."""
 
-    listen: ListenAddress
-    server: NativeAddress
-    tokens: TokenTable
-    tokens_file: Path | None = None
+    listen: ListenAddress = attrs.field(validator=validate)
+    server: NativeAddress = attrs.field(validator=validate)
+    tokens: TokenTable = attrs.field(validator=validate)
+    tokens_file: Path | None = checked(None)
     """Read again whenever it changes; None: `tokens` is all there is."""
-    ssl_context: ssl.SSLContext | None = None
-    names: tuple[str, ...] = ()
+    ssl_context: ssl.SSLContext | None = checked(None)
+    names: tuple[str, ...] = checked(())
     """Names by which agents may address this host, in addition to that of `listen`."""
-    max_agents: int = 10_000
-    max_agents_per_token: int | None = None
+    max_agents: int = checked(10_000, least=1)
+    max_agents_per_token: int | None = checked(None, least=1)
     """Connections of one token; None: half of `max_agents`."""
-    rate: float = 50.0
+    rate: float = checked(50.0, least=0.001, unit="messages a second")
     """Messages a second that one agent may send over time; further ones are delayed."""
-    metrics: ListenAddress | None = None
+    metrics: ListenAddress | None = checked(None)
     """Where metrics are served; None: nowhere."""
-    timing: Timing = attrs.field(factory=Timing)
+    timing: Timing = attrs.field(factory=Timing, validator=validate)
+
+    def __attrs_post_init__(self) -> None:
+        if self.listen.tls and self.ssl_context is None:
+            raise InvalidSetting(
+                "GatewayConfig.ssl_context",
+                None,
+                "a context of a server, because listen.tls is set",
+            )
 
     @property
     def share_of_token(self) -> int:

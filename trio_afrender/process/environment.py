@@ -18,6 +18,7 @@ __all__ = ("clean_environment", "find_inheritable")
 WITHHELD_PATTERNS = (
     "AFRENDER_TOKEN*",
     "TRIO_AFRENDER_TOKEN*",
+    "TRIO_AFRENDER__TOKEN*",
     "AF_SERVER_TOKEN*",
     "NOTIFY_SOCKET",
     "WATCHDOG_*",

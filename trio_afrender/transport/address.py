@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from trio_afrender.config.value_rules import validate
 from trio_afrender.errors import ConfigError
 
 __all__ = (
@@ -96,8 +97,8 @@ NATIVE = "af"
 class NativeAddress:
     """The parsed and checked URL of an afserver."""
 
-    host: str
-    port: int
+    host: str = attrs.field(validator=validate)
+    port: int = attrs.field(metadata={"least": 1, "most": 65535}, validator=validate)
 
     @property
     def url(self) -> str:

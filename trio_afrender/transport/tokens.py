@@ -94,7 +94,15 @@ class TokenTable:
         return table
 
     def add(self, pattern: str, token: Token, expires: float = math.inf) -> None:
-        """Accept a token for the names that `pattern` matches, until the Unix time `expires`."""
+        """Accept a token for the names that `pattern` matches, until the Unix time `expires`.
+
+        Raises `ConfigError` for a token that no client can send. An empty one would let clients in
+        that send none.
+        """
+        if not token.sendable:
+            raise ConfigError(
+                f'the token for "{pattern}" is empty or has characters that no client can send'
+            )
         self.add_digest(pattern, hashlib.sha256(token.secret.encode()).digest(), expires)
 
     def add_digest(self, pattern: str, digest: bytes, expires: float = math.inf) -> None:
