@@ -136,10 +136,12 @@ def test_a_changed_copy_is_checked_too() -> None:
 
 @pytest.mark.parametrize("secret", ["", "two words", "two\nlines", "caf\u00e9"])
 def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(secret: str) -> None:
-    with pytest.raises(InvalidSetting, match=r"Config\.token: expected a token of printable") as bad:
+    with pytest.raises(
+        InvalidSetting, match=r"Config\.token: expected a token of printable"
+    ) as bad:
         Config(name="r", token=Token(secret))
     assert not secret or secret not in str(bad.value)
-    with pytest.raises(ConfigError, match='the token for "r[*]" is empty or has characters'):
+    with pytest.raises(ConfigError, match=r'the token for "r\*" is empty or has characters'):
         TokenTable().add("r*", Token(secret))
 
 
