@@ -21,6 +21,7 @@ BASE = (
     "safe_files",
     "extras",
     "user_files",
+    "user_switch",
     "private_folder",
     "thumbnail",
 )

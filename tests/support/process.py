@@ -83,6 +83,24 @@ def lives(pid: int) -> bool:
     return facts is not None and facts.alive
 
 
+def is_suspended(pid: int) -> bool:
+    """Whether it is stopped by a signal, or frozen according to its cgroup; False if it has ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    if state in "Tt":
+        return True
+    line = next(line for line in groups if line[:3] == "0::")
+    events = next(
+        mount / line[3:].lstrip("/") / "cgroup.events"
+        for mount in (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
+        if (mount / line[3:].lstrip("/") / "cgroup.events").exists()
+    )
+    return "frozen 1" in events.read_text()
+
+
 class RealTrees:
     """Starts each shape with real processes, each tree with a folder of its own in `folder`."""
 

@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 
 import attrs
 
+from trio_afrender.process.task_user import TaskUser
 from trio_afrender.tasklog.interfaces import RunLog
 
 __all__ = (
@@ -55,7 +56,8 @@ class Persistence:
     attach: bool = False
     """Take over the tree, or the end of one, that is at `record`; start a new one only without."""
     folders: tuple[str, ...] = ()
-    """Folders to make before the leader starts, beside that of `record`; mode 0700."""
+    """Folders to make before the leader starts, beside that of `record`; mode 0700. Those of another
+    user exist already."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -75,6 +77,10 @@ class Launch:
     """Open files of each process; 0: no limit."""
     console: bool = False
     """Whether it prints on the agent's own stdout and stderr; it has no log then."""
+    user: TaskUser | None = None
+    """Whose processes they are; None: the agent's user's."""
+    umask: int = -1
+    """The umask of the leader; -1: the agent's."""
     persistence: Persistence
 
 

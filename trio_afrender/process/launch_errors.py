@@ -40,12 +40,14 @@ def explain_launch_error(launch: Launch, error: OSError | ValueError) -> str:
     program = launch.argv[0]
     if not isinstance(error, OSError):
         return f'cannot start "{program}": {error} in the command, folder or environment'
+    of_user = f" ({launch.user.name})" if launch.user is not None else ""
+    by_user = f' by user "{launch.user.name}"' if launch.user is not None else ""
     # `Popen` reports an error of its `chdir` with the folder as filename.
     if error.filename == launch.cwd:
         text = {
             errno.ENOENT: "does not exist",
             errno.ENOTDIR: "is not a folder",
-            errno.EACCES: "may not be entered",
+            errno.EACCES: f"may not be entered{by_user}",
         }.get(error.errno or 0, f"cannot be entered ({error.strerror})")
         return f'the working folder "{launch.cwd}" {text}'
     # Linux limits one string to 128 KiB, and all together to a quarter of the stack's limit.
@@ -57,9 +59,9 @@ def explain_launch_error(launch: Launch, error: OSError | ValueError) -> str:
     return {
         errno.ENOENT: f'there is no program "{program}"',
         errno.ENOTDIR: f'there is no program "{program}"',
-        errno.EACCES: f'"{program}" may not be executed',
+        errno.EACCES: f'"{program}" may not be executed{by_user}',
         errno.ENOEXEC: f'"{program}" is not a program for this system',
-        errno.EAGAIN: f'cannot start "{program}": this user may not have more processes',
+        errno.EAGAIN: f'cannot start "{program}": this user may not have more processes{of_user}',
         errno.ENOMEM: f'cannot start "{program}": the host has no memory for it',
         errno.EMFILE: f'cannot start "{program}": this process has too many open files',
         errno.ENFILE: f'cannot start "{program}": this host has too many open files',

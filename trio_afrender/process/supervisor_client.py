@@ -36,6 +36,7 @@ from trio_afrender.supervisor.run_folders import make_folders, remove_folders
 from trio_afrender.supervisor.unix_sockets import connect, supervisor_path
 from trio_afrender.tasklog.io_threads import call_in_thread, retry_exhausted, work_in_thread
 from trio_afrender.tasklog.writer import MAX_HELD, SEGMENT_SIZE
+from trio_afrender.user_switch import CAPABILITIES
 
 __all__ = (
     "SupervisorClient",
@@ -146,7 +147,7 @@ class SupervisorClient:
         """The trees that are held now, each with the pid of the supervisor that started it."""
         self.facts: dict[str, object] = {}
         """First message of the supervisor: ``pid``, ``cgroups``, ``protected``, ``folders``,
-        ``records``."""
+        ``lacking``, ``records``."""
 
     async def connect(self) -> None:
         """Connect to the supervisor of this store, or start one. Raises `SupervisorError`."""
@@ -243,6 +244,9 @@ class SupervisorClient:
         started is killed.
         """
         check_launch(launch)
+        if launch.user is not None and (lacking := self.lacking):
+            text = f'cannot start "{launch.argv[0]}" as user "{launch.user.name}"'
+            raise SpawnError(f"{text}: the supervisor lacks {', '.join(lacking)}")
         if not self.facts.get("folders"):
             # The supervisor is of an earlier version, which started tasks that still run: it lives
             # until they have ended, and does not know `LaunchSpec.folders`.
@@ -270,6 +274,13 @@ class SupervisorClient:
             f'cannot start "{launch.argv[0]}": '
             f"{MAX_START_TRIES} task supervisors were killed before they could"
         )
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The capabilities without which the supervisor starts no tree of another user."""
+        lacking = self.facts.get("lacking")
+        # An earlier version does not know other users: it would start the tree as its own.
+        return tuple(map(str, lacking)) if isinstance(lacking, list) else tuple(CAPABILITIES)
 
     async def remove_folders(self, folders: Sequence[Path]) -> None:
         """Have the folders of ended runs removed, and do not wait for that. Raises nothing.
@@ -482,7 +493,11 @@ def _make_tree(
 def _make_spec(launch: Launch) -> LaunchSpec:
     persistence = launch.persistence
     log = LogSpec(
-        folder=persistence.log, quota=persistence.quota, segment=SEGMENT_SIZE, held=MAX_HELD
+        folder=persistence.log,
+        quota=persistence.quota,
+        segment=SEGMENT_SIZE,
+        held=MAX_HELD,
+        group=launch.user.ids.gid if launch.user is not None else -1,
     )
     return LaunchSpec(
         argv=launch.argv,
@@ -496,6 +511,8 @@ def _make_spec(launch: Launch) -> LaunchSpec:
         folders=persistence.folders,
         processes=launch.processes,
         files=launch.files,
+        user=launch.user.ids if launch.user is not None else None,
+        umask=launch.umask,
     )
 
 
@@ -524,6 +541,8 @@ def _check_started(launch: Launch, tree: SupervisedTree) -> None:
         raise StoreError.of(Path(launch.persistence.record).parent, error) from error
     if step == "environment":
         text = explain_launch_error(launch, ValueError("an invalid text"))
+    elif step == "user" and launch.user is not None:
+        text = f'cannot start "{launch.argv[0]}" as user "{launch.user.name}": {error.strerror}'
     elif step == "log" or "text" in failure:
         text = f'cannot start "{launch.argv[0]}": {failure.get("text") or error.strerror}'
     else:

@@ -33,6 +33,7 @@ from trio_afrender.supervisor.run_folders import make_folders
 from trio_afrender.supervisor.signal_pipe import SignalPipe
 from trio_afrender.supervisor.task_supervisor import HostCapabilities
 from trio_afrender.supervisor.unix_sockets import BACKLOG, listen, supervisor_path
+from trio_afrender.user_switch import CAPABILITIES, find_missing_capabilities
 
 __all__ = ("main",)
 
@@ -183,6 +184,7 @@ class SupervisorDaemon:
                 "cgroups": self._host.cgroups,
                 "protected": self._host.oom_scores is not None,
                 "folders": True,  # an earlier version neither makes nor removes them
+                "lacking": self._host.lacking,
                 "records": [each.record for each in self._pool.values() if each.record],
             }
         )
@@ -430,7 +432,10 @@ def _probe_host() -> HostCapabilities:
     scores = None
     if score is not None:
         scores = divide_scores(score, lowered=set_oom_score(OOM_SCORE))
-    return HostCapabilities(cgroups=str(base or ""), oom_scores=scores)
+    lacking = tuple(CAPABILITIES)
+    with contextlib.suppress(OSError):
+        lacking = find_missing_capabilities()
+    return HostCapabilities(cgroups=str(base or ""), oom_scores=scores, lacking=lacking)
 
 
 def divide_scores(score: int, *, lowered: bool) -> tuple[int, int] | None:

@@ -23,7 +23,11 @@ class OutputCapture:
     def __init__(self, log: LogSpec) -> None:
         """Open the log and the pipe. Raises `OSError`."""
         self._writer = open_writer(
-            Path(log.folder), quota=log.quota, segment=log.segment, held=log.held
+            Path(log.folder),
+            quota=log.quota,
+            segment=log.segment,
+            held=log.held,
+            group=log.group,
         )
         self.descriptor, self.writing = os.pipe()
         """The read end, -1 once the pipe has ended; and the write end."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from trio_afrender.message_framing import FrameError
+from trio_afrender.user_switch import UserIds
 
 __all__ = ("LaunchSpec", "LogSpec", "TreeState")
 
@@ -25,6 +26,8 @@ class LogSpec:
     quota: int
     segment: int
     held: int
+    group: int = -1
+    """Group that may read the folder and its files; -1: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +53,16 @@ class LaunchSpec:
     """Processes and threads that the tree may have at once; 0: no limit."""
     files: int = 0
     """Files that each of its processes may have open; 0: no limit."""
+    user: UserIds | None = None
+    """Whose processes they are; None: the supervisor's user's. `folders` exist already then."""
+    umask: int = -1
+    """The umask of the leader; -1: the supervisor's."""
 
     def to_json(self) -> dict[str, object]:
         """Return plain values for a message. Environments are large, so nothing is copied."""
         values = _values(self)
-        values["log"] = _values(self.log) if self.log is not None else None
+        for name, value in (("log", self.log), ("user", self.user)):
+            values[name] = _values(value) if value is not None else None
         values[_AGENT_TIMEOUT_KEY] = values.pop("agent_timeout")
         return values
 
@@ -66,6 +74,7 @@ class LaunchSpec:
             values["agent_timeout"] = data[_AGENT_TIMEOUT_KEY]
         try:
             log = values.pop("log", None)
+            user = values.pop("user", None)
             argv = values.pop("argv")
             folders = values.pop("folders", ())
             # Both ends belong to this package: types are not checked, a wrong one fails where the
@@ -74,6 +83,7 @@ class LaunchSpec:
                 argv=tuple(map(str, argv if isinstance(argv, list | tuple) else ())),
                 folders=tuple(map(str, folders if isinstance(folders, list | tuple) else ())),
                 log=LogSpec(**log) if isinstance(log, dict) else None,
+                user=_read_user(user),
                 **values,  # type: ignore[arg-type]  # see above
             )
         except (KeyError, TypeError) as error:
@@ -134,5 +144,15 @@ class TreeState:
         return cls(**values)  # type: ignore[arg-type]  # not checked, as in `LaunchSpec.from_json`
 
 
-def _values(of: LogSpec | LaunchSpec | TreeState) -> dict[str, object]:
+def _read_user(value: object) -> UserIds | None:
+    """Raises `FrameError`: without its user a tree must not start as the supervisor's."""
+    match value:
+        case None:
+            return None
+        case {"uid": int(uid), "gid": int(gid), "groups": [*groups]}:
+            return UserIds(uid, gid, tuple(map(int, groups)))
+    raise FrameError("a launch spec with an invalid user")
+
+
+def _values(of: LogSpec | LaunchSpec | TreeState | UserIds) -> dict[str, object]:
     return {name: getattr(of, name) for name in of.__slots__}

@@ -15,7 +15,7 @@ import queue
 import resource
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -23,7 +23,7 @@ from typing import ClassVar
 from trio_afrender.supervisor.prctl import set_oom_score
 from trio_afrender.supervisor.protocol import LaunchSpec
 
-__all__ = ("StartError", "start_process")
+__all__ = ("StartError", "find_limits", "list_programs", "start_process")
 
 RESERVED_PROCESSES = 64
 """Processes and threads of the user that tasks must leave to the agent and its supervisors."""
@@ -34,7 +34,7 @@ library asks the kernel for its current action."""
 
 @dataclass(frozen=True, slots=True)
 class StartError(Exception):
-    """Nothing was started. `step` is ``folder``, ``program`` or ``environment``."""
+    """Nothing was started. `step` is ``folder``, ``program``, ``environment`` or ``user``."""
 
     number: int
     """The errno of the kernel; 0 for text that cannot be passed to any program."""
@@ -54,7 +54,6 @@ def start_process(
     it gets, and the one that this process has. `counted`: its cgroup limits its processes. Waits for
     the exec, which may take long on a network share. Raises `StartError`.
     """
-    own: dict[int, tuple[int, int]] = {}
     try:
         os.chdir(spec.cwd)
     except OSError as error:
@@ -69,12 +68,9 @@ def start_process(
         # and a new process inherits that of the thread that spawns it.
         thread = _NiceThread.get(spec.nice) if spec.nice else None
         spawn = partial(_spawn, spec, outputs)
-        limits = _find_limits(spec, counted=counted)
-        for kind, (soft, _) in limits.items():
-            own[kind] = resource.getrlimit(kind)
-            # Without root a lowered hard limit could not be raised again.
-            resource.setrlimit(kind, (soft, own[kind][1]))
-        pid = spawn() if thread is None else thread.call(spawn)
+        limits = find_limits(spec, counted=counted)
+        with _passed_on(limits, spec.umask):
+            pid = spawn() if thread is None else thread.call(spawn)
     except OSError as error:
         raise StartError(error.errno or 0, "program") from error
     except RuntimeError as error:  # "can't start new thread"
@@ -82,8 +78,6 @@ def start_process(
     except (ValueError, UnicodeError) as error:  # NUL in a word, '=' in a name
         raise StartError(0, "environment") from error
     finally:
-        for kind, limit in own.items():
-            resource.setrlimit(kind, limit)
         if oom_score is not None:
             set_oom_score(oom_score[1])
         os.chdir("/")  # a file system cannot be unmounted while a process has a folder of it
@@ -95,11 +89,33 @@ def start_process(
     return pid
 
 
-def _find_limits(spec: LaunchSpec, *, counted: bool) -> dict[int, tuple[int, int]]:
-    """Return the soft and hard limits of the leader that are lower than those of this process."""
+@contextlib.contextmanager
+def _passed_on(limits: Mapping[int, tuple[int, int]], umask: int) -> Iterator[None]:
+    """Give this process the soft limits and the umask of the leader, which inherits them."""
+    own: dict[int, tuple[int, int]] = {}
+    earlier = os.umask(umask) if umask >= 0 else -1
+    try:
+        for kind, (soft, _) in limits.items():
+            own[kind] = resource.getrlimit(kind)
+            # Without root a lowered hard limit could not be raised again.
+            resource.setrlimit(kind, (soft, own[kind][1]))
+        yield
+    finally:
+        for kind, limit in own.items():
+            resource.setrlimit(kind, limit)
+        if earlier >= 0:
+            os.umask(earlier)
+
+
+def find_limits(spec: LaunchSpec, *, counted: bool) -> dict[int, tuple[int, int]]:
+    """Return the soft and hard limits of the leader that are lower than those of this process.
+
+    `counted`: its cgroup limits its processes. A tree of another user has nothing to leave for ours.
+    """
     limits = {}
+    reserved = 0 if spec.user is not None else RESERVED_PROCESSES
     for kind, most, spared in (
-        (resource.RLIMIT_NPROC, 0 if counted else spec.processes, RESERVED_PROCESSES),
+        (resource.RLIMIT_NPROC, 0 if counted else spec.processes, reserved),
         (resource.RLIMIT_NOFILE, spec.files, 0),
     ):
         if not most:
@@ -110,7 +126,7 @@ def _find_limits(spec: LaunchSpec, *, counted: bool) -> dict[int, tuple[int, int
         left = max(soft - spared, 1) if soft != resource.RLIM_INFINITY else most
         lower = min(most, left)
         highest = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        if spared:
+        if kind == resource.RLIMIT_NPROC:
             highest = lower
         if (lower, highest) != (soft, hard):
             limits[kind] = (lower, highest)
@@ -164,14 +180,7 @@ class _NiceThread:
 
 def _spawn(spec: LaunchSpec, outputs: tuple[int, ...]) -> int:
     problem = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-    # Where `execvp` would look, in its order. Not by `posix_spawnp`: that searches the PATH of this
-    # process, not that of the task.
-    name = spec.argv[0]
-    programs: Iterable[str] = (name,)
-    if "/" not in name:
-        paths = (f"{folder or '.'}/{name}" for folder in os.get_exec_path(spec.environment))
-        programs = filter(os.path.lexists, paths)
-    for program in programs:
+    for program in list_programs(spec.argv[0], spec.environment):
         try:
             return os.posix_spawn(
                 program,
@@ -193,3 +202,12 @@ def _spawn(spec: LaunchSpec, outputs: tuple[int, ...]) -> int:
         except PermissionError as error:
             problem = error  # as `execvp`: a program of that name later in PATH may be permitted
     raise problem
+
+
+def list_programs(name: str, environment: Mapping[str, str]) -> Iterable[str]:
+    """Return the paths at which `execvp` would look for a program, in its order."""
+    # Not by `posix_spawnp`: that searches the PATH of this process, not that of the task.
+    if "/" in name:
+        return (name,)
+    paths = (f"{folder or '.'}/{name}" for folder in os.get_exec_path(environment))
+    return filter(os.path.lexists, paths)

@@ -40,6 +40,8 @@ from trio_afrender.supervisor.run_folders import make_folders
 from trio_afrender.supervisor.signal_pipe import SignalPipe
 from trio_afrender.supervisor.spawn import StartError, start_process
 from trio_afrender.supervisor.unix_sockets import BACKLOG
+from trio_afrender.supervisor.user_spawn import start_as_user
+from trio_afrender.user_switch import UserIds
 
 __all__ = ("HostCapabilities", "TaskSupervisor")
 
@@ -72,6 +74,8 @@ class HostCapabilities:
     """Path of the cgroup that holds those of the trees; empty: none can be made."""
     oom_scores: tuple[int, int] | None = None
     """OOM score of leaders, and of the supervisor and the task supervisors; None: the same."""
+    lacking: tuple[str, ...] = ()
+    """Capabilities without which no tree can be another user's."""
 
 
 class TaskSupervisor:
@@ -193,7 +197,11 @@ class TaskSupervisor:
                 and self._cgroup is not None
                 and self._cgroup.limit_processes(spec.processes)
             )
-            self._state.pid = start_process(spec, outputs, self._host.oom_scores, counted=counted)
+            if spec.user is None:
+                scores = self._host.oom_scores
+                self._state.pid = start_process(spec, outputs, scores, counted=counted)
+            else:
+                self._state.pid = self._start_as(spec.user, outputs, counted=counted)
         finally:
             # Or the pipe would never end: its reader sees the end when the last writer is closed.
             for output in outputs:
@@ -206,6 +214,20 @@ class TaskSupervisor:
         if self._cgroup is not None:
             # The leader runs already: children that it has forked meanwhile were born outside.
             self._cgroup.add((self._state.pid, *list_children(self._state.pid)))
+
+    def _start_as(self, user: UserIds, outputs: tuple[int, ...], *, counted: bool) -> int:
+        if self._output is not None:
+            # The pipe is this user's: the task could not open it again (``> /dev/stderr``).
+            os.fchown(self._output.writing, user.uid, user.gid)
+        scores = self._host.oom_scores
+        return start_as_user(
+            self._spec,
+            user,
+            outputs,
+            oom_score=scores[0] if scores is not None else None,
+            cgroup=self._cgroup,
+            counted=counted,
+        )
 
     def _report_failure(self, failure: dict[str, object]) -> None:
         if self._channel is not None:

@@ -92,8 +92,10 @@ class SegmentWriter:
         quota: int,
         segment: int,
         held: int,
+        group: int = -1,
     ) -> None:
         self.folder = folder
+        self._group = group
         self._segments = segments
         self._missing = missing
         self._quota = quota
@@ -296,7 +298,7 @@ class SegmentWriter:
         if new:
             flags |= os.O_CREAT | os.O_EXCL
         try:
-            return open_regular(path, flags)
+            return self._share(open_regular(path, flags), new=new)
         except FileNotFoundError:
             if not new:
                 raise
@@ -304,7 +306,18 @@ class SegmentWriter:
             self.folder.mkdir(mode=0o700)
         except FileExistsError:
             path.unlink()  # put there by the task
-        return open_regular(path, flags)
+        return self._share(open_regular(path, flags), new=new)
+
+    def _share(self, fd: int, *, new: bool) -> int:
+        """Let the group of the log read a new segment; return its descriptor. Raises `OSError`."""
+        if new and self._group >= 0:
+            try:
+                os.fchown(fd, -1, self._group)
+                os.fchmod(fd, 0o640)
+            except BaseException:
+                os.close(fd)
+                raise
+        return fd
 
     def _publish(self) -> None:
         self.state = LogState(
@@ -350,11 +363,14 @@ def _from_held(state: LogState, offset: int, limit: int) -> Chunk:
     return Chunk(offset, state.held[start : start + limit])
 
 
-def open_writer(folder: Path, *, quota: int, segment: int, held: int) -> SegmentWriter:
+def open_writer(
+    folder: Path, *, quota: int, segment: int, held: int, group: int = -1
+) -> SegmentWriter:
     """Return the writer of the log in `folder`; it continues a log that exists. Raises OSError.
 
     The folder, but not its parents, is made when the first bytes arrive. Sizes are in bytes: `quota`
     of the whole log, `segment` of one segment at most, `held` of the memory for refused bytes.
+    `group` may read its files: plugins of another user's task (`plugins.host`) are of that group.
     """
     listing = list_folder(folder)
     segments = []
@@ -377,4 +393,5 @@ def open_writer(folder: Path, *, quota: int, segment: int, held: int) -> Segment
         quota=quota,
         segment=segment,
         held=held,
+        group=group,
     )

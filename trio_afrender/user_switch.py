@@ -1,0 +1,83 @@
+"""Make this process another user's for good: its ids, its groups, no capability. Blocking.
+
+Standard library alone: task supervisors, plugin hosts and the image worker use it. Facts: the pages
+capabilities(7), setresuid(2) and credentials(7) of the Linux manual.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ("CAPABILITIES", "UserIds", "become_user", "find_missing_capabilities")
+
+CAPABILITIES = {
+    "CAP_CHOWN": 0,
+    "CAP_DAC_OVERRIDE": 1,
+    "CAP_FOWNER": 3,
+    "CAP_KILL": 5,
+    "CAP_SETGID": 6,
+    "CAP_SETUID": 7,
+    "CAP_SYS_PTRACE": 19,
+}
+"""What the agent needs for tasks of other users, with the numbers of the kernel: to give them their
+folders (CHOWN), to read and remove these (DAC_OVERRIDE, FOWNER), to end their processes (KILL), to
+start them (SETGID, SETUID), and to find them by the token in their environment (SYS_PTRACE)."""
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+_CAPABILITY_VERSION = 0x20080522
+# Opened at the import: a process that has become another user may not be able to read it any more.
+_libc: ctypes.CDLL | None = None
+with suppress(OSError, TypeError):  # Windows has none, and no other users either
+    _libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class UserIds:
+    """What the kernel knows of a user."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+    """All groups, also `gid`."""
+
+
+def become_user(ids: UserIds) -> None:
+    """Make this process that user's; nothing of it can be undone. Raises `OSError`.
+
+    After an error the process is neither user's: it must end. Call it while the process has one
+    thread: the kernel keeps capabilities for each thread.
+    """
+    os.setgroups(ids.groups)
+    os.setresgid(ids.gid, ids.gid, ids.gid)
+    os.setresuid(ids.uid, ids.uid, ids.uid)
+    # The kernel takes the capabilities of root away, but not those of another user, and ambient ones
+    # would even survive an exec.
+    _drop_capabilities()
+    ours = {*os.getresuid(), *os.getresgid()}
+    if ours != {ids.uid, ids.gid} or set(os.getgroups()) != set(ids.groups):
+        raise OSError(errno.EPERM, "the user was not changed")
+
+
+def _drop_capabilities() -> None:
+    if _libc is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; of 64 bits each
+    if _libc.capset(header, sets) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def find_missing_capabilities(status: Path = Path("/proc/self/status")) -> tuple[str, ...]:
+    """Return the names of those `CAPABILITIES` that this process does not have. Raises `OSError`."""
+    for line in status.read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "CapEff":
+            mask = int(value, 16)
+            return tuple(each for each, bit in CAPABILITIES.items() if not mask >> bit & 1)
+    return tuple(CAPABILITIES)
