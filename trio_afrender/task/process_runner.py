@@ -71,10 +71,11 @@ class ProcessRunner:
         # in between would leave the tree to nothing.
         state.started(tree, own=own)
         self.monitors.usage.begin(tree)
-        over, companions = trio.Event(), trio.CancelScope()
+        self._progress.begin()
+        companions = trio.CancelScope()
         async with trio.open_nursery() as beside:
             if state.has_parser:
-                follow = partial(self._progress.follow, tree.pid, over)
+                follow = partial(self._progress.follow, tree.pid)
                 beside.start_soon(wait_out, "the parser", follow)
             try:
                 # The start is reported at once, but never waited for: see the rule above.
@@ -95,7 +96,7 @@ class ProcessRunner:
                     at_exit=partial(self.monitors.usage.close, tree),
                 )
             finally:
-                over.set()
+                self._progress.end()
                 companions.cancel()
         state.ended(end, own=own)
         if end.status is None:

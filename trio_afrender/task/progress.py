@@ -7,11 +7,9 @@ never waits. Calls have a minimum interval, so that what is printed meanwhile go
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import trio
 
-from trio_afrender.async_helpers import wait_any
 from trio_afrender.plugins.interfaces import ParserState, PluginTask
 from trio_afrender.protocol.messages import TaskStatus
 from trio_afrender.task.run_folder import RunFolder
@@ -49,20 +47,30 @@ class ProgressReader:
         # Log size at the last call. It is beyond `parsed.consumed` by the unfinished line, which alone
         # is no reason for another call.
         self._seen = 0
+        self._over = False
+        # Cancelled by `end`. A task that waits for the end beside another one that waits for output
+        # would be a tenth of what a quiet run takes of memory.
+        self._waiting = trio.CancelScope()
 
-    async def follow(self, pid: int, over: trio.Event) -> None:
-        """Parse what comes until `over`; then return, with the rest unparsed.
+    def begin(self) -> None:
+        """Allow `follow` for the next process of the run."""
+        self._over = False
 
-        A call under way when `over` is set is finished.
-        """
+    def end(self) -> None:
+        """Let `follow` return, with the rest unparsed; a call under way is finished."""
+        self._over = True
+        self._waiting.cancel()
+
+    async def follow(self, pid: int) -> None:
+        """Parse what comes between `begin` and `end`."""
         log = self._run_folder.log
         interval = TICK_INTERVAL if self._plugins.facts.wants_ticks else math.inf
         tick_at = trio.current_time() + interval
-        while not over.is_set():
-            if log.size <= self._seen:
-                with trio.move_on_at(tick_at):
-                    await wait_any(over.wait, partial(log.wait_beyond, self._seen))
-            if over.is_set():
+        while True:
+            if log.size <= self._seen and not self._over:
+                with trio.move_on_at(tick_at) as self._waiting:
+                    await log.wait_beyond(self._seen)
+            if self._over:
                 return
             consumed = self._state.parsed.consumed
             if log.size > self._seen:
@@ -74,10 +82,10 @@ class ProgressReader:
                 # same offset again marks a tick (`TaskWorker.parse`).
                 await self._call(self._seen, "RUN", pid)
                 tick_at = trio.current_time() + interval
-            if self._seen >= log.size:
+            if self._seen >= log.size and not self._over:
                 # Up to date: collect output for a moment. A reader that is behind does not wait.
-                with trio.move_on_after(CALL_INTERVAL):
-                    await over.wait()
+                with trio.move_on_after(CALL_INTERVAL) as self._waiting:
+                    await trio.sleep_forever()
 
     async def finish(self, mode: str, *, verdict: bool) -> None:
         """Parse all that is left, the unfinished line too, and make the last call with `mode`.
