@@ -14,6 +14,7 @@ __all__ = (
     "JobGone",
     "LinkLost",
     "LinkRefused",
+    "OutputError",
     "PluginError",
     "PluginNotFound",
     "ProtocolError",
@@ -33,6 +34,9 @@ class ConfigError(AfRenderError):
 
     The text has a line for each fault, if several were found.
     """
+
+    problems: tuple[str, ...] = ()
+    """Sentences about what was ignored before, for a warning each."""
 
 
 class InvalidSetting(ConfigError):
@@ -55,6 +59,10 @@ class JobError(ConfigError):
         super().__init__(f"{path}: {problem}" if path else problem)
         self.path = path
         self.problem = problem
+
+
+class OutputError(AfRenderError):
+    """What a command was asked to print cannot be written: stdout is closed, or its disk is full."""
 
 
 class EditRefused(AfRenderError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,16 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
         (["run", "x", "--config"], "argument --config: expected one argument"),
         (["agent", "Nimby"], "argument nimby: invalid choice: 'Nimby'"),
         (["-hostnam", "x"], 'unknown argument "-hostnam", did you mean "-hostname"?'),
+        (["agent", "--usr", "x"], 'unknown argument "--usr", did you mean "--user"?'),
+        (["--agnts", "2", "run", "x"], 'unknown argument "--agnts"'),
+        (["run", "x", "-agents", "2"], 'unknown argument "-agents", did you mean "--agents"?'),
+        (["submit", "-usernam", "x"], 'unknown argument "-usernam", did you mean "-username"?'),
+        (["gateway", "--user", "x"], 'unknown argument "--user": it is an option of agent, submit,'),
+        (["gateway", "--user", "x"], "not of gateway (see trio_afrender gateway --help)"),
+        (["-v", "rnu", "x.json"], 'no command "rnu", did you mean "run"?'),
+        (["config", "zzz"], 'no setting "zzz", trio_afrender config prints all'),
+        (["config", "nice"], 'no setting "nice", did you mean "af_render_nice"?'),
+        (["config", "tasks"], 'did you mean "trio_afrender.gpu.tasks_per_card" or "trio_afrender.max_tasks"?'),
         (["-cmd"], "argument -cmd/--cmd: expected one argument"),
         (["--af_servername"], "--af_servername: expected a value"),
         (["--af_servernam", "x"], '--af_servernam: no such setting, did you mean "af_servername"?'),
@@ -153,11 +164,11 @@ def test_config_prints_the_requested_keys(capsys: pytest.CaptureFixture[str]) ->
     assert 'no setting af_servernam, did you mean "af_servername"?' in err
 
 
-def test_keys_are_separated_in_any_order_and_the_first_counts() -> None:
+def test_keys_are_separated_in_any_order_and_the_last_counts() -> None:
     words = ["a", "--af_priority", "5", "--pathsmap=[]", "--af_priority=6", "--name", "--af_x", "7"]
     assert split_overrides(words) == (
         ["a", "--name"],
-        {"af_priority": "5", "pathsmap": "[]", "af_x": "7"},
+        {"af_priority": "6", "pathsmap": "[]", "af_x": "7"},
     )
     assert split_overrides(["--trio_afrender.timing.grace", "3", "--studio_key=x", "--a-b"]) == (
         ["--a-b"],
@@ -188,3 +199,28 @@ def test_every_command_has_a_module() -> None:
     for name, parser in make_parser()[1].items():
         module = parser.get_default("module") or name.partition(" ")[0]
         assert import_module(f"trio_afrender.cli.commands.{module}").run
+
+
+@pytest.mark.parametrize(
+    ("words", "command", "rest"),
+    [
+        (["-v", "run", "j.json"], "run", {"verbose": 1}),
+        (["-vv", "--config", "run", "config"], "config", {"verbose": 2, "config": [Path("run")]}),
+        (["--config=c", "resources", "--watch"], "resources", {"watch": 2.0}),
+        (["--agents", "2", "farm"], "farm", {"agents": 2}),
+        (["--af_priority", "3", "doctor"], "doctor", {"overrides": {"af_priority": "3"}}),
+        (["-v", "check", "parser", "p", "log"], "check parser", {"verbose": 1, "name": "p"}),
+        (["--server", "af://x", "nimby"], "agent", {"nimby": "nimby", "server": "af://x"}),
+        (["-cmd", "run"], "agent", {"cmd": "run"}),
+        (["-v", "nimby", "r1"], "nimby", {"names": ["r1"]}),
+        (["-v"], "agent", {"verbose": 1}),
+        (["--name", "a", "--name", "b"], "agent", {"name": "b"}),
+        (["run", "--", "-x.json"], "run", {"job": Path("-x.json")}),
+    ],
+)
+def test_options_may_stand_before_the_command(
+    words: list[str], command: str, rest: dict[str, object]
+) -> None:
+    options = vars(parse(words))
+    assert options["command"] == command
+    assert {name: options[name] for name in rest} == rest

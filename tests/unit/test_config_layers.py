@@ -382,7 +382,7 @@ def test_a_table_by_service_sets_the_keys_beside_it(tmp_path: Path) -> None:
     ("section", "problem"),
     [
         ({"max_task": 2}, 'a.json:1:36: no setting "max_task" in trio_afrender, did you mean "max_tasks"?'),
-        ({"zzz": 2}, 'no setting "zzz" in trio_afrender, known: allow_plain, '),
+        ({"zzz": 2}, 'no setting "zzz" in trio_afrender, trio_afrender config prints all'),
         ({"timing": {"grac": 2}}, 'no setting "grac" in trio_afrender.timing, did you mean "grace"?'),
         ({"max_tasks": "2"}, 'trio_afrender.max_tasks: expected a whole number, got "2"'),
         ({"timing": {"grace": True}}, "trio_afrender.timing.grace: expected a number, got true"),

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from trio_afrender.cli.steering_arguments import add_steering_commands
 from trio_afrender.config.settings import CGRU, OTHERS
 from trio_afrender.errors import ConfigError
-from trio_afrender.text import suggest
+from trio_afrender.text import find_near, suggest
 
 __all__ = ("NIMBIES", "make_parser", "parse", "split_overrides")
 
@@ -57,7 +57,7 @@ COMPLETED = ("bash", "zsh", "fish")
 """Those of `cli.systemd_units` and `cli.shell_completion`, which are not imported for ``--help``."""
 _LONG_OPTION = re.compile("-[A-Za-z](?!v*$)[A-Za-z_]+")
 """An option with one dash and several letters, as afrender has; ``-vv`` is none."""
-_KEY = re.compile(r"[a-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+|trio_afrender(\.[a-z_]+)+")
+_KEY = re.compile(r"[a-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+|trio_afrender(\.[A-Za-z0-9_]+)+")
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -66,20 +66,90 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     Raises `ConfigError`; ``--help`` after a command exits.
     """
     commands = make_parser()[1]
-    command, rest = _take_command(words, [*commands, *NIMBIES])
-    rest, overrides = split_overrides(rest)
+    before, after = _split_at_command(words, commands)
+    command, rest = _take_command(after, [*commands, *NIMBIES])
+    rest, overrides = split_overrides([*before, *rest])
     parser = commands[command]
-    known = [name for action in parser._actions for name in action.option_strings]  # noqa: SLF001 - argparse has no public list
-    # argparse would read "-hostnam" as "-h" with the value "ostnam", and print the help.
-    unknown = [word for word in rest if _LONG_OPTION.fullmatch(word) and word not in known]
-    if not unknown:
-        options, unknown = parser.parse_known_args(rest)
+    known = parser._option_string_actions  # noqa: SLF001 - argparse has no public list
+    # Before argparse, which reads "-hostnam" as "-h" with the value "ostnam" and prints the help, and
+    # which reports the value of a mistyped option as an argument too many.
+    for word in _find_options(rest, known):
+        if (name := word.partition("=")[0]) not in known:
+            parser.error(f'unknown argument "{name}"{_hint(name, command, commands)}')
+    options, unknown = parser.parse_known_args(rest)
     if unknown:
-        hint = suggest(unknown[0].partition("=")[0], known)
-        parser.error(f'unknown argument "{unknown[0]}"{hint}')
+        parser.error(f'unknown argument "{unknown[0]}"{_hint(unknown[0], command, commands)}')
     options.command = command.removesuffix(" RENDER")
     options.overrides = overrides
     return options
+
+
+def _split_at_command(
+    words: Sequence[str], commands: Mapping[str, argparse.ArgumentParser]
+) -> tuple[list[str], Sequence[str]]:
+    """Separate the options that stand before the command."""
+    known = {
+        name: action
+        for parser in [*commands.values(), commands["agent"]]
+        for name, action in parser._option_string_actions.items()  # noqa: SLF001 - as above
+    }
+    index = 0
+    while index < len(words) and words[index].startswith("-") and words[index] != "-res":
+        word = words[index]
+        name = word.partition("=")[0]
+        is_long = _LONG_OPTION.fullmatch("-" + name.lstrip("-"))
+        if name not in known and is_long and not _is_key(name.lstrip("-")):
+            return [], words  # a typo, of which the agent's options are the nearest
+        index += 1 + _count_values(word, words[index + 1 : index + 2], known)
+    command, following = [*words[index : index + 2], "", ""][:2]
+    if not command or (command in NIMBIES and (not following or following.startswith("-"))):
+        return [], words
+    return list(words[:index]), words[index:]
+
+
+def _count_values(
+    word: str, next_words: Sequence[str], options: Mapping[str, argparse.Action]
+) -> int:
+    """Return how many of the next words are the value of the option `word`: 0 or 1."""
+    if "=" in word:
+        return 0
+    action = options.get(word)
+    if action is None:
+        return int(word.startswith("--") and _is_key(word[2:]))
+    if action.nargs == "?":
+        return int(bool(next_words) and not next_words[0].startswith("-"))
+    return int(action.nargs is None)
+
+
+def _find_options(words: Sequence[str], known: Mapping[str, argparse.Action]) -> Iterator[str]:
+    """Yield the long options among the words: those that are no values of options before them."""
+    index = 0
+    while index < len(words):
+        word = words[index]
+        if word == "--":
+            return
+        if _LONG_OPTION.fullmatch(word) or (word.startswith("--") and len(word) > 2):
+            yield word
+        index += 1 + _count_values(word, words[index + 1 : index + 2], known)
+
+
+def _hint(option: str, command: str, commands: Mapping[str, argparse.ArgumentParser]) -> str:
+    """Return the end of an error about an unknown option: the nearest one, or whose option it is."""
+    if not option.startswith("-"):
+        return ""
+    options = {
+        name: parser._option_string_actions  # noqa: SLF001 - as above
+        for name, parser in commands.items()
+    }
+    owners = [name for name, known in options.items() if option in known]
+    if owners:
+        return f": it is an option of {', '.join(owners)}, not of {command}"
+    # Without the dashes, which would make all options alike; of one name those with as many dashes.
+    alike = "--" if option.startswith("--") else "-"
+    names = sorted(options[command], key=lambda name: name.startswith("--") == (alike == "--"))
+    spelled = {name.lstrip("-"): name for name in names if len(name) > 2}
+    near = find_near(option.lstrip("-"), spelled, cutoff=0.7)
+    return "".join(f', did you mean "{spelled[name]}"?' for name in near)
 
 
 def _take_command(words: Sequence[str], known: Collection[str]) -> tuple[str, Sequence[str]]:
@@ -104,19 +174,22 @@ def _take_command(words: Sequence[str], known: Collection[str]) -> tuple[str, Se
     raise ConfigError(f'no command "{first}"{hint} (see trio_afrender --help)')
 
 
-def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Separate ``--<key> <value>`` from the other arguments; the first value of a key counts.
+def _is_key(name: str) -> bool:
+    """Whether an option names a key of the config files: by its underscore, or as it is known."""
+    return name in CGRU or name in OTHERS or _KEY.fullmatch(name) is not None
 
-    A key of the config files is recognized by its underscore, which options do not have, or by its
-    name. Raises `ConfigError` for a key without a value.
+
+def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Separate ``--<key> <value>`` from the other arguments; of equal keys the last value counts.
+
+    Raises `ConfigError` for a key without a value.
     """
     rest: list[str] = []
     overrides: dict[str, str] = {}
     left = iter(words)
     for word in left:
         name, equals, value = word.removeprefix("--").partition("=")
-        is_key = name in CGRU or name in OTHERS or _KEY.fullmatch(name) is not None
-        if not (word.startswith("--") and is_key):
+        if not (word.startswith("--") and _is_key(name)):
             rest.append(word)
             continue
         if not equals:
@@ -124,7 +197,7 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
                 value = next(left)
             except StopIteration:
                 raise ConfigError(f"--{name}: expected a value") from None
-        overrides.setdefault(name, value)
+        overrides[name] = value
     return rest, overrides
 
 

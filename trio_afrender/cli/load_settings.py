@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
@@ -39,15 +40,23 @@ def load_options(options: Namespace) -> Settings:
     }
     if getattr(options, "no_supervisor", False):
         given["trio_afrender.supervisor"] = False
-    settings = load_settings(
-        environment=os.environ,
-        files=options.config,
-        arguments=options.overrides,
-        options=given,
-    )
-    for problem in settings.problems:
-        print_line(f"warning: {clean(problem)}")
+    try:
+        settings = load_settings(
+            environment=os.environ,
+            files=options.config,
+            arguments=options.overrides,
+            options=given,
+        )
+    except ConfigError as error:
+        _warn(error.problems)
+        raise
+    _warn(settings.problems)
     return settings
+
+
+def _warn(problems: Iterable[str]) -> None:
+    for problem in problems:
+        print_line(f"warning: {clean(problem)}")
 
 
 def find_afserver(settings: Settings, use: str) -> NativeAddress:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 import traceback
 import warnings
@@ -11,12 +9,19 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 from trio_afrender.cli.arguments import make_parser, parse
+from trio_afrender.cli.standard_streams import (
+    ReaderGone,
+    discard_output,
+    finish_stderr,
+    prepare_streams,
+)
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import (
     AfRenderError,
     ConfigError,
     LinkLost,
     LinkRefused,
+    OutputError,
     PluginError,
     ProtocolError,
     StoreError,
@@ -26,50 +31,56 @@ from trio_afrender.version import __version__
 
 __all__ = ("main",)
 
-FAILED, USAGE, NO_SERVER, INTERRUPTED = 1, 2, 3, 130
+FAILED, USAGE, NO_SERVER, INTERRUPTED, READER_GONE = 1, 2, 3, 130, 141
+"""The last two are those of programs that SIGINT or SIGPIPE ended."""
 HELP_WORDS = ("--help", "-h", "help", "-", "--", "-?", "?", "/?")
 """First arguments that print the help; those without letters are afrender's."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 some task failed, 2 bad usage or
-    input, 3 no server or refused, 130 interrupted."""
+    input, 3 no server or refused, 130 interrupted, 141 the reader of stdout has gone."""
+    prepare_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     # Python warns of masks of jobs such as "[[a]" that a later version may read differently.
     warnings.filterwarnings("ignore", "Possible (nested )?set", FutureWarning)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A character that the encoding of the terminal lacks must not raise.
-        sys.stdout.reconfigure(errors="replace")
     debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
-    code = 0
     try:
-        if words[:1] == ["--version"]:
-            sys.stdout.write(f"trio_afrender {__version__}\n")
-        elif words and words[0] in HELP_WORDS:
-            make_parser()[0].print_help()
-        else:
-            options = parse(words)
-            # Imported only when needed: --help, --version and wrong arguments do not wait for trio.
-            name = getattr(options, "module", options.command.partition(" ")[0])
-            code = import_module(f"trio_afrender.cli.commands.{name}").run(options)
+        code = _run_command([word for word in words if word != "--debug"])
         # Here, not at exit: an error of a closed pipe would be reported outside of our control.
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our stdout closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the one place where errors become exit codes
         if debug:
             traceback.print_exception(error)
         return _explain(error, debug=debug)
+    finally:
+        finish_stderr()
+    return code
+
+
+def _run_command(words: Sequence[str]) -> int:
+    if words[:1] == ["--version"]:
+        sys.stdout.write(f"trio_afrender {__version__}\n")
+        return 0
+    if words and words[0] in HELP_WORDS:
+        make_parser()[0].print_help()
+        return 0
+    options = parse(words)
+    # Imported only when needed: --help, --version and wrong arguments do not wait for trio.
+    name = getattr(options, "module", options.command.partition(" ")[0])
+    code: int = import_module(f"trio_afrender.cli.commands.{name}").run(options)
     return code
 
 
 def _explain(error: BaseException, *, debug: bool) -> int:
     """Print an error as one sentence to stderr; return the exit code."""
     leaves = list(_leaves(error))
+    if any(isinstance(leaf, ReaderGone | OutputError) for leaf in leaves):
+        discard_output(sys.stdout)
+    if any(isinstance(leaf, ReaderGone) for leaf in leaves):
+        return READER_GONE
     known = next((leaf for leaf in leaves if isinstance(leaf, AfRenderError)), None)
     if known is None and any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
         return INTERRUPTED
@@ -78,7 +89,7 @@ def _explain(error: BaseException, *, debug: bool) -> int:
         text = f"{type(leaves[0]).__name__}: {clean(str(leaves[0]))}"
         print_line(f"trio_afrender: internal error: {text}{hint}")
         return FAILED
-    print_line(f"trio_afrender: {clean(str(known))}")
+    print_line(*(f"trio_afrender: {clean(line)}" for line in str(known).split("\n")))
     if isinstance(known, PluginError) and known.details and not debug:
         print_line("(--debug shows the traceback)")
     if isinstance(known, LinkRefused | LinkLost | ProtocolError | StoreInUse):

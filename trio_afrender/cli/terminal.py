@@ -71,14 +71,17 @@ def tail(text: str, lines: int, width: int = 200) -> list[str]:
 
 
 def print_line(*lines: str) -> None:
-    """Write lines to stderr; a closed pipe is not an error."""
+    """Write lines to stderr. That it is closed or its disk full is no error of the command."""
     try:
         sys.stderr.write("".join(f"{line}\n" for line in lines))
         sys.stderr.flush()
-    except (BrokenPipeError, UnicodeEncodeError) as error:
-        if isinstance(error, BrokenPipeError):
-            # Otherwise the interpreter reports the error again when it closes the stream.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    except UnicodeEncodeError:
+        pass
+    except BrokenPipeError:
+        # Otherwise the interpreter reports the error again when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    except OSError:
+        pass  # a full disk: the next lines may find room again
 
 
 def has_rich() -> bool:

@@ -158,7 +158,6 @@ def load_settings(
         if key.startswith(PREFIX):
             with errors.caught():
                 values[key] = _read_argument(key, text, reading)
-    errors.raise_all()
     chosen = {}
     for key, value in (options or {}).items():
         option = _OPTIONS.get(key, "--" + key.removeprefix(PREFIX).replace("_", "-"))
@@ -169,12 +168,16 @@ def load_settings(
     values["server"] = server(values)
     values["name"] = host_name(environment, values)
     values["user_name"] = chosen.get("user_name") or user_name(environment, values)
-    return Settings(
+    settings = Settings(
         values=values,
         files=tuple(reading.files),
         problems=tuple(reading.problems),
         reading=reading,
     )
+    if errors.texts:
+        _convert_all(settings, errors)  # for what else is wrong
+    errors.raise_all(settings.problems)
+    return settings
 
 
 @attrs.define(slots=True)
@@ -191,9 +194,11 @@ class _Errors:
         except ConfigError as error:
             self.texts.append(str(error))
 
-    def raise_all(self) -> None:
+    def raise_all(self, problems: tuple[str, ...] = ()) -> None:
         if self.texts:
-            raise ConfigError("\n".join(self.texts))
+            error = ConfigError("\n".join(self.texts))
+            error.problems = problems
+            raise error
 
 
 def _read_cgru_files(reading: FileSettings, environment: Mapping[str, str]) -> None:
@@ -353,6 +358,13 @@ def make_config(settings: Settings) -> Config:
     Raises `ConfigError` for a value that is not valid, with the key and the layer that set it.
     """
     errors = _Errors()
+    fields = _convert_all(settings, errors)
+    errors.raise_all()
+    return Config(**fields)
+
+
+def _convert_all(settings: Settings, errors: _Errors) -> dict[str, Any]:
+    """Return the fields of `Config`, without those that are added to `errors`."""
     tables: dict[str, dict[str, dict[str, object]]] = {"limits": {}, "stuck": {}, "checks": {}}
     for key, item in settings.values.items():
         section, _, path = key.removeprefix(PREFIX).partition(f".{SERVICES}.")
@@ -368,18 +380,15 @@ def make_config(settings: Settings) -> Config:
     if not settings["name"]:
         errors.texts.append(f"{settings.place('name')}: name must not be empty: give --name")
     made = _make_section(Config, PREFIX, settings, errors)
-    errors.raise_all()
-    return Config(
-        **{
-            **made,
-            **{key: settings[key] for key in _DERIVED},
-            "meters": tuple(filter(None, made["meters"])),
-            "variables": others,
-            "service_limits": tables["limits"],
-            "service_stuck": tables["stuck"],
-            "service_checks": tables["checks"],
-        }
-    )
+    return {
+        **made,
+        **{key: settings[key] for key in _DERIVED},
+        "meters": tuple(filter(None, made.get("meters", ()))),
+        "variables": others,
+        "service_limits": tables["limits"],
+        "service_stuck": tables["stuck"],
+        "service_checks": tables["checks"],
+    }
 
 
 def _make_section(
@@ -389,8 +398,10 @@ def _make_section(
     fields: dict[str, Any] = {}
     for field in attrs.fields(section):
         if attrs.has(field.type):
+            before = len(errors.texts)
             inner = _make_section(field.type, f"{prefix}{field.name}.", settings, errors)
-            fields[field.name] = field.type(**inner)
+            if len(errors.texts) == before:
+                fields[field.name] = field.type(**inner)
         elif field.metadata and field.type in _FIELD_VALUES and field.name not in _DERIVED:
             key = field.metadata.get("key", prefix + field.name)
             convert = _FIELD_VALUES[field.type]

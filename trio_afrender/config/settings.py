@@ -54,7 +54,8 @@ _ANY_NICENESS = 2**31 - 1
 _MOST_OF_SERVER = 2**31 - 1
 """The largest number of Afanasy's fields for capacity and tasks."""
 _SENDABLE = "a token of printable ASCII characters without spaces"
-_MAX_LISTED = 40
+_MAX_NEAR = 3
+_MAX_LISTED = 12
 """Names listed in one error message."""
 _KINDS: Mapping[object, str] = {
     str: "str",
@@ -603,10 +604,14 @@ def read_rules(
 
 
 def suggest_key(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message about an unknown key: the nearest known key, or all."""
+    """Return the end of an error message about an unknown key: the nearest known ones, or all if few."""
     names = sorted(filter(None, known))
-    if near := find_near(name, names):
-        return f'did you mean "{near[0]}"?'
+    parts = [each for each in names if name and name.lower() in each.lower()]
+    likely = find_near(name, names, cutoff=0.75)
+    if not likely and 0 < len(parts) <= _MAX_NEAR:  # as "nice" of "af_render_nice"
+        likely = tuple(parts)
+    if near := likely or find_near(name, names, cutoff=0.6):
+        return "did you mean " + " or ".join(f'"{each}"' for each in near) + "?"
     if len(names) > _MAX_LISTED:
         return "trio_afrender config prints all"
     return f"known: {', '.join(names)}"

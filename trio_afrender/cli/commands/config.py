@@ -6,15 +6,35 @@ import fnmatch
 import json
 import sys
 from argparse import Namespace
+from collections.abc import Collection, Sequence
 
 from trio_afrender.cli.arguments import NIMBIES
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config.load import make_config
-from trio_afrender.config.settings import suggest_key
+from trio_afrender.config.settings import PREFIX, suggest_key
 from trio_afrender.errors import ConfigError
 
 __all__ = ("run",)
+
+
+def _choose(patterns: Sequence[str], keys: Collection[str]) -> list[str]:
+    """Return the keys that match a pattern, in their order; our own keys also without their prefix."""
+    chosen: set[str] = set()
+    problems = []
+    for pattern in patterns:
+        found = {
+            key
+            for key in keys
+            if fnmatch.fnmatchcase(key, pattern)
+            or (pattern not in keys and fnmatch.fnmatchcase(key.removeprefix(PREFIX), pattern))
+        }
+        if not found:
+            problems.append(f'no setting "{pattern}", {suggest_key(pattern, keys)}')
+        chosen |= found
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return [key for key in keys if key in chosen]
 
 
 def run(options: Namespace) -> int:
@@ -26,12 +46,8 @@ def run(options: Namespace) -> int:
     make_config(settings)
     patterns = [key for key in options.keys if key not in NIMBIES]
     shown = dict(settings.shown())
-    for pattern in patterns:
-        if not fnmatch.filter(shown, pattern):
-            raise ConfigError(f"no setting {pattern}, {suggest_key(pattern, shown)}")
     if patterns:
-        chosen = {key for each in patterns for key in fnmatch.filter(shown, each)}
-        shown = {key: item for key, item in shown.items() if key in chosen}
+        shown = {key: shown[key] for key in _choose(patterns, shown)}
     if options.json:
         report = {
             "values": {
