@@ -42,6 +42,7 @@ LAYERS = (
     ("agent",),
     ("farm",),
     ("gateway",),
+    ("web",),
     ("devtools",),
     ("testing",),
     ("cli", "__main__"),

@@ -42,7 +42,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
         (["job.json"], 'no command "job.json", did you mean "trio_afrender run job.json"?'),
         (["run"], "the following arguments are required: JOB.json (see trio_afrender run --help)"),
         (["run", "x", "--agent", "2"], 'unknown argument "--agent", did you mean "--agents"?'),
-        (["run", "x", "--web"], 'unknown argument "--web"'),
+        (["run", "x", "--wob"], 'unknown argument "--wob", did you mean "--web"?'),
         (["run", "x", "--agents", "two"], "argument --agents: invalid number value: 'two'"),
         (["run", "x", "--agents", "0"], "argument --agents: expected 1 to 64, got 0"),
         (["run", "x", "--retries", "-1"], "expected 0 to 1000, got -1"),

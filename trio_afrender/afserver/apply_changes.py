@@ -69,15 +69,15 @@ def quote_names(names: Sequence[str]) -> str:
     return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more ({len(names)})"
 
 
-async def list_nodes(farm: RemoteFarm, kind: str) -> list[Node]:
-    """List all nodes of a kind."""
+async def list_nodes(farm: RemoteFarm, kind: str, ids: Sequence[int] = ()) -> list[Node]:
+    """List nodes of a kind, by default all. Of users and pools, which are few, always all."""
     if kind == "render":
-        return [*await farm.renders()]
+        return [*await farm.renders(ids=ids)]
     if kind == "user":
         return [*await farm.users()]
     if kind == "pool":
         return [*(await farm.pools()).values()]
-    return [*await farm.jobs()]
+    return [*await farm.jobs(ids=ids)]
 
 
 def show_node(kind: str, node: Node) -> str:
@@ -157,7 +157,8 @@ async def _check_after(
     refusal: str,
 ) -> None:
     """Read the nodes back. After a refusal some of them may have changed nevertheless."""
-    now = {node.id: node for node in await list_nodes(farm, kind)}
+    ids = [node.id for node in nodes]
+    now = {node.id: node for node in await list_nodes(farm, kind, ids)}
     for node in nodes:
         found = now.get(node.id)
         problem = ""
@@ -191,11 +192,12 @@ async def apply_task_change(
                 refusals[each.name] = error.reason
     tasks = await fetch_tasks(farm, selected)
     for each in selected:
+        wanted = None if each.tasks is None else {*each.tasks}
         mine = [
             task
             for task in tasks
             if (task.job, task.block) == (each.job.id, each.block.number)
-            and (each.tasks is None or task.task in each.tasks)
+            and (wanted is None or task.task in wanted)
         ]
         missed = [(task, problem) for task in mine if (problem := change.after(task))]
         if each.name in refusals:
@@ -216,13 +218,8 @@ async def fetch_tasks(farm: RemoteFarm, selected: Sequence[TaskSelection]) -> li
     for number in dict.fromkeys(each.job.id for each in selected):
         mine = [each for each in selected if each.job.id == number]
         try:
-            job = await farm.job(number)
-            found = await farm.tasks(job)
+            found = await farm.selected_tasks(mine)
         except JobGone:
             continue
-        whole = {each.block.number for each in mine if each.tasks is None}
-        single = {(each.block.number, task) for each in mine for task in each.tasks or ()}
-        for task in found:
-            if task.block in whole or (task.block, task.task) in single:
-                tasks[task.job, task.block, task.task] = task
+        tasks.update(((task.job, task.block, task.task), task) for task in found)
     return list(tasks.values())

@@ -93,7 +93,9 @@ class TaskSelection:
         block = f"{self.job.id}.{self.block.number}"
         if self.tasks is None:
             return block
-        first, last = self.tasks[0], self.tasks[-1]
+        first, last, count = self.tasks[0], self.tasks[-1], len(self.tasks)
+        if last - first != count - 1:
+            return f"{block}.{first} and {count - 1} more"
         return f"{block}.{first}" + (f"-{last}" if last > first else "")
 
 

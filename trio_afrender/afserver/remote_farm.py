@@ -16,6 +16,7 @@ import trio
 from trio_afrender.afserver.client import Dialer
 from trio_afrender.afserver.http_file import fetch_file
 from trio_afrender.afserver.json_api import ask_json
+from trio_afrender.afserver.node_selection import TaskSelection
 from trio_afrender.afserver.output_follower import (
     OutputPieces,
     is_error_text,
@@ -78,6 +79,11 @@ class RemoteFarm:
     def url(self) -> str:
         return self.dialer.address.url
 
+    @property
+    def jobs_at_once(self) -> int:
+        """How many jobs a request should ask for that is one of many."""
+        return 25
+
     async def ask(self, question: Mapping[str, Any]) -> dict[str, object]:
         """Send a request and return the answer. Raises as `ask_json` does."""
         beside = {"token": self.token} if self.token else {}
@@ -108,6 +114,10 @@ class RemoteFarm:
             found = []
         return [read_job(each) for each in found]
 
+    async def list_ids(self, kind: str) -> list[int]:
+        """List the ids of all ``jobs`` or ``renders``."""
+        return [integer_of(each, "id") for each in await self._list(kind)]
+
     async def job(self, number: int) -> JobNode:
         """Return one job with the names of its tasks. Raises `JobGone`."""
         found = await self.jobs(ids=[number], full=True)
@@ -118,6 +128,17 @@ class RemoteFarm:
     async def tasks(self, job: JobNode) -> list[TaskNode]:
         """List the tasks of a job. Raises `JobGone`."""
         return read_tasks(job, await self.progress(job.id))
+
+    async def selected_tasks(self, selected: Sequence[TaskSelection]) -> list[TaskNode]:
+        """Return tasks of one job, each once, with their names. Raises `JobGone`."""
+        job = await self.job(selected[0].job.id)
+        whole = {each.block.number for each in selected if each.tasks is None}
+        single = {(each.block.number, task) for each in selected for task in each.tasks or ()}
+        return [
+            task
+            for task in await self.tasks(job)
+            if task.block in whole or (task.block, task.task) in single
+        ]
 
     async def progress(self, job: int) -> list[list[object]]:
         """Return the progress of all tasks of a job, a list for each block. Raises `JobGone`."""

@@ -54,7 +54,8 @@ async def _set_group(
         await farm.act(NODE_TYPES[kind], [node.id for node in nodes], params=params)
     except LinkRefused as error:
         refusal = error.reason
-    now = {node.id: node for node in await list_nodes(farm, kind)}
+    ids = [node.id for node in nodes]
+    now = {node.id: node for node in await list_nodes(farm, kind, ids)}
     for node in nodes:
         found = now.get(node.id)
         if found is None or found.name != node.name:

@@ -246,6 +246,8 @@ def _option(*names: str, **settings: Any) -> _Parser:  # noqa: ANN401 - as argpa
     return parser
 
 
+_PAGE = "127.0.0.1:8080"
+"""Where a page is served by default."""
 _FILE: Mapping[str, Any] = {"type": Path, "metavar": "FILE"}
 _REPORT: Mapping[str, Any] = {
     "action": "append",
@@ -383,6 +385,7 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     add("--keep", action="store_true", help="keep the folders of tasks, logs and thumbnails")
     text = "the folder for logs and folders of tasks (default: a temporary one)"
     add("--store", **_FOLDER, help=text)
+    _add_page_options(add, with_address=True)
 
     text = "keep a farm open on this machine, for the commands that look at farms and steer them"
     add_farm = add_command("farm", text, _PLUGINS, _NO_SUPERVISOR, _NO_DATE)
@@ -401,6 +404,15 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     text = "move damaged records of the store away, and begin without them"
     add("--move-damaged", action="store_true", help=text)
     add("--gui", **_FOLDER, help="serve CGRU's own browser page from this folder of CGRU")
+
+    _add_page_options(add, with_address=True)
+
+    text = "serve a page with the jobs, renders and tasks of a farm to browsers, and steer it there"
+    add = add_command("web", text, _FARM_SERVER, _NO_DATE).add_argument
+    text = f"where browsers connect (default: {_PAGE}); elsewhere than loopback with --cert"
+    add("--listen", metavar="HOST:PORT", default=_PAGE, help=text)
+    add("--open", action="store_true", help="open it in this user's browser")
+    _add_page_options(add)
 
     text = "send a job file, as `run` takes it, to a farm: one open on this machine, or an afserver"
     add = add_command("submit", text, _FARM_SERVER).add_argument
@@ -431,6 +443,24 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     add("--rate", type=rate, default=50.0, metavar="N", help=text)
     add("--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus at this address")
     add("--store", **_FOLDER, help="the folder for the ids of renders")
+
+
+def _add_page_options(add: Callable[..., object], *, with_address: bool = False) -> None:
+    """Add the options of the page. `with_address`: of a command that serves it beside its work."""
+    where = ""
+    if with_address:
+        where = "--web: "
+        text = f"serve its page to browsers (default: {_PAGE})"
+        add("--web", nargs="?", const=_PAGE, metavar="HOST:PORT", help=text)
+    add("--cert", **_FILE, help=f"{where}the certificate and its chain (PEM), for https")
+    add("--key", **_FILE, help=f"{where}the key, if it is not in the file of --cert")
+    add(
+        "--read-only",
+        action="store_true",
+        help=f"{where}the page shows the farm and changes nothing",
+    )
+    text = f"{where}another name by which browsers may address this host; can be repeated"
+    add("--host-name", action="append", dest="names_of_host", default=[], metavar="NAME", help=text)
 
 
 def _add_host_commands(add_command: Callable[..., _Parser]) -> None:

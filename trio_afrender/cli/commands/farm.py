@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import attrs
 import trio
@@ -22,6 +22,7 @@ from trio_afrender.cli.job_checks import check_folders, check_plugins, print_war
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.local_agents import make_local_configs
 from trio_afrender.cli.logging_setup import logging_to
+from trio_afrender.cli.open_page import open_page, plan_page
 from trio_afrender.cli.signals import ignore_signals, open_signals
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config import Config
@@ -29,7 +30,7 @@ from trio_afrender.config.load import Settings, make_config
 from trio_afrender.config.settings import Token
 from trio_afrender.errors import ConfigError, StoreError
 from trio_afrender.farm.farm import Farm, open_farm
-from trio_afrender.farm.json_interface import serve_json
+from trio_afrender.farm.json_interface import make_in_process_farm, open_requests, serve_json
 from trio_afrender.farm.json_interface.socket_owner import find_listener
 from trio_afrender.gateway.settings import ListenAddress, parse_address
 from trio_afrender.jobs.job_file import JobSpec, load_job
@@ -39,6 +40,9 @@ from trio_afrender.safe_files import write_whole
 from trio_afrender.transport.address import NativeAddress, is_loopback
 from trio_afrender.transport.tokens import TokenTable, make_token, read_token_file
 from trio_afrender.transport.websocket_server import BoundAddress, serve_websocket
+
+if TYPE_CHECKING:
+    from trio_afrender.web.settings import PageSettings
 
 __all__ = ("run",)
 
@@ -62,6 +66,10 @@ class _Plan:
     listen: ListenAddress | None
     gui: Path | None
     move_damaged: bool
+    page: PageSettings | None
+    user_name: str
+    host_name: str
+    """Of this user and host, for the logs of what is done on the page."""
     specs: Sequence[JobSpec]
     configs: Sequence[Config]
 
@@ -117,6 +125,9 @@ def _make_plan(options: Namespace, settings: Settings, config: Config) -> _Plan:
         listen=listen,
         gui=options.gui,
         move_damaged=options.move_damaged,
+        page=plan_page("--web", options.web, options, own_farm=True) if options.web else None,
+        user_name=config.user_name,
+        host_name=config.name,
         specs=specs,
         configs=make_local_configs(config, options.agents, folder / "agents"),
     )
@@ -166,14 +177,17 @@ class _OpenFarm:
 
     async def _serve(self, farm: Farm) -> None:
         token = make_token()
-        async with trio.open_nursery() as servers:
+        async with (
+            open_requests(farm, self.plan.gui) as requests,
+            trio.open_nursery() as servers,
+        ):
             serve = partial(
                 serve_json,
                 farm,
                 self.plan.json.host,
                 self.plan.json.port,
                 token=token,
-                gui_folder=self.plan.gui,
+                requests=requests,
             )
             bound: BoundAddress = await servers.start(serve)
             with ExitStack() as stack:
@@ -184,6 +198,16 @@ class _OpenFarm:
                         number = farm.submit(spec)
                         print_line(f'job "{clean(spec.name)}" is {number}')
                     self._announce(bound)
+                    if self.plan.page is not None:
+                        place = NativeAddress(host=bound.host, port=bound.port).url
+                        own = make_in_process_farm(
+                            farm,
+                            requests,
+                            place=place,
+                            user_name=self.plan.user_name,
+                            host_name=self.plan.host_name,
+                        )
+                        await open_page(servers, own, self.plan.page)
                     self._open = True
                     await self._closing.wait()
                 servers.cancel_scope.cancel()

@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -18,6 +19,7 @@ from trio_afrender.cli.job_progress import open_progress
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.local_agents import make_local_configs
 from trio_afrender.cli.logging_setup import logging_to
+from trio_afrender.cli.open_page import open_page, plan_page
 from trio_afrender.cli.progress_display import Screen, choose_screen
 from trio_afrender.cli.report_file import check_reports, raise_first, write_reports
 from trio_afrender.cli.run_directory import RunDirectory, open_run_directory
@@ -27,11 +29,15 @@ from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config import Config
 from trio_afrender.config.load import make_config
 from trio_afrender.farm.farm import Farm, FarmSettings, open_farm
+from trio_afrender.farm.json_interface import keep_requests, make_in_process_farm
 from trio_afrender.jobs.job_file import JobSpec, load_job
 from trio_afrender.jobs.submission import prefix_commands
 from trio_afrender.jobs.views import JobView
 from trio_afrender.transport.tokens import TokenTable
 from trio_afrender.transport.websocket_server import BoundAddress, serve_websocket
+
+if TYPE_CHECKING:
+    from trio_afrender.web.settings import PageSettings
 
 __all__ = ("run",)
 
@@ -46,6 +52,7 @@ def run(options: Namespace) -> int:
     check_folders(config.plugins)
     check_plugins(spec, config.plugins)
     reports, sheet = check_reports(options.report), check_sheet(options.sheet)
+    page = plan_page("--web", options.web, options, own_farm=True) if options.web else None
     print_warnings(spec)
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(2, options.verbose)]
     screen = choose_screen(quiet=options.no_progress)
@@ -57,7 +64,7 @@ def run(options: Namespace) -> int:
     ):
         configs = _make_configs(config, options.agents, directory, keep=options.keep)
         farm_settings = FarmSettings(errors_retries=options.retries)
-        job_run = _JobRun(spec, configs, farm_settings, directory, screen)
+        job_run = _JobRun(spec, configs, farm_settings, directory, screen, page)
         try:
             trio.run(job_run.run)
         finally:
@@ -97,6 +104,7 @@ class _JobRun:
     settings: FarmSettings
     directory: RunDirectory
     screen: Screen
+    page: PageSettings | None
     view: JobView | None = None
     _running: tuple[Farm, int, Sequence[AgentHandle]] | None = None
     """The farm, the id of the job and the agents, once the job has been submitted."""
@@ -145,6 +153,8 @@ class _JobRun:
                     await agents.start(run_agent, attrs.evolve(config, server=bound.url))
                     for config in self.configs
                 ]
+                if self.page is not None:
+                    await self._open_page(servers, farm, self.page)
                 job = farm.submit(self.spec)
                 self._running = farm, job, handles
                 try:
@@ -155,6 +165,18 @@ class _JobRun:
                 for handle in handles:
                     handle.drain("the job is over")
             servers.cancel_scope.cancel()
+
+    async def _open_page(self, nursery: trio.Nursery, farm: Farm, page: PageSettings) -> None:
+        requests = await nursery.start(keep_requests, farm)
+        config = self.configs[0]
+        own = make_in_process_farm(
+            farm,
+            requests,
+            place="the farm of this run",
+            user_name=config.user_name,
+            host_name=config.name,
+        )
+        await open_page(nursery, own, page, say=self.screen.line)
 
 
 def _write_results(

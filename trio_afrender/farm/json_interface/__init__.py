@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from trio_afrender.farm.json_interface.in_process_farm import make_in_process_farm
-from trio_afrender.farm.json_interface.json_server import open_requests, serve_json
+from trio_afrender.farm.json_interface.json_server import keep_requests, open_requests, serve_json
 
-__all__ = ("make_in_process_farm", "open_requests", "serve_json")
+__all__ = ("keep_requests", "make_in_process_farm", "open_requests", "serve_json")

@@ -6,7 +6,7 @@ What would keep the loop for long in a large job is made in pieces here, with ot
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -14,8 +14,9 @@ import attrs
 import trio
 
 from trio_afrender.afserver.client import Dialer
+from trio_afrender.afserver.node_selection import TaskSelection
 from trio_afrender.afserver.remote_farm import RemoteFarm
-from trio_afrender.afserver.remote_nodes import JobNode, text_of
+from trio_afrender.afserver.remote_nodes import JobNode, TaskNode, read_tasks, text_of
 from trio_afrender.errors import JobGone, LinkRefused
 from trio_afrender.farm.farm import Farm
 from trio_afrender.farm.json_interface.answers import BinaryAnswer, EncodedAnswer
@@ -47,6 +48,11 @@ class InProcessFarm(RemoteFarm):
     def url(self) -> str:
         return self.place
 
+    @property
+    def jobs_at_once(self) -> int:
+        # The farm counts the tasks of a job that has changed; of several, other tasks run between.
+        return 1
+
     async def ask(self, question: Mapping[str, Any]) -> dict[str, object]:
         """Answer a request. Raises `LinkRefused` with the farm's refusal."""
         answer = await self.requests.answer(dict(question), _ASKER)
@@ -62,6 +68,12 @@ class InProcessFarm(RemoteFarm):
             raise LinkRefused(printable(text_of(info, "text")))
         return answer
 
+    async def list_ids(self, kind: str) -> list[int]:
+        """List the ids of all ``jobs`` or ``renders``."""
+        await trio.lowlevel.checkpoint()
+        state = self.farm.state
+        return [*state.jobs] if kind == "jobs" else [each.id for each in state.renders.values()]
+
     async def progress(self, job: int) -> list[list[object]]:
         """The progress of all tasks of a job, a list for each block. Raises `JobGone`."""
         state = self.farm.state
@@ -75,6 +87,29 @@ class InProcessFarm(RemoteFarm):
                 found[-1] += [progress_item(t, wall) for t in block.tasks[start : start + _PIECE]]
                 await trio.lowlevel.checkpoint()
         return found
+
+    async def selected_tasks(self, selected: Sequence[TaskSelection]) -> list[TaskNode]:
+        """Return tasks of one job, each once, with their names. Raises `JobGone`."""
+        number = selected[0].job.id
+        found: list[TaskNode] = []
+        for each in selected:
+            jobs = await self.jobs(ids=[number])
+            if not jobs or each.block.number >= len(jobs[0].blocks):
+                raise JobGone(number)
+            block = jobs[0].blocks[each.block.number]
+            one = attrs.evolve(jobs[0], blocks=(block,))
+            wanted = range(block.tasks) if each.tasks is None else each.tasks
+            for start in range(0, len(wanted), _PIECE):
+                if number not in self.farm.state.jobs:
+                    raise JobGone(number)
+                known = self.farm.state.jobs[number].blocks[block.number]
+                wall = int(self.farm.state.wall())
+                for task in wanted[start : start + _PIECE]:
+                    (read,) = read_tasks(one, [[progress_item(known.tasks[task], wall)]])
+                    name = known.spec.task_name(task)
+                    found.append(attrs.evolve(read, task=task, name=name))
+                await trio.lowlevel.checkpoint()
+        return list({task.key: task for task in found}.values())
 
     async def task_names(self, job: JobNode) -> list[list[str]]:
         """The names of all tasks of a job, a list for each block. Raises `JobGone`."""

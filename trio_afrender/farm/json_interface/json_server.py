@@ -43,7 +43,14 @@ from trio_afrender.transport.accepting import WaitingListener
 from trio_afrender.transport.address import is_loopback, make_url
 from trio_afrender.transport.websocket_server import BoundAddress
 
-__all__ = ("MAX_CONNECTIONS", "TIMEOUT", "JsonServer", "open_requests", "serve_json")
+__all__ = (
+    "MAX_CONNECTIONS",
+    "TIMEOUT",
+    "JsonServer",
+    "keep_requests",
+    "open_requests",
+    "serve_json",
+)
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +85,15 @@ async def open_requests(farm: Farm, gui_folder: Path | None = None) -> AsyncIter
             yield requests
         finally:
             requests.registry.drop_all()
+
+
+async def keep_requests(
+    farm: Farm, *, task_status: trio.TaskStatus[RootRequests] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Answer requests from within this process until cancelled. Once at a time for a farm."""
+    async with open_requests(farm) as requests:
+        task_status.started(requests)
+        await trio.sleep_forever()
 
 
 async def serve_json(

@@ -1,0 +1,86 @@
+"""The page of a farm for the commands ``web``, ``farm`` and ``run``: options, links, messages.
+
+Starlette and Hypercorn are an extra and take long to import, so the functions that need them import them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import webbrowser
+from argparse import Namespace
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_afrender.afserver.remote_farm import RemoteFarm
+from trio_afrender.cli.terminal import clean, print_line
+from trio_afrender.errors import ConfigError
+from trio_afrender.extras import how_to_install
+from trio_afrender.gateway.settings import parse_address
+
+if TYPE_CHECKING:
+    from trio_afrender.web.serve_page import OpenPage
+    from trio_afrender.web.sessions import PageSession
+    from trio_afrender.web.settings import PageSettings
+
+__all__ = ("open_page", "plan_page")
+
+_NEEDED = ("starlette", "hypercorn")
+
+
+def plan_page(option: str, address: str, options: Namespace, *, own_farm: bool) -> PageSettings:
+    """Check the options of a page before anything is opened. Raises `ConfigError`."""
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"the page needs {' and '.join(missing)}; {how_to_install('web')}")
+    from trio_afrender.web.serve_page import check_address
+    from trio_afrender.web.settings import PageSettings
+
+    listen = parse_address(option, address)
+    return PageSettings(
+        host=listen.host,
+        port=listen.port,
+        ssl_context=check_address(listen.host, options.cert, options.key),
+        names=tuple(options.names_of_host),
+        read_only=options.read_only,
+        own_farm=own_farm,
+    )
+
+
+async def open_page(
+    nursery: trio.Nursery,
+    farm: RemoteFarm,
+    settings: PageSettings,
+    *,
+    browse: bool = False,
+    say: Callable[[str], None] = print_line,
+) -> str:
+    """Serve a page in a nursery, and show its links by `say`. Returns its address.
+
+    Raises `ConfigError` for an address that cannot be bound.
+    """
+    from trio_afrender.web.serve_page import serve_page
+
+    page: OpenPage
+    made: list[OpenPage] = []
+
+    def follow_used(session: PageSession) -> None:
+        say(_describe_link(made[0].make_link(session.steer), steer=session.steer))
+
+    page = await nursery.start(partial(serve_page, farm, settings, report_used=follow_used))
+    made.append(page)
+    say(f"the page of {clean(farm.url)} is {clean(page.url)}/")
+    for steer in (False,) if settings.read_only else (True, False):
+        say(_describe_link(page.make_link(steer), steer=steer))
+    if browse:
+        # A link, in case the browser is not provably one of this user.
+        link = page.make_link(not settings.read_only)
+        await trio.to_thread.run_sync(webbrowser.open, link)
+    return f"{page.url}/"
+
+
+def _describe_link(link: str, *, steer: bool) -> str:
+    what = "to steer" if steer else "to look only"
+    return f"  {what}, for one other browser: {clean(link)}"

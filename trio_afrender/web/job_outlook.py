@@ -1,0 +1,79 @@
+"""When jobs end and how many frames a minute are done, from the counts of their blocks. Pure.
+
+`cli.job_forecast` knows the curve of each task; a list of jobs shows counts and times alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import attrs
+
+from trio_afrender.afserver.remote_nodes import BlockNode, JobNode
+
+__all__ = ("JobPace",)
+
+_WINDOW = 300.0
+"""Seconds over which frames a minute are counted."""
+_LEAST = 15.0
+"""Seconds before there is a figure."""
+_LEAST_PERCENT = 3
+_SLACK = 0.08
+"""An end that moves by less than this share of the time that is left is not worth a change."""
+
+
+@attrs.define(slots=True, eq=False)
+class JobPace:
+    """What was done of one job in the last minutes. Times are Unix time."""
+
+    frames_per_minute: float | None = None
+    ends: int | None = None
+    _done: deque[tuple[float, int]] = attrs.field(factory=deque)
+    """(time, frames done) of each change within the window."""
+
+    def add(self, job: JobNode, now: float) -> None:
+        """Take the job as it is now."""
+        frames = sum(max(0, b.done - b.skipped) * _frames_of_task(b) for b in job.blocks)
+        if self._done and frames < self._done[-1][1]:
+            self._done.clear()  # restarted
+        if not self._done or frames != self._done[-1][1]:
+            self._done.append((now, frames))
+        while len(self._done) > 1 and self._done[1][0] < now - _WINDOW:
+            self._done.popleft()
+        took = now - self._done[0][0]
+        count = frames - self._done[0][1]
+        if "DON" in job.states or not job.count("running"):
+            self.frames_per_minute = self.ends = None
+            return
+        if took >= _LEAST and count:
+            self.frames_per_minute = float(f"{count * 60 / took:.2g}")
+        left = _seconds_left(job, now)
+        if left is None:
+            self.ends = None
+        elif self.ends is None or abs(now + left - self.ends) > max(5.0, left * _SLACK):
+            self.ends = int(now + left)
+
+
+def _seconds_left(job: JobNode, now: float) -> float | None:
+    """Seconds until a running job has ended; None if that is unknown."""
+    done = job.count("done") - job.count("skipped")
+    running = max(1, job.count("running"))
+    if done > 0 and (spent := job.count("seconds")) > 0:
+        mean_of_job = spent / done
+        work = 0.0
+        for block in job.blocks:
+            own = block.done - block.skipped
+            mean = block.seconds / own if own > 0 and block.seconds else mean_of_job
+            open_tasks = max(0, block.tasks - block.done - block.error)
+            # The percentage of a block counts what its running tasks have done.
+            begun = max(0.0, block.percent * block.tasks / 100 - block.done)
+            work += mean * max(0.0, open_tasks - min(begun, block.running))
+        return work / running
+    percent = job.percent
+    if percent >= _LEAST_PERCENT and job.started:
+        return max(0.0, now - job.started) * (100 - percent) / percent
+    return None
+
+
+def _frames_of_task(block: BlockNode) -> int:
+    return max(1, block.spec.frames_per_task) if block.spec.numeric else 1

@@ -1,0 +1,549 @@
+"""What the page is answered: data, streams, images, outputs, changes. An ASGI application.
+
+Each request is checked first: where it comes from (`request_checks`), who sends it (`sessions`),
+and how many there are.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from html import escape
+from typing import Any, TypeAlias
+
+import attrs
+import trio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from trio_afrender.afserver.apply_changes import ChangeReport
+from trio_afrender.afserver.node_selection import TaskSelection
+from trio_afrender.afserver.remote_nodes import TaskNode, read_tasks
+from trio_afrender.errors import ConfigError, JobGone, LinkLost, LinkRefused, ProtocolError
+from trio_afrender.text import base_name, printable
+from trio_afrender.version import __version__
+from trio_afrender.web.action_log import ActionLog, UndoStep
+from trio_afrender.web.event_stream import EventStream
+from trio_afrender.web.farm_watch import FarmWatch
+from trio_afrender.web.node_rows import LOAD_FIELDS
+from trio_afrender.web.output_reader import OutputReader
+from trio_afrender.web.page_steering import Steering, describe_actions, read_change
+from trio_afrender.web.request_checks import (
+    ANSWER_HEADERS,
+    collect_headers,
+    find_refusal,
+    is_forwarded,
+)
+from trio_afrender.web.sessions import (
+    PageSession,
+    RequestRates,
+    SessionTable,
+    TokenRefused,
+    ViewerSeats,
+)
+from trio_afrender.web.settings import PageSettings
+from trio_afrender.web.static_files import PageFiles, find_image_type
+from trio_afrender.web.topic import encode_json_text
+from trio_afrender.web.topic_registry import TooManyTopics, TopicRegistry, UnknownTopic
+
+__all__ = ("Page", "make_app")
+
+_log = logging.getLogger(__name__)
+
+_MAX_BODY = 1024 * 1024
+_BODY_TIMEOUT = 10.0
+"""Seconds in which the body of a request has to arrive."""
+_MAX_TOPICS = 8
+"""Of one viewer."""
+_RATE, _BURST = 200.0, 4000.0
+"""Requests a second of one address over time, and at once: a contact sheet has many images."""
+_CHANGES_RATE, _CHANGES_BURST = 5.0, 50.0
+"""The same for changes, of one session."""
+_FILES_AT_ONCE = 16
+_MAX_IMAGE = 4 * 1024 * 1024
+_TASK_WORDS = {
+    "RDY": 0, "RUN": 1, "DON": 4, "ERR": 5, "SKP": 8, "OFF": 9, "WRN": 10, "PER": 11, "PBR": 12,
+    "PSC": 13, "WDP": 2, "WTM": 3, "STO": 6, "STE": 7, "PPA": 16, "RER": 17, "WRC": 18, "TRY": 19,
+    "SUS": 20,
+}  # fmt: skip
+
+IsOwn: TypeAlias = Callable[[tuple[str, int], tuple[str, int]], Awaitable[bool]]
+"""Tells whether the other end of a connection within this machine is the user of this program."""
+
+
+@attrs.define(slots=True, eq=False, kw_only=True)
+class Page:
+    """Everything behind the answers."""
+
+    settings: PageSettings
+    watch: FarmWatch
+    topics: TopicRegistry
+    sessions: SessionTable
+    log: ActionLog
+    is_own: IsOwn
+    names: Collection[str]
+    """Names of this host in lower case."""
+    cookie: str
+    report_used: Callable[[PageSession], None]
+    """Called when a link has been used."""
+    seats: ViewerSeats
+    rates: RequestRates = attrs.field(
+        factory=lambda: RequestRates(_RATE, _BURST, trio.current_time)
+    )
+    changes: RequestRates = attrs.field(
+        factory=lambda: RequestRates(_CHANGES_RATE, _CHANGES_BURST, trio.current_time)
+    )
+    texts: OutputReader = attrs.field(init=False)
+    files: PageFiles = attrs.field(init=False)
+    _reading: trio.CapacityLimiter = attrs.field(
+        factory=lambda: trio.CapacityLimiter(_FILES_AT_ONCE), init=False
+    )
+
+    def __attrs_post_init__(self) -> None:
+        self.texts = OutputReader(self.watch)
+        self.files = PageFiles(self.settings.static)
+
+    @property
+    def tls(self) -> bool:
+        return self.settings.ssl_context is not None
+
+    async def find_session(
+        self, request: Request, headers: Mapping[str, str]
+    ) -> PageSession | None:
+        """The sender of a request: by its cookie, else the user of this program."""
+        secret = request.cookies.get(self.cookie, "")
+        if secret and (session := self.sessions.find(secret)) is not None:
+            return session
+        peer, local = request.scope.get("client"), request.scope.get("server")
+        if not peer or not local or is_forwarded(headers):
+            return None
+        if not await self.is_own((peer[0], peer[1]), (local[0], local[1])):
+            return None
+        user = self.watch.farm.user_name or "the user"
+        return PageSession(f"{user} on this machine", not self.settings.read_only, peer[0])
+
+
+def _answer(data: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        encode_json_text(data).encode("utf-8", "replace"),
+        status,
+        {"Cache-Control": "no-store", **(headers or {})},
+        "application/json",
+    )
+
+
+def _refuse(status: int, text: str, **headers: str) -> Response:
+    return _answer({"error": text}, status, headers)
+
+
+# Before the routes
+
+
+@attrs.frozen(slots=True)
+class _Guard:
+    """Checks requests before they are routed, and adds the headers of every answer."""
+
+    app: ASGIApp
+    page: Page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = [(name.lower().encode(), v.encode()) for name, v in ANSWER_HEADERS.items()]
+                message["headers"] = [*message.get("headers", ()), *own]
+            await send(message)
+
+        refusal = await self._check(scope)
+        await (refusal or self.app)(scope, receive, send_guarded)
+
+    async def _check(self, scope: Scope) -> Response | None:
+        page = self.page
+        headers, problem = collect_headers(scope["headers"])
+        peer = (scope.get("client") or ("", 0))[0]
+        problem = problem or find_refusal(
+            scope["method"], scope["path"], headers, tls=page.tls, names=page.names
+        )
+        if problem:
+            _log.warning("the page: refused a request from %s: %s", peer, problem)
+            return _refuse(403, f"refused: {problem}")
+        if wait := page.rates.wait_time(peer):
+            return _refuse(429, "too many requests", **{"Retry-After": str(math.ceil(wait))})
+        if scope["path"].startswith("/api/"):
+            session = await page.find_session(Request(scope), headers)
+            if session is None:
+                return _refuse(
+                    401,
+                    "this page is for those who were given its link: open the last link that the"
+                    " terminal of its program has printed",
+                )
+            scope["page_session"] = session
+        return None
+
+
+def _session(request: Request) -> PageSession:
+    session: PageSession = request.scope["page_session"]
+    return session
+
+
+Handler: TypeAlias = Callable[[Page, Request], Awaitable[Response]]
+
+
+def _with_errors(page: Page, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """Turn the errors of requests to the farm into answers."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(page, request)
+        except ConfigError as error:
+            return _refuse(400, str(error))
+        except (UnknownTopic, JobGone) as error:
+            return _refuse(404, str(error))
+        except TooManyTopics as error:
+            return _refuse(429, str(error), **{"Retry-After": "10"})
+        except LinkRefused as error:
+            return _refuse(409, f"the farm has refused it: {error.reason}")
+        except (LinkLost, ProtocolError) as error:
+            return _refuse(503, f"the farm cannot be reached: {error}", **{"Retry-After": "5"})
+
+    return answer
+
+
+# Who
+
+
+async def _show_session(page: Page, request: Request) -> Response:
+    session = _session(request)
+    return _answer(
+        {
+            "user": page.watch.farm.user_name,
+            "name": session.name,
+            "steer": session.steer,
+            "server": page.watch.farm.url,
+            "kind": "own" if page.settings.own_farm else "afserver",
+            "version": __version__,
+            "time": round(page.watch.clock(), 1),
+            "task_words": _TASK_WORDS,
+            "load_fields": LOAD_FIELDS,
+        }
+    )
+
+
+_LOGIN = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8">{refresh}'
+    "<title>trio_afrender</title></head><body><p>{text}</p></body></html>"
+)
+
+
+async def _log_in(page: Page, request: Request) -> Response:
+    """Use up the token of a link. Not by a redirect: the browser would leave the new cookie out of
+    a request that begins on another site, such as a mail."""
+    address = request.client.host if request.client else ""
+    token = request.query_params.get("token", "")
+    try:
+        secret, session = page.sessions.redeem(token, address)
+    except TokenRefused as refused:
+        _log.warning("the page: %s has opened a link that is not valid", address)
+        body = _LOGIN.format(refresh="", text=escape(str(refused)))
+        return Response(body, 403, {"Cache-Control": "no-store"}, "text/html; charset=utf-8")
+    page.report_used(session)
+    refresh = '<meta http-equiv="refresh" content="0; url=/">'
+    body = _LOGIN.format(refresh=refresh, text='<a href="/">Open the page</a>')
+    response = Response(body, 200, {"Cache-Control": "no-store"}, "text/html; charset=utf-8")
+    response.set_cookie(
+        page.cookie, secret, path="/", secure=page.tls, httponly=True, samesite="strict"
+    )
+    return response
+
+
+# The page's own files
+
+
+async def _serve_static(page: Page, request: Request) -> Response:
+    return await _serve_file(page, request, request.path_params["name"])
+
+
+async def _serve_index(page: Page, request: Request) -> Response:
+    return await _serve_file(page, request, "index.html")
+
+
+async def _serve_file(page: Page, request: Request, name: str) -> Response:
+    file = await trio.to_thread.run_sync(page.files.read, name, limiter=page._reading)  # noqa: SLF001
+    if file is None:
+        return _refuse(404, "there is no such file")
+    headers = {"Cache-Control": "no-cache", "ETag": file.tag}
+    if request.headers.get("if-none-match") == file.tag:
+        return Response(status_code=304, headers=headers)
+    return Response(file.body, 200, headers, file.kind)
+
+
+# Streams
+
+
+class _StreamResponse(Response):
+    """An answer that holds its topics and its place until the viewer is gone."""
+
+    def __init__(self, stream: EventStream, held: ExitStack) -> None:
+        super().__init__()
+        self._stream = stream
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await self._stream(scope, receive, send)
+
+
+async def _stream_events(page: Page, request: Request) -> Response:
+    names = list(dict.fromkeys(filter(None, request.query_params.get("topics", "").split(","))))
+    if not 0 < len(names) <= _MAX_TOPICS:
+        raise ConfigError(f"topics: expected 1 to {_MAX_TOPICS} names with commas between")
+    session = _session(request)
+    address = request.client.host if request.client else ""
+    if full := page.seats.refuse(address, local=session.address == address and not page.tls):
+        return _refuse(429, full, **{"Retry-After": "30"})
+    with ExitStack() as stack:
+        stack.enter_context(page.seats.take(address))
+        try:
+            topics = [stack.enter_context(page.topics.open(name)) for name in names]
+        except UnknownTopic as error:
+            raise ConfigError(str(error)) from None
+        stream = EventStream([page.watch.server, *topics], page.watch.changed)
+        return _StreamResponse(stream, stack.pop_all())
+    raise AssertionError
+
+
+# Tasks
+
+
+def _find_numbers(page: Page, request: Request) -> TaskNode:
+    """The task of a request, as far as its job shows it. Raises `JobGone`, `ConfigError`."""
+    try:
+        job, block, task = map(int, request.path_params["task"].split("."))
+    except ValueError:
+        raise ConfigError('expected a task as "JOB.BLOCK.TASK"') from None
+    node = page.watch.jobs.get(job)
+    if node is None or not 0 <= block < len(node.blocks):
+        raise JobGone(job)
+    if not 0 <= task < node.blocks[block].tasks:
+        raise UnknownTopic(f"block {job}.{block} has no task {task}")
+    one = attrs.evolve(node, blocks=(node.blocks[block],))
+    return attrs.evolve(read_tasks(one, [[{}]])[0], task=task)
+
+
+async def _find_task(page: Page, request: Request) -> TaskNode:
+    """The task of a request with its state. Raises `JobGone`, `ConfigError` and as requests do."""
+    task = _find_numbers(page, request)
+    if (found := page.watch.find_watched(task.job, task.block, task.task)) is not None:
+        return found
+    job = page.watch.jobs[task.job]
+    selection = TaskSelection(job=job, block=job.blocks[task.block], tasks=(task.task,))
+    return (await page.watch.farm.selected_tasks([selection]))[0]
+
+
+async def _read_task_file(page: Page, task: TaskNode, path: str) -> bytes:
+    async with page._reading:  # noqa: SLF001 - these functions are its methods
+        body = await page.watch.farm.read_file(path)
+    return body if len(body) <= _MAX_IMAGE else b""
+
+
+async def _send_thumbnail(page: Page, request: Request) -> Response:
+    """The last image of a task. Without one the answer has no content, which is no error."""
+    task = _find_numbers(page, request)
+    for path in reversed(await page.watch.farm.task_files(task)):
+        try:
+            body = await _read_task_file(page, task, path)
+        except LinkRefused:
+            continue  # it was replaced, or its job deleted
+        if kind := find_image_type(body):
+            return Response(body, 200, {"Cache-Control": "private, max-age=300"}, kind)
+    return Response(status_code=204, headers={"Cache-Control": "private, max-age=5"})
+
+
+async def _send_file(page: Page, request: Request) -> Response:
+    task = _find_numbers(page, request)
+    wanted = request.path_params["name"]
+    # A name only chooses among the files that the farm lists: it never becomes a path.
+    paths = [each for each in await page.watch.farm.task_files(task) if base_name(each) == wanted]
+    if not paths:
+        return _refuse(404, f'the task has no file "{printable(wanted)}"')
+    body = await _read_task_file(page, task, paths[-1])
+    kind = find_image_type(body) or "text/plain; charset=utf-8"
+    return Response(body, 200, {"Cache-Control": "private, max-age=60"}, kind)
+
+
+async def _send_output(page: Page, request: Request) -> Response:
+    task = await _find_task(page, request)
+    query = request.query_params
+    numbers: dict[str, int | None] = {}
+    for name in ("attempt", "before", "from", "limit"):
+        text = query.get(name)
+        if text is not None and not (text.isascii() and text.isdecimal() and len(text) < 16):
+            raise ConfigError(f"{name}: expected a number")
+        numbers[name] = None if text is None else int(text)
+    if (numbers["attempt"] or 0) > task.starts:
+        raise UnknownTopic(f"the task was started {task.starts} times")
+    piece = await page.texts.read(
+        task,
+        numbers["attempt"] or 0,
+        before=numbers["before"],
+        start=numbers["from"] or 0,
+        limit=65_536 if numbers["limit"] is None else numbers["limit"],
+    )
+    return _answer(piece)
+
+
+# Changes
+
+
+async def _show_actions(page: Page, request: Request) -> Response:
+    return _answer(describe_actions()) if _session(request).steer else _refuse_change()
+
+
+def _refuse_change() -> Response:
+    return _refuse(403, "this link is for looking only")
+
+
+async def _read_body(request: Request) -> object:
+    """The JSON of a request. Raises `ConfigError`."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise ConfigError("expected a body of Content-Type application/json")
+    body = bytearray()
+    with trio.move_on_after(_BODY_TIMEOUT) as timeout:
+        async for part in request.stream():
+            body += part
+            if len(body) > _MAX_BODY:
+                raise HTTPException(413, f"at most {_MAX_BODY} bytes are taken")
+    if timeout.cancelled_caught:
+        raise ConfigError(f"the request did not arrive within {_BODY_TIMEOUT:g} s")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise ConfigError("the body is not JSON") from None
+
+
+async def _change(page: Page, request: Request, do: Handler) -> Response:
+    """Check that a session may change something now, then do it."""
+    session = _session(request)
+    if not session.steer:
+        return _refuse_change()
+    if wait := page.changes.wait_time(session.name):
+        return _refuse(429, "too many changes", **{"Retry-After": str(math.ceil(wait))})
+    return await do(page, request)
+
+
+def _steering_of(page: Page, session: PageSession) -> Steering:
+    # The farm's own logs have the host name beside the user.
+    return Steering(attrs.evolve(page.watch.farm, host_name=f"web {session.address}"))
+
+
+async def _preview(page: Page, request: Request) -> Response:
+    change = read_change(await _read_body(request))
+    return _answer(await _steering_of(page, _session(request)).preview(change))
+
+
+async def _act(page: Page, request: Request) -> Response:
+    session = _session(request)
+    change = read_change(await _read_body(request))
+    report, undo, steps = await _steering_of(page, session).act(change)
+    return _log_action(page, session, report, undo, steps)
+
+
+async def _undo(page: Page, request: Request) -> Response:
+    session = _session(request)
+    body = await _read_body(request)
+    number = body.get("id") if isinstance(body, dict) else None
+    if not isinstance(number, int):
+        raise ConfigError("id: expected the id of an action in the log")
+    found = page.log.take_undo(number)
+    if found is None:
+        return _refuse(409, "this action cannot be undone, or was undone already")
+    report = await _steering_of(page, session).undo(found[1])
+    return _log_action(page, session, report, "", ())
+
+
+def _log_action(
+    page: Page, session: PageSession, report: ChangeReport, undo: str, steps: Sequence[UndoStep]
+) -> Response:
+    text = "; ".join(report.sentences)
+    if not report.done:
+        problems: dict[str, Any] = {"problems": report.problems}
+        first = report.problems[0] if report.problems else "nothing was done"
+        return _answer({"error": first, **problems}, 409)
+    number = page.log.add(
+        now=page.watch.clock(),
+        who=session.name,
+        address=session.address,
+        text=text,
+        problems=report.problems,
+        undo=undo,
+        steps=steps,
+    )
+    _log.info("the page: %s: %s", session.name, text)
+    return _answer(
+        {
+            "text": text,
+            "problems": report.problems,
+            "hints": list(dict.fromkeys(report.hints)),
+            "log": number,
+        }
+    )
+
+
+async def _refuse_http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    return _refuse(error.status_code, error.detail)
+
+
+async def _refuse_bug(request: Request, error: Exception) -> Response:
+    _log.error("the page: %s has failed", request.url.path, exc_info=error)
+    return _refuse(500, "internal error: the log of the program has the reason")
+
+
+def make_app(page: Page) -> ASGIApp:
+    """Return the application of a page."""
+
+    def route(path: str, handler: Handler, method: str = "GET") -> Route:
+        return Route(path, _with_errors(page, handler), methods=[method])
+
+    def change(path: str, handler: Handler) -> Route:
+        return route(path, partial(_change_with, do=handler), "POST")
+
+    async def _change_with(page: Page, request: Request, do: Handler) -> Response:
+        return await _change(page, request, do)
+
+    async def missing(page: Page, request: Request) -> Response:
+        return _refuse(404, "there is nothing at this address")
+
+    app = Starlette(
+        routes=[
+            route("/login", _log_in),
+            route("/static/{name:path}", _serve_static),
+            route("/api/session", _show_session),
+            route("/api/events", _stream_events),
+            route("/api/thumbnail/{task}", _send_thumbnail),
+            route("/api/file/{task}/{name}", _send_file),
+            route("/api/output/{task}", _send_output),
+            route("/api/actions", _show_actions),
+            change("/api/preview", _preview),
+            change("/api/act", _act),
+            change("/api/undo", _undo),
+            Route("/api/{rest:path}", _with_errors(page, missing)),
+            route("/{path:path}", _serve_index),
+        ],
+        exception_handlers={HTTPException: _refuse_http, Exception: _refuse_bug},
+    )
+    return _Guard(app, page)

@@ -1,0 +1,151 @@
+"""Serves the page of a farm: watches the farm, binds the address, makes the links."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import attrs
+import trio
+
+from trio_afrender.afserver.remote_farm import RemoteFarm
+from trio_afrender.async_helpers import open_bare_nursery
+from trio_afrender.errors import ConfigError
+from trio_afrender.farm.json_interface.socket_owner import Address, find_listener, find_owner
+from trio_afrender.transport.address import is_loopback, make_url
+from trio_afrender.transport.tls import make_server_context
+from trio_afrender.web.action_log import ActionLog
+from trio_afrender.web.farm_watch import FarmWatch
+from trio_afrender.web.http_listener import serve_http
+from trio_afrender.web.page_app import Page, make_app
+from trio_afrender.web.sessions import PageSession, SessionTable, ViewerSeats
+from trio_afrender.web.settings import PageSettings
+from trio_afrender.web.topic_registry import TopicRegistry
+
+__all__ = ("OpenPage", "check_address", "serve_page")
+
+_log = logging.getLogger(__name__)
+
+_LOOK_UPS = 4
+"""Look-ups of owners of connections at once."""
+_RESTART = 5.0
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class OpenPage:
+    """A page that is served. `make_link` returns a link for one browser."""
+
+    url: str
+    make_link: Callable[[bool], str]
+    """Of a link that may steer, or not."""
+    watch: FarmWatch
+
+
+def check_address(host: str, certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """Return the TLS context of an address. Raises `ConfigError` for one that would not be safe."""
+    if key is not None and certificate is None:
+        raise ConfigError("--key needs --cert, the file of the certificate")
+    if certificate is not None:
+        return make_server_context(certificate, key)
+    if not is_loopback(host):
+        raise ConfigError(
+            f"cannot serve the page at {host} without TLS: who steers the farm runs commands, and"
+            " the network could read the link; give --cert and --key, or listen on 127.0.0.1 and"
+            " use an SSH tunnel"
+        )
+    return None
+
+
+async def serve_page(
+    farm: RemoteFarm,
+    settings: PageSettings,
+    *,
+    report_used: Callable[[PageSession], None] = lambda _: None,
+    task_status: trio.TaskStatus[OpenPage] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve the page of a farm until cancelled. `report_used` is called when a link was used.
+
+    Raises `ConfigError` for an address that cannot be bound.
+    """
+    listeners = await _bind(settings)
+    port = int(listeners[0].socket.getsockname()[1])
+    look_ups = trio.CapacityLimiter(_LOOK_UPS)
+
+    async def is_own(peer: Address, local: Address) -> bool:
+        if not is_loopback(peer[0]):
+            return False
+        owner = await trio.to_thread.run_sync(find_owner, peer, local, limiter=look_ups)
+        return owner is not None and owner == os.geteuid()
+
+    tls = settings.ssl_context is not None
+    url = make_url(_shown_host(settings.host), port, tls=tls).replace("ws", "http", 1)
+    async with AsyncExitStack() as stack:
+        nursery = await stack.enter_async_context(open_bare_nursery())
+        watch = FarmWatch(farm)
+        log = ActionLog(watch.changed.set)
+        sessions = SessionTable(trio.current_time)
+        page = Page(
+            settings=settings,
+            watch=watch,
+            topics=TopicRegistry(watch, nursery, {**watch.tables, "log": log.topic}),
+            sessions=sessions,
+            log=log,
+            is_own=is_own,
+            names=await trio.to_thread.run_sync(_host_names, settings),
+            # Cookies are not kept apart by port, so their name is.
+            cookie=f"{'__Host-' if tls else ''}trio_afrender_{port}",
+            report_used=report_used,
+            seats=ViewerSeats(settings.max_viewers, settings.max_viewers_per_address),
+        )
+        nursery.start_soon(_keep_watching, watch)
+
+        def make_link(steer: bool) -> str:
+            return f"{url}/login?token={sessions.make_token(steer=steer)}"
+
+        task_status.started(OpenPage(url=url, make_link=make_link, watch=watch))
+        await serve_http(make_app(page), listeners, settings.ssl_context)
+
+
+async def _keep_watching(watch: FarmWatch) -> None:
+    """Watch the farm. An error of ours must not end the farm that is in this process."""
+    while True:
+        try:
+            await watch.run()
+        except Exception:  # noqa: BLE001 - it is logged
+            _log.exception("the page: watching the farm has failed, and begins again")
+        await trio.sleep(_RESTART)
+
+
+async def _bind(settings: PageSettings) -> list[trio.SocketListener]:
+    try:
+        return await trio.open_tcp_listeners(settings.port, host=settings.host)
+    except (OSError, socket.gaierror) as error:
+        holder = await trio.to_thread.run_sync(find_listener, settings.port)
+        used = f", by {holder}" if holder else ""
+        problem = error.strerror or error
+        where = f"{settings.host}:{settings.port}"
+        raise ConfigError(
+            f"cannot serve the page at {where}: {problem}{used}; another address is given as"
+            " HOST:PORT"
+        ) from error
+
+
+def _shown_host(host: str) -> str:
+    """The host in links: an address that means all addresses is no place to go to."""
+    try:
+        everywhere = ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        everywhere = not host
+    return socket.gethostname() if everywhere else host
+
+
+def _host_names(settings: PageSettings) -> frozenset[str]:
+    """Names by which browsers may address this host. Blocking."""
+    names = {settings.host, socket.gethostname(), socket.getfqdn(), "localhost", *settings.names}
+    return frozenset(name.lower().rstrip(".") for name in names if name)
