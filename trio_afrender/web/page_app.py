@@ -54,7 +54,7 @@ from trio_afrender.web.static_files import PageFiles, find_image_type
 from trio_afrender.web.topic import encode_json_text
 from trio_afrender.web.topic_registry import TooManyTopics, TopicRegistry, UnknownTopic
 
-__all__ = ("Page", "make_app")
+__all__ = ("IsOwn", "Page", "make_app")
 
 _log = logging.getLogger(__name__)
 

@@ -7,8 +7,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import attrs
@@ -23,12 +22,12 @@ from trio_afrender.transport.tls import make_server_context
 from trio_afrender.web.action_log import ActionLog
 from trio_afrender.web.farm_watch import FarmWatch
 from trio_afrender.web.http_listener import serve_http
-from trio_afrender.web.page_app import Page, make_app
+from trio_afrender.web.page_app import IsOwn, Page, make_app
 from trio_afrender.web.sessions import PageSession, SessionTable, ViewerSeats
 from trio_afrender.web.settings import PageSettings
 from trio_afrender.web.topic_registry import TopicRegistry
 
-__all__ = ("OpenPage", "check_address", "serve_page")
+__all__ = ("OpenPage", "check_address", "make_page", "serve_page")
 
 _log = logging.getLogger(__name__)
 
@@ -85,31 +84,46 @@ async def serve_page(
 
     tls = settings.ssl_context is not None
     url = make_url(_shown_host(settings.host), port, tls=tls).replace("ws", "http", 1)
-    async with AsyncExitStack() as stack:
-        nursery = await stack.enter_async_context(open_bare_nursery())
-        watch = FarmWatch(farm)
-        log = ActionLog(watch.changed.set)
-        sessions = SessionTable(trio.current_time)
-        page = Page(
-            settings=settings,
-            watch=watch,
-            topics=TopicRegistry(watch, nursery, {**watch.tables, "log": log.topic}),
-            sessions=sessions,
-            log=log,
-            is_own=is_own,
-            names=await trio.to_thread.run_sync(_host_names, settings),
-            # Cookies are not kept apart by port, so their name is.
-            cookie=f"{'__Host-' if tls else ''}trio_afrender_{port}",
-            report_used=report_used,
-            seats=ViewerSeats(settings.max_viewers, settings.max_viewers_per_address),
+    names = await trio.to_thread.run_sync(_host_names, settings)
+    async with open_bare_nursery() as nursery:
+        page = make_page(
+            nursery, farm, settings, port=port, is_own=is_own, names=names, report_used=report_used
         )
-        nursery.start_soon(_keep_watching, watch)
+        nursery.start_soon(_keep_watching, page.watch)
 
         def make_link(steer: bool) -> str:
-            return f"{url}/login?token={sessions.make_token(steer=steer)}"
+            return f"{url}/login?token={page.sessions.make_token(steer=steer)}"
 
-        task_status.started(OpenPage(url=url, make_link=make_link, watch=watch))
+        task_status.started(OpenPage(url=url, make_link=make_link, watch=page.watch))
         await serve_http(make_app(page), listeners, settings.ssl_context)
+
+
+def make_page(
+    nursery: trio.Nursery,
+    farm: RemoteFarm,
+    settings: PageSettings,
+    *,
+    port: int,
+    is_own: IsOwn,
+    names: Collection[str],
+    report_used: Callable[[PageSession], None] = lambda _: None,
+) -> Page:
+    """Make everything behind the answers; the caller runs its `watch`. `nursery` runs topics."""
+    watch = FarmWatch(farm)
+    log = ActionLog(watch.changed.set)
+    return Page(
+        settings=settings,
+        watch=watch,
+        topics=TopicRegistry(watch, nursery, {**watch.tables, "log": log.topic}),
+        sessions=SessionTable(trio.current_time),
+        log=log,
+        is_own=is_own,
+        names=names,
+        # Cookies are not kept apart by port, so their name is.
+        cookie=f"{'__Host-' if settings.ssl_context else ''}trio_afrender_{port}",
+        report_used=report_used,
+        seats=ViewerSeats(settings.max_viewers, settings.max_viewers_per_address),
+    )
 
 
 async def _keep_watching(watch: FarmWatch) -> None:

@@ -153,7 +153,7 @@ class _TaskDetail:
 def _command_of(given: Fields) -> str:
     """The command with the task's own part in its place; frame numbers are not filled in."""
     block, task = text_of(given, "command_block"), text_of(given, "command_task")
-    whole = block.replace("@#@", task, 1) if "@#@" in block else block or task
+    whole = block.replace("@#@", task, 1) if task and "@#@" in block else block or task
     return whole[:_MAX_TEXT] or text_of(given, "command")[:_MAX_TEXT]
 
 

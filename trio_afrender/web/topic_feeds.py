@@ -31,8 +31,10 @@ Feed: TypeAlias = Callable[[FarmWatch, Topic, tuple[int, ...]], Awaitable[None]]
 _WHY_INTERVAL = 4.0
 _WHY_JOBS = 10
 """Waiting jobs that are explained."""
-_LOG_INTERVAL = 3.0
-"""Seconds between two reads of the log of a render."""
+_LOG_INTERVAL = 5.0
+"""Seconds between two reads of the logs of a render."""
+_TASK_LINES = 100
+"""Of the log of its tasks, which is sent again with each line."""
 
 
 async def feed_tasks(watch: FarmWatch, topic: Topic, numbers: tuple[int, ...]) -> None:
@@ -108,7 +110,7 @@ async def feed_render(watch: FarmWatch, topic: Topic, numbers: tuple[int, ...]) 
             try:
                 logs = {
                     "log": tail_lines(await watch.farm.node_log("renders", number)),
-                    "tasks_log": tail_lines(await watch.farm.tasks_log(number)),
+                    "tasks_log": tail_lines(await watch.farm.tasks_log(number), _TASK_LINES),
                 }
                 seen, read_at = state, trio.current_time()
             except (LinkLost, LinkRefused, ProtocolError):

@@ -141,7 +141,8 @@ def make_in_process_farm(
 ) -> InProcessFarm:
     """Show a farm of this process. `requests` are those of its JSON interface, if it has one."""
     return InProcessFarm(
-        dialer=Dialer(NativeAddress(host="localhost", port=0)),
+        # An address has to have a port; nothing connects to it.
+        dialer=Dialer(NativeAddress(host="localhost", port=1)),
         user_name=user_name,
         host_name=host_name,
         farm=farm,
