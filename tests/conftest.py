@@ -11,13 +11,16 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 
-_KEPT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+"""None on Windows."""
+_KEPT = tuple(each for each in (signal.SIGINT, signal.SIGTERM, _HANGUP) if each is not None)
 
 
 @pytest.fixture
 def plain_hangup() -> None:
     """Have processes of the test end on SIGHUP, also if this one was started by ``nohup``."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if _HANGUP is not None:
+        signal.signal(_HANGUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

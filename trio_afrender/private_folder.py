@@ -1,4 +1,7 @@
-"""Folders for one process alone: mode 0700, owner checked, locked. All of it blocks."""
+"""Folders for one process alone: mode 0700, owner checked, locked. All of it blocks.
+
+On Windows an access list has the place of the mode.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,13 @@ from pathlib import Path
 
 from trio_afrender.errors import StoreError, StoreInUse
 from trio_afrender.safe_files import open_regular
+from trio_afrender.windows_files import close_to_others, explain_owner, lock_handle
 
 __all__ = ("find_unsafe", "is_locked", "lock_folder", "make_private")
+
+_WINDOWS = not hasattr(os, "geteuid")
+_JUNCTION = 0xA0000003
+"""The tag of a folder that leads to another one on Windows (IO_REPARSE_TAG_MOUNT_POINT)."""
 
 
 def make_private(path: Path, *, instead: str = "another folder") -> None:
@@ -26,11 +34,14 @@ def make_private(path: Path, *, instead: str = "another folder") -> None:
     try:
         for folder in (*reversed(path.parents), path):
             # The mode counts at `mkdir`: a chmod after it would leave a moment for other users.
-            with suppress(FileExistsError):
-                folder.mkdir(mode=0o700 if folder == path else 0o755)
+            if folder != folder.parent:  # the root of a drive, which Windows refuses to make
+                with suppress(FileExistsError):
+                    folder.mkdir(mode=0o700 if folder == path else 0o755)
             if problem := _explain_unsafe(folder, ours=folder == path):
                 raise StoreError(folder, f"{problem} choose {instead}")
-        if stat.S_IMODE(path.lstat().st_mode) & 0o077:
+        if _WINDOWS:
+            close_to_others(path)
+        elif stat.S_IMODE(path.lstat().st_mode) & 0o077:
             path.chmod(0o700)
     except OSError as error:
         raise StoreError.of(path, error, f"; choose {instead}") from error
@@ -68,12 +79,13 @@ def _explain_unsafe(folder: Path, *, ours: bool = False) -> str:
     facts = folder.lstat()
     if ours and not stat.S_ISDIR(facts.st_mode):
         return "is a link or a file; remove it or"
-    if stat.S_ISLNK(facts.st_mode):
+    if stat.S_ISLNK(facts.st_mode) or getattr(facts, "st_reparse_tag", 0) == _JUNCTION:
         return f"is a link; name the folder {os.path.realpath(folder)} that it leads to, or"
     if not stat.S_ISDIR(facts.st_mode):
         return "is not a folder; remove it or"
-    if not hasattr(os, "geteuid"):
-        return ""
+    if _WINDOWS:
+        # The folders above belong to whoever installed the system. Ours is closed by its access list.
+        return explain_owner(folder) if ours else ""
     user = os.geteuid()
     if facts.st_uid != user and (ours or facts.st_uid != 0):
         return f"belongs to user {facts.st_uid};"
@@ -105,18 +117,14 @@ def lock_folder(path: Path, in_use: str) -> Iterator[None]:
 
     The kernel releases the lock when this process ends, however it ends.
     """
-    import fcntl  # here, because Windows has none and a farm needs no lock
-
     try:
         # No child inherits the descriptor: one that outlives this process must not hold the lock.
         handle = open_regular(path / "lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise StoreError.of(path, error) from error
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StoreInUse(path, in_use) from None
+        if not _lock(handle, exclusive=True):
+            raise StoreInUse(path, in_use)
         # The pid is for people. On a full disk the lock holds without it, and the tasks of an earlier
         # agent can still be taken over.
         with suppress(OSError):
@@ -129,16 +137,24 @@ def lock_folder(path: Path, in_use: str) -> Iterator[None]:
 
 def is_locked(path: Path) -> bool:
     """Whether a process holds the lock of a folder (`lock_folder`). False if it cannot be opened."""
-    import fcntl  # as above
-
     try:
         handle = open_regular(path / "lock", os.O_RDWR)
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
+        return not _lock(handle, exclusive=False)
     finally:
         os.close(handle)  # releases the lock, if it was taken
-    return False
+
+
+def _lock(handle: int, *, exclusive: bool) -> bool:
+    """Lock an open file without waiting; False if another process has the lock."""
+    if _WINDOWS:
+        return lock_handle(handle, exclusive=exclusive)
+    import fcntl  # here, because Windows has none
+
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

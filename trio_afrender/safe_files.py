@@ -11,13 +11,28 @@ import errno
 import os
 import stat
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-__all__ = ("NO_LINK", "open_regular", "read_regular", "write_all", "write_whole")
+from trio_afrender.windows_files import long_path, open_shared, retry_shared
 
-NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+__all__ = (
+    "NO_LINK",
+    "open_regular",
+    "read_at",
+    "read_regular",
+    "remove_file",
+    "replace_file",
+    "sync_folder",
+    "write_all",
+    "write_at",
+    "write_whole",
+)
+
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 """Flags of `os.open`: a link that was put into the folder is not followed out of it, and no child
-inherits the descriptor. Windows has neither."""
+inherits the descriptor. Windows has neither; there line ends are kept as they are."""
+_WINDOWS = not hasattr(os, "O_NOFOLLOW")
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 
@@ -26,7 +41,10 @@ def open_regular(path: str | Path, flags: int, mode: int = 0o600) -> int:
 
     Raises `OSError`: EINVAL or ENXIO for anything that is no regular file, ELOOP for a link.
     """
-    handle = os.open(path, flags | NO_LINK | _NO_WAIT, mode)
+    if _WINDOWS:
+        handle = open_shared(path, flags)
+    else:
+        handle = os.open(path, flags | NO_LINK | _NO_WAIT, mode)
     if stat.S_ISREG(os.fstat(handle).st_mode):
         return handle
     os.close(handle)
@@ -51,6 +69,52 @@ def read_regular(path: str | Path, limit: int) -> bytes:
     return b"".join(parts)
 
 
+def read_at(handle: int, limit: int, offset: int) -> bytes:
+    """Read at most `limit` bytes at an offset. Of one thread alone: Windows moves the position."""
+    if _WINDOWS:
+        os.lseek(handle, offset, os.SEEK_SET)
+        return os.read(handle, limit)
+    return os.pread(handle, limit, offset)
+
+
+def write_at(handle: int, data: bytes | memoryview, offset: int) -> int:
+    """Write at an offset; return how many bytes were taken. Of one thread alone, as `read_at`."""
+    if _WINDOWS:
+        os.lseek(handle, offset, os.SEEK_SET)
+        return os.write(handle, data)
+    return os.pwrite(handle, data, offset)
+
+
+def replace_file(new: str | Path, path: str | Path) -> None:
+    """Put a file in the place of another one. Raises `OSError`.
+
+    On Windows it waits for a moment when another process has one of them open.
+    """
+    if _WINDOWS:
+        retry_shared(partial(os.replace, long_path(new), long_path(path)))
+    else:
+        os.replace(new, path)  # noqa: PTH105 - `Path` objects are a large part of the cost of a write
+
+
+def remove_file(path: str | Path) -> None:
+    """Remove a file. Raises `OSError`. On Windows it waits, as `replace_file`."""
+    if _WINDOWS:
+        retry_shared(partial(os.unlink, long_path(path)))
+    else:
+        os.unlink(path)  # noqa: PTH108 - as above
+
+
+def sync_folder(folder: str | Path) -> None:
+    """Make the names in a folder durable. Raises `OSError`. Windows does that with each file."""
+    if _WINDOWS:
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | NO_LINK)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_all(handle: int, data: bytes) -> None:
     """Write `data` to a descriptor, which may take it in parts. Raises `OSError`."""
     view = memoryview(data)
@@ -67,19 +131,23 @@ def write_whole(
     meanwhile leaves the old file. `mode` is that of a new file, less the process's umask.
     """
     part = unfinished or f"{path}.part"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
-        handle = os.open(part, flags, mode)
+        handle = _open_new(part, flags, mode)
     except FileExistsError:
         # The rest of a write that was killed, or what a task put there: never opened, but replaced.
-        os.unlink(part)  # noqa: PTH108 - `Path` objects are a large part of the cost of a write
-        handle = os.open(part, flags, mode)
+        remove_file(part)
+        handle = _open_new(part, flags, mode)
     try:
         write_all(handle, data.encode() if isinstance(data, str) else data)
     except OSError:
         with suppress(OSError):
-            os.unlink(part)  # noqa: PTH108 - as above
+            remove_file(part)
         raise
     finally:
         os.close(handle)
-    os.replace(part, path)  # noqa: PTH105 - as above
+    replace_file(part, path)
+
+
+def _open_new(path: str | Path, flags: int, mode: int) -> int:
+    return open_shared(path, flags) if _WINDOWS else os.open(path, flags | NO_LINK, mode)

@@ -19,7 +19,8 @@ from trio_afrender.hostinfo.process_inspection import (
     stack_command,
     take_snapshot,
 )
-from trio_afrender.process.host_commands import CommandResult, ask_command
+from trio_afrender.process.command_result import CommandResult
+from trio_afrender.process.host_commands import ask_command
 
 WAITS = "import sys; print('up', flush=True); sys.stdin.read()"
 

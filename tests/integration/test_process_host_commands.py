@@ -10,7 +10,8 @@ import pytest
 import trio
 
 from trio_afrender.errors import SpawnError
-from trio_afrender.process.host_commands import CommandResult, ask_command, spawn_detached
+from trio_afrender.process.command_result import CommandResult
+from trio_afrender.process.host_commands import ask_command, spawn_detached
 
 PLAIN = {"PATH": os.environ.get("PATH", os.defpath)}
 

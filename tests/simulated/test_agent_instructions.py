@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from trio_afrender.agent.server_instructions import Plan, make_plan
 from trio_afrender.config.settings import INSTRUCTIONS
-from trio_afrender.process.host_commands import CommandResult
+from trio_afrender.process.command_result import CommandResult
 from trio_afrender.protocol.messages import Deregister, Events, RunRef, TaskStatus
 from trio_afrender.testing import MemoryHost
 

@@ -92,7 +92,6 @@ class Disk:
     def install(self, module: object, patch: pytest.MonkeyPatch) -> None:
         """Make `module` and `Path` work on this disk."""
         patch.setattr(module, "os", self)
-        patch.setattr(Path, "replace", lambda old, new: self._rename(old, new))
         patch.setattr(Path, "unlink", lambda path, **_: self._unlink(path))
 
     def crash_states(self) -> CrashStates:
@@ -148,13 +147,12 @@ class Disk:
         del self._open[descriptor]
         os.close(descriptor)
 
-    def _rename(self, old: Path, new: Path) -> Path:
+    def replace(self, old: Path, new: Path) -> None:
         inode = self._current(old.name)
         self._names.setdefault(new.name, [None]).append(inode)
         self._names[old.name].append(None)
         os.rename(old, new)  # noqa: PTH104 - `Path.rename` is not what is under test
         self.changed()
-        return new
 
     def _unlink(self, path: Path) -> None:
         os.unlink(path)  # noqa: PTH108 - as above

@@ -18,6 +18,7 @@ BASE = (
     "path_map",
     "frame_ranges",
     "message_framing",
+    "windows_files",
     "safe_files",
     "extras",
     "user_files",

@@ -33,11 +33,15 @@ from trio_afrender.hostinfo.process_usage import ThreadedUsageReader, make_usage
 from trio_afrender.hostinfo.sampler import Sampler, make_sampler_config
 from trio_afrender.plugins.host.host_pool import open_plugin_host
 from trio_afrender.plugins.meters.service import Meters, MeterSource, NoMeters
+from trio_afrender.process.command_result import Ask, SpawnDetached
 from trio_afrender.process.environment import find_inheritable
-from trio_afrender.process.host_commands import Ask, SpawnDetached, ask_command, spawn_detached
-from trio_afrender.process.host_probe import probe_host
-from trio_afrender.process.leftover_processes import wait_gone
-from trio_afrender.process.supervisor_client import open_supervisor
+from trio_afrender.process.tree_holder import (
+    ask_command,
+    open_tree_holder,
+    probe_host,
+    spawn_detached,
+    wait_gone,
+)
 from trio_afrender.protocol.messages import HostResources, TaskExec, Update
 from trio_afrender.task.dependencies import TaskDependencies
 from trio_afrender.task.file_spool import FileSpool
@@ -110,7 +114,7 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
         identity = await work_in_thread(store.identity)
         run_token = await work_in_thread(store.make_run_token)
         journal = await work_in_thread(partial(open_journal, store.journal))
-        supervisor = await stack.enter_async_context(open_supervisor(store.path))
+        trees = await stack.enter_async_context(open_tree_holder(store.path))
         # Processes of an earlier agent end before its folders are removed and before anything new
         # starts, so that two processes never write into one folder.
         inherited = await adopt_running_tasks(store, identity, journal.held, config)
@@ -139,12 +143,12 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
         if find_spec("OpenImageIO") is not None:
             image_worker = await stack.enter_async_context(open_image_worker(nice=config.nice))
         yield AgentDependencies(
-            spawn=make_spawn(supervisor),
+            spawn=make_spawn(trees),
             plugins=plugins,
             open_run_folder=partial(
                 open_run_folder, store.runs, quota=config.log_quota, store_files=spool.write
             ),
-            remove_run_folders=lambda tasks: supervisor.remove_folders(
+            remove_run_folders=lambda tasks: trees.remove_folders(
                 [
                     *(store.runs / run_folder_name(task) for task in tasks),
                     *spool.forget(task.run for task in tasks),

@@ -11,7 +11,7 @@ from trio_afrender.agent.agent_dependencies import AgentDependencies
 from trio_afrender.config import Config
 from trio_afrender.errors import AfRenderError, SpawnError
 from trio_afrender.plugins.interfaces import PluginSpec
-from trio_afrender.process.host_commands import CommandResult
+from trio_afrender.process.command_result import CommandResult
 from trio_afrender.protocol.messages import TaskExec
 from trio_afrender.task.task_info import make_task_info
 

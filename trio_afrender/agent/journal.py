@@ -19,7 +19,13 @@ import trio
 
 from trio_afrender.agent.journal_format import MAGIC, PendingState, read_records, replay
 from trio_afrender.errors import StoreError
-from trio_afrender.safe_files import open_regular, read_regular
+from trio_afrender.safe_files import (
+    open_regular,
+    read_regular,
+    replace_file,
+    sync_folder,
+    write_at,
+)
 from trio_afrender.tasklog.io_threads import work_in_thread
 
 __all__ = ("DiskJournal", "open_journal")
@@ -162,7 +168,7 @@ def _append(path: Path, size: int, data: bytes, *, sync: bool) -> None:
         # pwrite at an explicit position overwrites the rest of an append that failed half way
         # (test_writing_continues_after_a_torn_record).
         while view:
-            count = os.pwrite(handle, view, size)
+            count = write_at(handle, view, size)
             view, size = view[count:], size + count
         if sync:
             os.fdatasync(handle) if hasattr(os, "fdatasync") else os.fsync(handle)
@@ -176,10 +182,6 @@ def _rewrite(path: Path, data: bytes) -> None:
     with suppress(FileNotFoundError):
         new.unlink()
     _append(new, 0, data, sync=True)
-    new.replace(path)
+    replace_file(new, path)
     # Without the sync of the folder the rename may be lost with the power.
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

@@ -18,7 +18,7 @@ import attrs
 import trio
 
 from trio_afrender.protocol.messages import TaskExec, TaskUpdate
-from trio_afrender.safe_files import open_regular, read_regular
+from trio_afrender.safe_files import open_regular, read_at, read_regular, replace_file
 from trio_afrender.tasklog.io_threads import work_in_thread
 
 __all__ = ("DiskRunHistory", "RunHistory", "make_line", "read_history")
@@ -105,11 +105,11 @@ def _append(path: Path, lines: list[dict[str, Any]]) -> None:
         with os.fdopen(handle, "rb+", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
             # A write that was cut short left half a line; the new line must not be joined to it.
-            if size and os.pread(handle, 1, size - 1) != b"\n":
+            if size and read_at(handle, 1, size - 1) != b"\n":
                 data = b"\n" + data
             file.write(data)
         if size + len(data) > MAX_FILE_SIZE:
-            path.replace(path.with_name("history.1.jsonl"))
+            replace_file(path, path.with_name("history.1.jsonl"))
     except OSError as error:
         logger.warning("the history %s cannot be written: %s", path, error.strerror or error)
 

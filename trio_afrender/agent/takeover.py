@@ -21,12 +21,11 @@ from trio_afrender.agent.journal_format import PendingState
 from trio_afrender.agent.outbox import Outbox
 from trio_afrender.agent.state_dir import StateDir
 from trio_afrender.config import Config, Timing
-from trio_afrender.process.interfaces import Launch, ProcessTree, Spawn
-from trio_afrender.process.leftover_processes import kill_leftovers
-from trio_afrender.process.supervisor_client import (
-    SupervisorClient,
+from trio_afrender.process.interfaces import Launch, ProcessTree, Spawn, TreeHolder
+from trio_afrender.process.tree_holder import (
     find_task_supervisors,
     has_record,
+    kill_leftovers,
     stop_trees,
 )
 from trio_afrender.protocol.messages import Reason, TaskExec, TaskStatus, TaskUpdate
@@ -61,21 +60,14 @@ class TakeoverResult:
 # -- process trees -------------------------------------------------------------------------------
 
 
-def make_spawn(supervisor: SupervisorClient) -> Spawn:
-    """Return `supervisor.spawn`, with what holds the trees logged at its first call."""
-    facts = supervisor.facts
-    cgroups = f"cgroups below {facts['cgroups']}" if facts.get("cgroups") else "no cgroups"
-    protected = "protected" if facts.get("protected") else "not protected"
-    text = (
-        f"tasks are held by the supervisor (pid {facts.get('pid')}), each by a task supervisor that"
-        f" adopts its orphans; {cgroups}; {protected} when memory is short"
-    )
-    first = [text]
+def make_spawn(holder: TreeHolder) -> Spawn:
+    """Return `holder.spawn`, with what holds the trees logged at its first call."""
+    first = [holder.description]
 
     async def start(launch: Launch) -> ProcessTree:
         if first:
             logger.info("%s", first.pop())
-        return await supervisor.spawn(launch)
+        return await holder.spawn(launch)
 
     return start
 

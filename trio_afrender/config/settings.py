@@ -8,6 +8,7 @@ of that service in the host's config (`for_service`).
 from __future__ import annotations
 
 import math
+import platform
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -53,6 +54,15 @@ _ANY_NICENESS = 2**31 - 1
 """The kernel limits a niceness to its range, as config files for afrender expect."""
 _MOST_OF_SERVER = 2**31 - 1
 """The largest number of Afanasy's fields for capacity and tasks."""
+WINDOWS = platform.system() == "Windows"
+"""Whether the defaults are those of Windows."""
+WINDOWS_MUST_DIE = (
+    "ImageMagick Studio library and utility programs",
+    "Microsoft Visual C++ Runtime Library",
+    "QuickTimeHelper-32.exe - Application Error",
+    "Visual Studio Just-In-Time Debugger",
+)
+"""Titles of windows that keep a crashed program from ending; those of Afanasy's documentation."""
 _SENDABLE = "a token of printable ASCII characters without spaces"
 _MAX_NEAR = 3
 _MAX_LISTED = 12
@@ -142,6 +152,13 @@ def _entries(place: str, table: object) -> Iterable[tuple[str, Any]]:
 
 def _names(section: type[attrs.AttrsInstance]) -> tuple[str, ...]:
     return tuple(field.name for field in attrs.fields(section))
+
+
+def _check_titles(titles: tuple[str, ...]) -> str:
+    # Compared exactly: an empty title would close the many windows without one, a pattern none.
+    if any(not title.strip() for title in titles):
+        return "titles that are not empty"
+    return "titles without wildcards" if any(set("*?") & set(each) for each in titles) else ""
 
 
 def _check_networks(pattern: str) -> str:
@@ -404,15 +421,17 @@ class Config(PluginSettings):
         False, "let `ws://` leave this host: the token is readable on the way"
     )
     store: Path = _setting(
-        Path("/var/tmp/afanasy"),  # noqa: S108 - Afanasy's own default, checked by agent.state_dir
+        Path("c:/temp/afanasy" if WINDOWS else "/var/tmp/afanasy"),  # noqa: S108 - Afanasy's own default, checked by agent.state_dir
         "the agent's own folder is `trio_afrender/<name>` below it",
         key="af_store_folder",
+        shown="`/var/tmp/afanasy`, Windows `c:/temp/afanasy`",
     )
     shell: tuple[str, ...] = _setting(
-        ("/bin/sh", "-c"),
+        ("cmd.exe", "/c") if WINDOWS else ("/bin/sh", "-c"),
         "split by spaces; the command follows as one argument",
         key="cmd_shell",
         kind="str",
+        shown="`/bin/sh -c`, Windows `cmd.exe /c`",
         check=lambda words: "" if words and words[0] else "a shell, with its options",
     )
     nice: int = _setting(
@@ -460,6 +479,13 @@ class Config(PluginSettings):
     meters: tuple[str, ...] = _setting(
         (), "list of meters, see [resources.md](resources.md#meters)", key="af_render_resclasses"
     )
+    windows_must_die: tuple[str, ...] = _setting(
+        WINDOWS_MUST_DIE if WINDOWS else (),
+        "titles of windows that are closed every few seconds, on Windows alone, see [windows.md](windows.md#windows-must-die)",
+        key="af_render_windowsmustdie",
+        shown="none; Windows: the four of Afanasy",
+        check=_check_titles,
+    )
     disk_path: str = _setting(
         "/", "the disk whose free space is reported", key="af_render_hddspace_path"
     )
@@ -498,10 +524,16 @@ class Config(PluginSettings):
         (), "what a server may do besides `exit` and `drain`, see below", choices=INSTRUCTIONS
     )
     reboot_command: str = _setting(
-        "reboot", "for an instruction of the server", key="af_render_cmd_reboot"
+        "shutdown /r" if WINDOWS else "reboot",
+        "for an instruction of the server",
+        key="af_render_cmd_reboot",
+        shown="`reboot`, Windows `shutdown /r`",
     )
     shutdown_command: str = _setting(
-        "shutdown -P 1 afrequest", "for an instruction of the server", key="af_render_cmd_shutdown"
+        "shutdown /s" if WINDOWS else "shutdown -P 1 afrequest",
+        "for an instruction of the server",
+        key="af_render_cmd_shutdown",
+        shown="`shutdown -P 1 afrequest`, Windows `shutdown /s`",
     )
     sleep_service: str = _setting(
         "wakeonlan",
@@ -638,10 +670,17 @@ def _collect_specs(settings: type[attrs.AttrsInstance], prefix: str) -> Iterator
             yield SettingSpec(**{**found, **field.metadata, "kind": kind})
 
 
+_SHOWN = {"af_render_cmd_wolsleep": "`wolsleep`, Windows `cmd.exe /c wolsleep`"}
 _KEYS = (
     *_collect_specs(Config, PREFIX),
     *(
-        SettingSpec(key=key, kind=_KINDS[type(default)], default=default, text=text)
+        SettingSpec(
+            key=key,
+            kind=_KINDS[type(default)],
+            default=default,
+            text=text,
+            shown=_SHOWN.get(key, ""),
+        )
         for key, default, text in (
             ("af_servername", "127.0.0.1", "the afserver, unless `server` names one"),
             ("af_cmdprefix", "", "put before commands of jobs at submission"),
@@ -652,7 +691,11 @@ _KEYS = (
                 "sda",
                 "for the meter `iostat`: a regular expression for whole names of disks",
             ),
-            ("af_render_cmd_wolsleep", "wolsleep", "for the service `wakeonlan`"),
+            (
+                "af_render_cmd_wolsleep",
+                "cmd.exe /c wolsleep" if WINDOWS else "wolsleep",
+                "for the service `wakeonlan`",
+            ),
             ("af_render_cmd_wolwake", "wolwake", "for the service `wakeonlan`"),
             ("email_send_cmd", "emailsend", "for the service `events`"),
             ("email_sender_address_host", "cgru.info", "for the service `events`"),
@@ -673,7 +716,6 @@ OTHERS = frozenset(
         "af_render_get_cpu_temperature_mod",
         "af_render_get_hw_info_mod",
         "af_render_task_read_buffer_size",
-        "af_render_windowsmustdie",
         "af_so_client_LINGER",
         "af_so_client_RCVTIMEO_sec",
         "af_so_client_REUSEADDR",

@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from trio_afrender.errors import SpawnError
-from trio_afrender.process.host_commands import Ask, CommandResult
+from trio_afrender.process.command_result import Ask, CommandResult
 from trio_afrender.process.procfs import read_file, split_stat
 from trio_afrender.tasklog.io_threads import call_in_thread
 

@@ -9,36 +9,18 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TypeAlias
 
-import attrs
 import trio
 
 from trio_afrender.errors import SpawnError
+from trio_afrender.process.command_result import MAX_OUTPUT, CommandResult
 from trio_afrender.process.oom_score import unprotecting
 from trio_afrender.tasklog.io_threads import call_in_thread
 
-__all__ = ("Ask", "CommandResult", "SpawnDetached", "ask_command", "spawn_detached")
-
-MAX_OUTPUT = 4096
-"""Bytes of a command's output that are kept."""
-
-
-@attrs.frozen(slots=True)
-class CommandResult:
-    """Exit code of a command (None: it exceeded its time limit), and its output."""
-
-    code: int | None
-    text: str = ""
-
-
-SpawnDetached: TypeAlias = Callable[[Sequence[str]], Awaitable[int]]
-"""Start a command and wait for its exit code. Cancelled, the command keeps running."""
-Ask: TypeAlias = Callable[[Sequence[str], float], Awaitable[CommandResult]]
-"""Run a command for at most so many seconds and return its result."""
+__all__ = ("ask_command", "spawn_detached")
 
 
 async def spawn_detached(argv: Sequence[str], environment: Mapping[str, str]) -> int:

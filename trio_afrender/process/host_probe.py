@@ -50,7 +50,7 @@ def _probe(path: Path, processes: int) -> None:
     opened: list[int] = []
     try:
         while len(opened) < DESCRIPTORS:
-            opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            opened.append(os.open(os.devnull, os.O_RDONLY))
     finally:
         for handle in opened:
             os.close(handle)

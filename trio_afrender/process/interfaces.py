@@ -8,7 +8,8 @@ then.
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import attrs
@@ -24,6 +25,7 @@ __all__ = (
     "Persistence",
     "ProcessTree",
     "Spawn",
+    "TreeHolder",
     "TreeSignal",
 )
 
@@ -215,3 +217,20 @@ class ProcessTree(Protocol):
 
 Spawn: TypeAlias = Callable[[Launch], Awaitable[ProcessTree]]
 """Start a tree. Raises `SpawnError`. Cancelled, nothing was started."""
+
+
+class TreeHolder(Protocol):
+    """What starts and holds the trees of one agent: the supervisor, or job objects on Windows."""
+
+    @property
+    def description(self) -> str:
+        """A sentence about it for the agent's log."""
+        ...
+
+    async def spawn(self, launch: Launch) -> ProcessTree:
+        """As `Spawn`. Raises `StoreError` too, if the folders of the run cannot be made."""
+        ...
+
+    async def remove_folders(self, folders: Sequence[Path]) -> None:
+        """Have the folders of ended runs removed. Raises nothing."""
+        ...

@@ -34,6 +34,7 @@ __all__ = (
     "split_stat",
 )
 
+_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
 TOKEN_NAME = b"AF_TASK_TOKEN="
 PIDFD = hasattr(signal, "pidfd_send_signal")
 """Whether processes can be opened as descriptors (Linux 5.3, without a sandbox that hides it)."""
@@ -109,7 +110,7 @@ _GONE = (FileNotFoundError, ProcessLookupError)
 def read_file(path: str) -> bytes:
     """Return the content of a file of the kernel. Raises `OSError`."""
     # Thousands of reads a second: a Path and a file object for each would take three times as long.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, _READ)
     try:
         text = block = os.read(descriptor, 65536)
         while len(block) == 65536:

@@ -149,6 +149,17 @@ class SupervisorClient:
         """First message of the supervisor: ``pid``, ``cgroups``, ``protected``, ``folders``,
         ``lacking``, ``records``."""
 
+    @property
+    def description(self) -> str:
+        """What holds the trees, for the log."""
+        facts = self.facts
+        cgroups = f"cgroups below {facts['cgroups']}" if facts.get("cgroups") else "no cgroups"
+        protected = "protected" if facts.get("protected") else "not protected"
+        return (
+            f"tasks are held by the supervisor (pid {facts.get('pid')}), each by a task supervisor"
+            f" that adopts its orphans; {cgroups}; {protected} when memory is short"
+        )
+
     async def connect(self) -> None:
         """Connect to the supervisor of this store, or start one. Raises `SupervisorError`."""
         async with self._lock:
@@ -467,8 +478,6 @@ async def open_supervisor(store: Path) -> AsyncIterator[SupervisorClient]:
     Leaving the context closes the connection; the supervisor runs on as long as it has trees. Raises
     `SupervisorError`.
     """
-    if sys.platform == "win32":
-        raise SupervisorError("tasks cannot be started on Windows: this version runs on Linux")
     supervisor = SupervisorClient(store)
     await supervisor.connect()
     async with supervisor.open():

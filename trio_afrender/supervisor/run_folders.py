@@ -42,6 +42,8 @@ def _remove_if_bare(folder: str) -> bool:
 
     Nothing is removed that an `rmtree` would not remove as well.
     """
+    if not hasattr(os, "O_DIRECTORY"):  # Windows
+        return False
     # Most tiny tasks leave nothing. `rmtree` lists and checks first, some forty system calls.
     # The folder is the task's to write: by descriptor and without following links, another folder
     # cannot be put in its place meanwhile (test_a_link_in_place_of_the_folder_is_not_followed).

@@ -19,7 +19,13 @@ from pathlib import Path
 import attrs
 
 from trio_afrender.protocol.messages import FilesEntry, TaskFile, Update
-from trio_afrender.safe_files import NO_LINK, read_regular, write_all
+from trio_afrender.safe_files import (
+    NO_LINK,
+    read_regular,
+    replace_file,
+    sync_folder,
+    write_all,
+)
 from trio_afrender.supervisor.run_folders import make_folders, remove_folders
 from trio_afrender.task.collected_files import MAX_FILE
 from trio_afrender.task.run_folder import safe_name
@@ -61,12 +67,8 @@ class FileSpool:
                 os.fsync(handle)
             finally:
                 os.close(handle)
-            path.with_name(f"{path.name}.part").replace(path)
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | NO_LINK)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+            replace_file(path.with_name(f"{path.name}.part"), path)
+        sync_folder(folder)
 
     def read(self, run: str, name: str) -> bytes:
         """Return the content of a file of a run. Raises `OSError`."""

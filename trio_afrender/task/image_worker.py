@@ -12,16 +12,16 @@ import logging
 import math
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import trio
 
 from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.process.environment import clean_environment
+from trio_afrender.process.helper_process import start_helper
 from trio_afrender.process.procfs import continue_stopped
 
 __all__ = ("ImageProblem", "ImageWorker", "ProcessImageWorker", "open_image_worker")
@@ -72,6 +72,7 @@ class ProcessImageWorker:
         self._idle = idle
         self._lock = trio.Lock()
         self._process: trio.Process | None = None
+        self._kill: Callable[[], None] = lambda: None
         self._buffer = b""
         self._used = -math.inf
         self._started = trio.Event()
@@ -164,15 +165,12 @@ class ProcessImageWorker:
             await self._end()
             try:
                 # No checkpoint after the start: either it raises, or the process is noted and will
-                # be ended. A session of its own, so that a kill of its group reaches what it starts;
-                # -P, so that no module in the current folder is imported in place of a library.
-                self._process = await trio.lowlevel.open_process(
+                # be ended. -P, so that no module in the current folder is imported in place of a
+                # library.
+                self._process, self._kill = await start_helper(
                     [sys.executable, "-P", "-m", _MODULE, str(self._nice)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    start_new_session=True,
-                    env=clean_environment(os.environ),
+                    clean_environment(os.environ),
+                    nice=self._nice,
                 )
             except OSError as error:
                 raise ImageProblem(f"the thumbnailer cannot be started: {error}") from error
@@ -186,11 +184,8 @@ class ProcessImageWorker:
         if process is None:
             return
         with trio.CancelScope(shield=True):
-            with suppress(ProcessLookupError, PermissionError):
-                # Only an unreaped leader keeps the number of its group from being given again. KILL
-                # at once: the worker holds nothing that a TERM would let it save.
-                if process.returncode is None:
-                    os.killpg(process.pid, signal.SIGKILL)
+            # KILL at once: the worker holds nothing that a TERM would let it save.
+            self._kill()
             with trio.move_on_after(KILL_TIMEOUT) as reaping:
                 await process.wait()
             if reaping.cancelled_caught:

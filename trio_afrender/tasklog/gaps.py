@@ -11,7 +11,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from trio_afrender.safe_files import open_regular
+from trio_afrender.safe_files import open_regular, remove_file, replace_file
 from trio_afrender.tasklog.segments import (
     DROPPED,
     LOST,
@@ -57,13 +57,13 @@ class MissingRanges:
             whole = _joined(note, missing)
             # The moment of the change: from this rename on, readers ignore the segment
             # (`list_folder`), whether or not it can be deleted.
-            note_path(self._folder, note).rename(note_path(self._folder, whole))
+            replace_file(note_path(self._folder, note), note_path(self._folder, whole))
             self._dropped_note = whole
             with contextlib.suppress(OSError):
-                path.unlink()
+                remove_file(path)
             return
         # There is no note to extend: the segment itself becomes the note, and is emptied then.
-        path.rename(note_path(self._folder, missing))
+        replace_file(path, note_path(self._folder, missing))
         self._dropped_note = missing
         with contextlib.suppress(OSError):
             empty_note(self._folder, missing)
@@ -100,7 +100,7 @@ class MissingRanges:
         with contextlib.suppress(OSError):
             # A loss that continues keeps its note, so a full disk does not get a file for each write.
             if self._lost_note is not None and self._lost_note.start == last.start:
-                note_path(self._folder, self._lost_note).rename(path)
+                replace_file(note_path(self._folder, self._lost_note), path)
             else:
                 os.close(open_regular(path, os.O_WRONLY | os.O_CREAT))
             self._lost_note = last

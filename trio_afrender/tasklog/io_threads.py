@@ -152,7 +152,7 @@ class _Reserve:
             os.close(self._descriptors.pop())
         try:
             while len(self._descriptors) < count:
-                self._descriptors.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+                self._descriptors.append(os.open(os.devnull, os.O_RDONLY))
         except OSError as error:
             if not is_exhausted(error):
                 raise

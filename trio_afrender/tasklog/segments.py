@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trio_afrender.safe_files import open_regular
+from trio_afrender.safe_files import open_regular, read_at
 from trio_afrender.tasklog.interfaces import Chunk, Missing
 
 __all__ = (
@@ -155,7 +155,7 @@ def read_segments(folder: Path, starts: Sequence[int], offset: int, limit: int) 
         try:
             fd = open_regular(segment_path(folder, start), os.O_RDONLY)
             try:
-                data = os.pread(fd, limit, at - start)
+                data = read_at(fd, limit, at - start)
             finally:
                 os.close(fd)
         except OSError as error:

@@ -15,7 +15,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from trio_afrender.safe_files import open_regular
+from trio_afrender.safe_files import open_regular, remove_file, write_at
 from trio_afrender.tasklog.gaps import MissingRanges
 from trio_afrender.tasklog.interfaces import Chunk, Missing
 from trio_afrender.tasklog.segments import (
@@ -228,7 +228,7 @@ class SegmentWriter:
                 room = self._make_room(start + written)
                 segment, fd = self._segments[-1], self._fd
                 assert fd is not None  # noqa: S101 - `_make_room` opened it
-                count = os.pwrite(fd, view[written : written + room], segment.length)
+                count = write_at(fd, view[written : written + room], segment.length)
                 segment.length += count
                 written += count
         except OSError as error:
@@ -241,7 +241,7 @@ class SegmentWriter:
                 # An empty new segment: if bytes are stored later, they start at another offset.
                 self.close_fd()
                 with contextlib.suppress(OSError):
-                    segment_path(self.folder, self._segments.pop().start).unlink()
+                    remove_file(segment_path(self.folder, self._segments.pop().start))
         else:
             if self._disk_refuses:
                 self._disk_refuses = False
@@ -305,7 +305,7 @@ class SegmentWriter:
             # Made with the first bytes only: many tasks print nothing.
             self.folder.mkdir(mode=0o700)
         except FileExistsError:
-            path.unlink()  # put there by the task
+            remove_file(path)  # put there by the task
         return self._share(open_regular(path, flags), new=new)
 
     def _share(self, fd: int, *, new: bool) -> int:

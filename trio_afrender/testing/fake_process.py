@@ -11,7 +11,6 @@ A fake passes the same contract test as a real process tree.
 
 from __future__ import annotations
 
-import signal as signals
 from collections.abc import Iterable
 from itertools import count
 from typing import final
@@ -29,11 +28,12 @@ from trio_afrender.tasklog.memory_log import MemoryLog
 __all__ = ("FakeChild", "FakeOutput", "FakeSpawn")
 
 TERM, KILL = TreeSignal.TERM, TreeSignal.KILL
+# Numbers of Linux: Windows has no names for most of them.
 SIGNAL_NUMBERS = {
-    TERM: int(signals.SIGTERM),
+    TERM: 15,
     KILL: 9,
-    TreeSignal.SUSPEND: int(signals.SIGSTOP),
-    TreeSignal.RESUME: int(signals.SIGCONT),
+    TreeSignal.SUSPEND: 19,
+    TreeSignal.RESUME: 18,
 }
 
 

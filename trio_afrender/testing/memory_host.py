@@ -34,7 +34,7 @@ from trio_afrender.hostinfo.process_usage import GpuShare, ProcessUsage
 from trio_afrender.plugins.in_process import InlineRunner
 from trio_afrender.plugins.interfaces import PluginRunner
 from trio_afrender.plugins.meters.service import MeterSource, NoMeters
-from trio_afrender.process.host_commands import CommandResult
+from trio_afrender.process.command_result import CommandResult
 from trio_afrender.process.interfaces import Persistence
 from trio_afrender.protocol.messages import HostResources, TaskExec, TaskFile, TaskUpdate, Update
 from trio_afrender.task.collected_files import FileBatch, SentFiles

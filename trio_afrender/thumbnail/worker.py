@@ -50,7 +50,7 @@ def main() -> NoReturn:
     """Answer requests until the input ends. Never returns."""
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)  # image libraries print to stdout, which would break the protocol
-    with suppress(OSError):
+    with suppress(OSError, AttributeError):  # Windows has priority classes, set at the start
         os.nice(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
     with suppress(ImportError, ValueError, OSError):
         import resource

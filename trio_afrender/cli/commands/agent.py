@@ -91,7 +91,10 @@ async def _leave_on_sigusr1(handle: AgentHandle, text: str) -> None:
     """On SIGUSR1 end the agent and leave its tasks to the supervisor, for an update of the agent."""
 
     async def watch() -> None:
-        with trio.open_signal_receiver(signal.SIGUSR1) as signals:
+        number: signal.Signals | None = getattr(signal, "SIGUSR1", None)
+        if number is None:  # Windows has none, and no supervisor to leave a task to
+            await trio.sleep_forever()
+        with trio.open_signal_receiver(number) as signals:
             async for _ in signals:
                 print_line(f"SIGUSR1: {text}")
                 handle.leave("SIGUSR1")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import platform
-import resource
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
@@ -78,6 +77,10 @@ def run(options: Namespace) -> int:
 
 def _raise_file_limit(agents: int) -> None:
     """Raise the limit of open files for `agents`; warn if the hard limit is too low."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return
     # Each agent is an open descriptor, and the usual soft limit is 1024.
     wanted = agents + _SPARE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

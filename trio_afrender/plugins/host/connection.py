@@ -7,110 +7,35 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
 
-from trio_afrender.async_helpers import RepeatedEvent
-from trio_afrender.plugins.host.forkserver import (
-    ForkServer,
-    describe_end,
-    make_links,
-    receive_messages,
-)
-from trio_afrender.plugins.host.host_protocol import PluginFrameReader, pack
+from trio_afrender.plugins.host.forkserver import ForkServer, describe_end, make_links
+from trio_afrender.plugins.host.host_link import HostLink
 
-__all__ = ("HostProcess", "open_host_process")
+__all__ = ("HostProcess", "find_trace", "open_host_process")
 
 logger = logging.getLogger(__name__)
 
-RECEIVE_SIZE = 256 * 1024
-MAX_PRINTED_TAIL = 64 * 1024
-"""Characters kept of what the process printed itself, as a dump of all its threads."""
-FLOOD_SIZE = 16 * 1024
-FLOOD_PAUSE = 0.05
-"""Seconds between two looks at a process that prints `FLOOD_SIZE` bytes at once: the process waits then, not the agent."""
 TRACE_TIMEOUT = 0.5
 """Seconds it may take to print where its threads are."""
 REAP_TIMEOUT = 5.0
 
 
-class HostProcess:
-    """One plugin host. Made by `open_host_process`, which also ends it."""
+class HostProcess(HostLink):
+    """One forked plugin host. Made by `open_host_process`, which also ends it."""
 
     def __init__(self, pid: int, fork_server: ForkServer, link: socket.socket, output: int) -> None:
-        self.pid = pid
+        super().__init__(pid, link, trio.lowlevel.FdStream(output))
         self._fork_server = fork_server
-        self._link = link
-        self._output = trio.lowlevel.FdStream(output)
-        self._frames = PluginFrameReader()
-        self._backlog = bytearray()  # frames that the socket's buffer had no room for
-        self._later = bytearray()  # frames for which the process is not woken
-        self._writable = trio.Event()
-        self._printed = ""
-        self._print_seen = RepeatedEvent()
         self._status: int | None = None
         self._pidfd: int | None = None
         # Other systems than Linux have none, and a sandbox may refuse it.
         with contextlib.suppress(AttributeError, OSError):
             self._pidfd = os.pidfd_open(pid)
-
-    @property
-    def printed(self) -> str:
-        """The end of what the process itself printed: last words, tracebacks of a crash."""
-        return self._printed
-
-    def send(self, message: Mapping[str, object]) -> None:
-        """Send a message, or as much as goes at once: `write` does the rest. Never blocks.
-
-        Raises `ProtocolError` for a message that is too large. A process that has
-        ended is noticed by `receive`.
-        """
-        frame = bytes(self._later) + pack(message)
-        self._later.clear()
-        if not self._backlog:  # else it would overtake what waits there
-            # Most messages fit into the socket's buffer. Sent here they cost no switch to `write`.
-            with contextlib.suppress(BlockingIOError, ConnectionError):
-                frame = frame[self._link.send(frame) :]
-            if not frame:
-                return
-        self._backlog += frame
-        self._writable.set()
-
-    def send_later(self, message: Mapping[str, object]) -> None:
-        """Send a message together with the next one: it is not worth waking the process for."""
-        self._later += pack(message)
-
-    async def write(self) -> None:
-        """Send what did not go at once. Runs until cancelled or the process is gone."""
-        while True:
-            await self._writable.wait()
-            self._writable = trio.Event()
-            while self._backlog:
-                await trio.lowlevel.wait_writable(self._link)
-                try:
-                    del self._backlog[: self._link.send(self._backlog)]
-                except BlockingIOError:
-                    continue
-                except ConnectionError:
-                    return
-
-    async def receive(self) -> list[dict[str, object]]:
-        """The next messages; empty at the end. Raises `ProtocolError` for anything else."""
-        return await receive_messages(self._link, self._frames, RECEIVE_SIZE)
-
-    async def listen(self) -> None:
-        """Keep the end of what the process prints, until it has closed its output."""
-        while data := await self._output.receive_some(RECEIVE_SIZE // 4):
-            text = data.decode("utf-8", "replace")
-            logger.debug("the plugin host printed: %s", text[:FLOOD_SIZE])
-            self._printed = (self._printed + text)[-MAX_PRINTED_TAIL:]
-            self._print_seen.set()
-            if len(data) > FLOOD_SIZE:
-                # The pipe is full meanwhile, so a plugin that prints without end is slowed down.
-                await trio.sleep(FLOOD_PAUSE)
 
     async def exited(self) -> None:
         """Wait for the end of the process. Its group can still be signalled then.
@@ -132,7 +57,7 @@ class HostProcess:
             # To the handler of `faulthandler`, which is C and needs no interpreter lock.
             os.kill(self.pid, signal.SIGUSR1)
         with trio.move_on_after(TRACE_TIMEOUT):
-            while not (lines := _find_trace(self._printed, thread)):
+            while not (lines := find_trace(self._printed, thread)):
                 await self._print_seen.wait()
             return lines
         return ""
@@ -187,9 +112,12 @@ class HostProcess:
         return describe_end(os.waitstatus_to_exitcode(self._status))
 
 
-def _find_trace(printed: str, thread: int) -> str:
-    """The lines of one thread in a dump of all of them, once the dump is past it."""
-    _, found, rest = printed.partition(f"hread 0x{thread:016x} (most recent call first):\n")
+def find_trace(printed: str, thread: int, digits: int = 16) -> str:
+    """The lines of one thread in a dump of all of them, once the dump is past it.
+
+    `digits` is how many hexadecimal ones `faulthandler` prints of a thread's number.
+    """
+    _, found, rest = printed.partition(f"hread 0x{thread:0{digits}x} (most recent call first):\n")
     if not found:
         return ""
     lines: list[str] = []

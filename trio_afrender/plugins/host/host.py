@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import attrs
@@ -29,6 +31,7 @@ from trio_afrender.plugins.host.host_protocol import (
     dump_plugin_settings,
     read_reply,
 )
+from trio_afrender.plugins.host.spawned_host import SpawnedHost, open_spawned_host
 
 __all__ = ("HostDied", "PendingCall", "PluginHost", "restart_delay", "run_plugin_host")
 
@@ -84,7 +87,9 @@ class PendingCall:
 class PluginHost:
     """A host that is up. Made by `run_plugin_host`, which also ends it."""
 
-    def __init__(self, process: HostProcess, limits: CallLimits, *, shared: bool) -> None:
+    def __init__(
+        self, process: HostProcess | SpawnedHost, limits: CallLimits, *, shared: bool
+    ) -> None:
         self.process = process
         self.shared = shared
         self.failure: HostFailure | None = None
@@ -162,6 +167,7 @@ class PluginHost:
                     "folders": [str(folder) for folder in folders],
                     "memory": self._limits.memory,
                     "shared": self.shared,
+                    "time": self._limits.time,
                 }
             )
             with trio.move_on_after(self._limits.start):
@@ -355,7 +361,13 @@ async def run_plugin_host(
     # `finally`, after the process has ended: a run whose call is finished builds its objects elsewhere at
     # once, and two hosts would then write into one store folder.
     try:
-        async with open_host_process(await fork_servers.get()) as process:
+        # Without fork (Windows) each host is a fresh interpreter.
+        opened: AbstractAsyncContextManager[HostProcess | SpawnedHost] = (
+            open_host_process(await fork_servers.get())
+            if hasattr(os, "fork")
+            else open_spawned_host()
+        )
+        async with opened as process:
             host = PluginHost(process, limits, shared=shared)
             await host.run(settings, folders, task_status)
         if host.failure is not None and not host.failure.retired:

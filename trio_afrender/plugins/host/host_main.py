@@ -12,12 +12,15 @@ run: the kernel kills the whole process group when the agent closes its end of a
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
+import signal
 import socket
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NoReturn
@@ -44,7 +47,7 @@ from trio_afrender.plugins.task_worker import TaskWorker
 from trio_afrender.supervisor.run_folders import make_folders
 from trio_afrender.tasklog.segments import open_reader
 
-__all__ = ("serve_agent",)
+__all__ = ("serve_agent", "serve_link")
 
 Message = dict[str, Any]
 
@@ -57,6 +60,8 @@ BASE_MEMORY = 64 * 1024 * 1024
 KEPT_THREADS = 16
 """Idle threads of the shared host: as many as tiny tasks run at once."""
 THREAD_STACK_SIZE = 8 * 1024 * 1024
+DUMP_AFTER = 0.9
+"""Of the time limit of a call."""
 SWITCH_INTERVAL = 0.001
 """Seconds a busy thread keeps the interpreter from the one that reads requests."""
 
@@ -77,6 +82,8 @@ class _Host:
         self.shared = False
         self.memory = _Memory()
         self._memory_limit = 0
+        self.dump_after = 0.0
+        """Seconds of a call after which it prints where its threads are, see `_dumping`."""
 
     def serve(self) -> None:
         """Hand out requests until the agent is gone. Raises `ProtocolError`, `OSError`."""
@@ -106,6 +113,7 @@ class _Host:
             self.folders = tuple(map(Path, message["folders"]))
             self.shared = message["shared"]
             self._memory_limit = message["memory"]
+            self.dump_after = message["time"] * DUMP_AFTER
         elif op == "close":
             if (thread := self._runs.pop(message["run"], None)) is not None:
                 # A thread in the middle of a call may never come back to take another run.
@@ -184,7 +192,8 @@ class _Thread(threading.Thread):
                 if request["end"]:
                     return
                 continue
-            reply = self._answer(request)
+            with _dumping(0.0 if self._host.shared else self._host.dump_after):
+                reply = self._answer(request)
             self._done += 1  # before the reply, which may be answered by a close at once
             resident = self._host.memory.resident()
             self._host.send({"id": request["id"], "resident": resident, **reply})
@@ -261,13 +270,31 @@ class _Thread(threading.Thread):
         raise PluginError(f"no such request: {op}")
 
 
+@contextlib.contextmanager
+def _dumping(seconds: float) -> Iterator[None]:
+    """Print where all threads are when the body takes so long; 0: never.
+
+    For systems without signals that ask for it (`forkserver_main`). The timer is C and needs no
+    interpreter lock.
+    """
+    if hasattr(signal, "SIGUSR1") or not seconds:
+        yield
+        return
+    faulthandler.dump_traceback_later(seconds, repeat=True, file=2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
 class _Memory:
     """This process's own figures. The file stays open: they are sent with each reply."""
 
     def __init__(self) -> None:
-        self._page = os.sysconf("SC_PAGE_SIZE")
         self._statm: int | None = None
-        with contextlib.suppress(OSError):
+        self._page = 0
+        with contextlib.suppress(OSError, AttributeError):  # Windows has neither
+            self._page = os.sysconf("SC_PAGE_SIZE")
             self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
     def resident(self) -> int:
@@ -314,6 +341,11 @@ def serve_agent(link_fd: int, agent_pipe: int) -> NoReturn:
 
     # A process that a plugin forks would hold the socket open: our end would not be seen.
     os.register_at_fork(after_in_child=close_ours)
+    serve_link(link)
+
+
+def serve_link(link: socket.socket) -> NoReturn:
+    """Serve the agent at the other end of a socket until it closes it. Never returns."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     route_prints()
     host = _Host(link)

