@@ -84,7 +84,7 @@ def _explain_unsafe(folder: Path, *, ours: bool = False) -> str:
     if not stat.S_ISDIR(facts.st_mode):
         return "is not a folder; remove it or"
     if _WINDOWS:
-        # The folders above belong to whoever installed the system. Ours is closed by its access list.
+        # The folders above belong to the system or its administrators. Ours is closed by its access list.
         return explain_owner(folder) if ours else ""
     user = os.geteuid()
     if facts.st_uid != user and (ours or facts.st_uid != 0):

@@ -168,7 +168,7 @@ def lock_handle(descriptor: int, *, exclusive: bool) -> bool:
 
 
 def close_to_others(folder: Path, access: Any = None) -> None:  # noqa: ANN401 - a fake in tests
-    """Give this user, the system and administrators all rights to a folder, and nobody else any.
+    """Give this user, the system and administrators all rights to a folder, and no other user any.
 
     What is in it inherits that; what it would inherit from above it does not. Raises `OSError`.
     """

@@ -13,11 +13,6 @@ from pathlib import Path
 from trio_afrender.process.interfaces import TreeHolder
 
 if sys.platform == "win32":
-    from trio_afrender.process.windows.host import (
-        ask_command,
-        probe_host,
-        spawn_detached,
-    )
     from trio_afrender.process.windows.job_trees import open_job_trees
     from trio_afrender.process.windows.no_takeover import (
         find_task_supervisors,
@@ -25,6 +20,11 @@ if sys.platform == "win32":
         kill_leftovers,
         stop_trees,
         wait_gone,
+    )
+    from trio_afrender.process.windows.owner_commands import (
+        ask_command,
+        probe_host,
+        spawn_detached,
     )
 else:
     from trio_afrender.process.host_commands import ask_command, spawn_detached

@@ -50,5 +50,5 @@ async def wait_gone(pids: Collection[int]) -> None:
     """Wait until processes, found a moment ago, have ended."""
     await trio.lowlevel.checkpoint()
     for pid in pids:
-        while psutil.pid_exists(pid):  # noqa: ASYNC110 - nothing tells of the end of a stranger
+        while psutil.pid_exists(pid):  # noqa: ASYNC110 - no handle of it is open
             await trio.sleep(POLL_INTERVAL)

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ("JobUsage", "StartedProcess", "Win32", "Window", "calls", "make_environment_block")
+__all__ = ("JobUsage", "StartedProcess", "TopWindow", "Win32", "calls", "make_environment_block")
 
 _SIZE = ctypes.c_size_t
 _INVALID = ctypes.c_void_p(-1).value
@@ -143,7 +143,7 @@ class JobUsage:
 
 
 @attrs.frozen(slots=True)
-class Window:
+class TopWindow:
     """A top-level window."""
 
     handle: int
@@ -471,9 +471,9 @@ class Win32:
         """Whether this process has a console, which its children then share."""
         return bool(self._kernel.GetConsoleCP())
 
-    def list_windows(self) -> list[Window]:
+    def list_windows(self) -> list[TopWindow]:
         """Return all top-level windows of this desktop."""
-        found: list[Window] = []
+        found: list[TopWindow] = []
 
         def add(handle: int, _: int) -> bool:
             title, pid = ctypes.create_unicode_buffer(_MAX_TITLE), wintypes.DWORD()
@@ -481,7 +481,7 @@ class Win32:
             self._user.GetWindowTextW(handle, title, _MAX_TITLE)
             self._user.GetWindowThreadProcessId(handle, ctypes.byref(pid))
             visible = bool(self._user.IsWindowVisible(handle))
-            found.append(Window(handle, title.value, pid.value, visible))
+            found.append(TopWindow(handle, title.value, pid.value, visible))
             return True
 
         self._user.EnumWindows(self._each_window(add), 0)
