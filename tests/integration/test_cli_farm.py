@@ -95,7 +95,7 @@ async def test_a_farm_runs_the_jobs_it_is_given_and_closes(tmp_path: Path) -> No
         code, out, err = await ask(tmp_path, "why", f"{found.id}.0.1")
         assert code == 0
         assert "exit code 5" in out
-        command.process.send_signal(signal.SIGTERM)
+        command.process.send_signal(signal.SIGHUP)
         assert await command.wait() == 0
     assert "no new tasks; the farm closes after the running ones" in command.err
     code, out, err = await ask(tmp_path, "jobs")

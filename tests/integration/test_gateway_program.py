@@ -291,7 +291,7 @@ async def test_a_gateway_killed_during_a_task_loses_nothing(tmp_path: Path) -> N
                     await until_done(server, tasks[1])
                     agent.process.send_signal(signal.SIGTERM)
                     assert await agent.wait() == 0
-                    second.process.send_signal(signal.SIGTERM)
+                    second.process.send_signal(signal.SIGHUP)
                     assert await second.wait() == 0
         assert [task.output for task in tasks] == [b"go\n", b"go\n"]
         assert [task.sessions for task in tasks] == [1, 1]

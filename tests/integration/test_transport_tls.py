@@ -242,9 +242,9 @@ def test_an_invalid_ca_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         make_connect(config)
     path.write_text("no certificate")
-    with pytest.raises(ConfigError, match=f"CA file {path}: "):
+    with pytest.raises(ConfigError, match=f"--ca-file {path}: "):
         make_connect(config)
-    with pytest.raises(ConfigError, match=f"certificate {path}: "):
+    with pytest.raises(ConfigError, match=f"--cert {path}: "):
         make_server_context(path)
     assert make_client_context().verify_mode is ssl.CERT_REQUIRED
 
@@ -351,3 +351,34 @@ def test_other_tls_failures_are_described() -> None:
     alert.reason = "TLSV1_ALERT_UNKNOWN_CA"
     assert "aborted" in explain_tls(alert)
     assert "reset" in explain_tls(ConnectionResetError(104, "connection reset by peer"))
+
+
+def test_files_that_make_no_pair_are_named_with_what_they_lack(
+    tmp_path: Path, ca: trustme.CA
+) -> None:
+    one, other = ca.issue_cert("localhost"), ca.issue_cert("localhost")
+    files = {
+        "cert": one.cert_chain_pems[0].bytes(),
+        "key": one.private_key_pem.bytes(),
+        "other": other.private_key_pem.bytes(),
+        "both": one.private_key_and_cert_chain_pem.bytes(),
+        "text": b"text",
+        "broken": one.private_key_pem.bytes().replace(b"\nM", b"\n", 1),
+        "locked": b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMII\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    make_server_context(tmp_path / "cert", tmp_path / "key")
+    make_server_context(tmp_path / "both")
+    for certificate, key, problem in (
+        ("cert", "", "--cert .*/cert: it has no key: give the file of the key with --key"),
+        ("text", "key", "--cert .*/text: it has no certificate"),
+        ("gone", "key", "--cert .*/gone: No such file or directory"),
+        ("cert", "gone", "--key .*/gone: No such file or directory"),
+        ("cert", "text", "--key .*/text: it has no key"),
+        ("cert", "other", "--cert .*/cert --key .*/other: the key is not that of the certificate"),
+        ("cert", "broken", "--key .*/broken: certificate or key cannot be read"),
+        ("cert", "locked", "--key .*/locked: the key is encrypted: give one that is not"),
+    ):
+        with pytest.raises(ConfigError, match=problem):
+            make_server_context(tmp_path / certificate, tmp_path / key if key else None)

@@ -161,7 +161,7 @@ def test_config_prints_the_requested_keys(capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(out)["values"]["trio_afrender.nimby"]["value"] == "nimby"
     code, out, err = run(capsys, "config", "af_servernam")
     assert (code, out) == (2, "")
-    assert 'no setting af_servernam, did you mean "af_servername"?' in err
+    assert 'no setting "af_servernam", did you mean "af_servername"?' in err
 
 
 def test_keys_are_separated_in_any_order_and_the_last_counts() -> None:

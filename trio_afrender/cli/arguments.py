@@ -29,6 +29,7 @@ trio_afrender [agent] [nimby|NIMBY] --server URL [options]
        trio_afrender resources [options]
        trio_afrender doctor [options]
        trio_afrender why JOB.BLOCK.TASK [options]
+       trio_afrender token NAME [--expires DATE] [--out FILE]
        trio_afrender unit [agent|gateway|farm] [--user] [options]
        trio_afrender completion bash|zsh|fish|man
        trio_afrender renders|jobs|tasks|output|log ... [options]
@@ -491,6 +492,14 @@ def _add_host_commands(add_command: Callable[..., _Parser]) -> None:
 
 
 def _add_install_commands(add_command: Callable[..., _Parser]) -> None:
+    text = "make a token for an agent, and its line for the gateway's file"
+    add = add_command("token", text).add_argument
+    add("name", metavar="NAME", help="the render's name, or a pattern of names (cloud-*)")
+    text = "the day or minute in UTC from which it is invalid: 2027-01-31, 2027-01-31T18:00Z"
+    add("--expires", metavar="DATE", help=text)
+    text = "write the token to this new file (mode 0600), and print the line (default: print both)"
+    add("--out", **_FILE, help=text)
+
     text = (
         "print a unit of systemd for an agent, a gateway or a farm, with the paths of this program"
     )

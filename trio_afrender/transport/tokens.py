@@ -20,6 +20,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
+from shlex import quote
 
 import attrs
 
@@ -33,6 +34,7 @@ __all__ = (
     "TokenTable",
     "make_token",
     "may_use",
+    "parse_expiry",
     "read_token_file",
     "read_tokens_file",
 )
@@ -44,7 +46,7 @@ MIN_TOKEN = 16
 """Characters of a token: shorter ones can be found by trying."""
 _TOO_SHORT = (
     f"holds a token of less than {MIN_TOKEN} characters, which can be found by trying; make one with"
-    ' "openssl rand -hex 32"'
+    " `trio_afrender token NAME`"
 )
 _EXPIRIES = (
     ("%Y-%m-%d", r"\d{4}-\d\d-\d\d", timedelta(days=1)),
@@ -176,7 +178,7 @@ def _add_line(table: TokenTable, words: Sequence[str]) -> None:
     """Add what a line of a tokens file says. Raises ValueError, without the token in its text."""
     if len(words) not in (2, 3):
         raise ValueError("expected NAME-OR-PATTERN TOKEN [EXPIRY]")
-    expires = _parse_expiry(words[2]) if words[2:] else math.inf
+    expires = parse_expiry(words[2]) if words[2:] else math.inf
     hashed = _DIGEST.fullmatch(words[1])
     if hashed:
         table.add_digest(words[0], bytes.fromhex(hashed[1]), expires)
@@ -188,8 +190,11 @@ def _add_line(table: TokenTable, words: Sequence[str]) -> None:
         table.add(words[0], Token(words[1]), expires)
 
 
-def _parse_expiry(text: str) -> float:
-    """Return the Unix time from which a token is invalid: for a day, that of its end."""
+def parse_expiry(text: str) -> float:
+    """Return the Unix time from which a token is invalid: for a day, that of its end.
+
+    Raises ValueError.
+    """
     for form, pattern, rest in _EXPIRIES:
         if re.fullmatch(pattern, text, re.ASCII):
             with suppress(ValueError, OverflowError):
@@ -228,7 +233,8 @@ def _read_private(path: Path) -> str:
                     raise ConfigError(f"token file {path} belongs to another user ({owner})")
                 if mode & 0o077:
                     raise ConfigError(
-                        f"token file {path} can be read by others (mode {mode:04o}): chmod 600"
+                        f"token file {path} can be read by others (mode {mode:04o}):"
+                        f" chmod 600 {quote(str(path))}"
                     )
             _check_folders(path)
             data = file.read(_SIZE_LIMIT + 1)
