@@ -50,7 +50,7 @@ def test_an_error_in_a_job_names_the_path(
         (["--plugins", "{tmp}/no"], "plugin folder {tmp}/no does not exist"),
         (["--store", "{tmp}/job.json"], "store folder {tmp}/job.json: "),
         (["--config", "{tmp}/no.json"], "config file {tmp}/no.json does not exist"),
-        (["--cmd_shell", " "], "cmd_shell must name a shell"),
+        (["--cmd_shell", " "], "cmd_shell: expected a shell, with its options"),
     ],
 )  # fmt: skip
 def test_bad_options_are_reported_before_the_job_starts(
