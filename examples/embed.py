@@ -15,12 +15,17 @@ from pathlib import Path
 
 import trio
 
-from trio_afrender import Config, run_agent
-from trio_afrender.farm.farm import Farm, open_farm
-from trio_afrender.jobs.job_file import parse_job
-from trio_afrender.protocol.messages import TaskKey
-from trio_afrender.transport.tokens import TokenTable, make_token
-from trio_afrender.transport.websocket_server import serve_websocket
+from trio_afrender import (
+    Config,
+    Farm,
+    TaskKey,
+    TokenTable,
+    make_token,
+    open_farm,
+    parse_job,
+    run_agent,
+    serve_websocket,
+)
 
 JOB = {
     "job": {

@@ -14,6 +14,7 @@ import pytest
 from support.layers import BASE, LAYERS, OWN_PACKAGES, PACKAGE, ROOT
 
 import trio_afrender
+from trio_afrender import errors
 
 LEVEL = {package: level for level, layer in enumerate(LAYERS) for package in layer}
 FORBIDDEN = {"farm": {"agent", "task"}, "gateway": {"agent", "task"}}
@@ -155,6 +156,31 @@ def test_every_public_name_can_be_imported() -> None:
         assert getattr(trio_afrender, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = trio_afrender.nonsense
+
+
+def test_public_names_are_those_that_type_checkers_see() -> None:
+    """Each is imported under TYPE_CHECKING, and found at run time in the module that it comes from."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    seen = {
+        alias.name: getattr(importlib.import_module(node.module or ""), alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module not in ("__future__", "typing")
+        for alias in node.names
+    }
+    assert seen.keys() == set(trio_afrender.__all__)
+    for name, value in seen.items():
+        assert getattr(trio_afrender, name) is value
+
+
+def test_public_names_can_be_listed() -> None:
+    assert set(trio_afrender.__all__) <= set(dir(trio_afrender))
+    assert list(trio_afrender.__all__) == sorted(trio_afrender.__all__)
+
+
+def test_all_errors_are_public() -> None:
+    """A program can catch each by the name of the package."""
+    public = {name for name in errors.__all__ if name != "is_exhausted"}
+    assert public <= set(trio_afrender.__all__)
 
 
 def test_modules_say_what_they_export() -> None:

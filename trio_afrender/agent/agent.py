@@ -28,6 +28,7 @@ from trio_afrender.agent.journal_format import PendingState
 from trio_afrender.agent.loop_watchdog import LoopWatchdog
 from trio_afrender.agent.memory_guard import guard_memory
 from trio_afrender.agent.outbox import Outbox
+from trio_afrender.agent.run_events import AgentEvents
 from trio_afrender.agent.server_instructions import make_plan
 from trio_afrender.agent.session import Session, SessionSettings
 from trio_afrender.agent.shutdown import Shutdown
@@ -178,6 +179,9 @@ class _Agent:
             for state in self._dispatcher.running.values()
         )
 
+    def open_events(self) -> AgentEvents:
+        return self._dispatcher.open_events()
+
     async def run(self, task_status: trio.TaskStatus[AgentHandle]) -> None:
         # The register contains the host's figures, and a server may compare them with the needs of
         # tasks. A slow driver must not keep the agent from registering, though.
@@ -222,6 +226,7 @@ class _Agent:
                     await self._host_actions.launched(self._final_command)
         finally:
             self.over.set()
+            self._dispatcher.end_events()
         if refused is not None:
             raise refused
 
@@ -413,6 +418,7 @@ class _Agent:
             await trio.sleep(until_tick(trio.current_time(), period))
             await self._measure()
             hold_descriptors()  # again, where they had to be freed
+            self._dispatcher.check_event_readers()
             if self._resources is not None:
                 self._outbox.put_resources(self._resources)
                 self._wake()

@@ -13,12 +13,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import chain, repeat
 
 import trio
 
 from trio_afrender.agent.loop_watchdog import LoopWatchdog
 from trio_afrender.agent.outbox import Outbox
+from trio_afrender.agent.run_events import AgentEvents, RunEventHub
 from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.config import Config
 from trio_afrender.errors import is_exhausted
@@ -93,6 +95,22 @@ class Dispatcher:
             EVENT_BUFFER_SIZE
         )
         self._nursery: trio.Nursery | None = None
+        self._events = RunEventHub(partial(self.set_unavailable, "events"))
+
+    def open_events(self) -> AgentEvents:
+        """Return a stream of the events of all runs, those that run now included."""
+        return self._events.open(
+            (state.task, state.update() if state.started_at is not None else None)
+            for state in self.running.values()
+        )
+
+    def check_event_readers(self) -> None:
+        """Take tasks again if the reader that was behind is gone."""
+        self._events.check_backlog()
+
+    def end_events(self) -> None:
+        """End all streams of events, because the agent has ended."""
+        self._events.close()
 
     # -- running --------------------------------------------------------------------------------
 
@@ -274,6 +292,7 @@ class Dispatcher:
 
     def _launch(self, state: RunState) -> None:
         self.running[state.task.run] = state
+        self._events.started(state.task, continued=state.inherited)
         if self._nursery is not None:
             self._nursery.start_soon(self._run_one, state)
 
@@ -341,6 +360,7 @@ class Dispatcher:
                     why=(Reason(time=now, event="asked", text=text),),
                 )
                 self._outbox.ended(update, task)
+                self._events.ended(update, task, reported=False)
                 self._remove(task)
                 self._forget(task)
 
@@ -351,6 +371,7 @@ class Dispatcher:
         if state.control.discards_outcome:
             if isinstance(event, TaskUpdate) and event.status.terminal:
                 # The outcome was in the channel already when the server gave the task up.
+                self._events.ended(event, state.task, reported=False)
                 self._remove(state.task)
                 self._forget(state.task)
             return
@@ -364,6 +385,7 @@ class Dispatcher:
                 else:
                     self._give_backs.pop(key, None)
                 self._outbox.put_outcome(event, task)
+                self._events.ended(event, task, reported=True)
                 # The cause, which comes first, or how it ended.
                 steps = event.why
                 text = steps[0 if steps[0].event == "cause" else -1].text if steps else ""
@@ -371,8 +393,10 @@ class Dispatcher:
                 self._remove(task)
             case TaskUpdate():
                 self._outbox.put_progress(event)
+                self._events.progressed(event)
             case LogLine():
                 self._outbox.put_log(event.run, event.text)
+                self._events.logged(state.task, event.text)
             case Listened():
                 self._outbox.put_listened(event.run, event.text)
             case FilesFound():

@@ -7,6 +7,7 @@ from typing import Protocol
 import attrs
 import trio
 
+from trio_afrender.agent.run_events import AgentEvents
 from trio_afrender.config import Config
 from trio_afrender.protocol.messages import TaskKey
 
@@ -37,6 +38,7 @@ class Agent(Protocol):
     def state(self) -> str: ...
 
     def views(self) -> tuple[RunView, ...]: ...
+    def open_events(self) -> AgentEvents: ...
     def drain(self, reason: str, budget: float | None) -> None: ...
     def stop_now(self, reason: str) -> None: ...
     def leave(self, reason: str) -> None: ...
@@ -64,6 +66,14 @@ class AgentHandle:
     def running(self) -> tuple[RunView, ...]:
         """The runs of this agent."""
         return self._agent.views()
+
+    def events(self) -> AgentEvents:
+        """Return what happens to the runs from now on: an async iterator, one for each reader.
+
+        It begins with a `RunStarted` for each run that is there already. Close it, or use it as a
+        context; one that is open and not read makes the agent refuse tasks after `MAX_OUTCOMES`.
+        """
+        return self._agent.open_events()
 
     def drain(self, reason: str, budget: float | None = None) -> None:
         """Drain the agent and end it within `budget` seconds (default `Timing.shutdown`).
