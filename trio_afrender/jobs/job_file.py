@@ -1,8 +1,9 @@
 """Reads Afanasy's job JSON into a `JobSpec`.
 
 Three forms are accepted: what a submitter sends (``{"job": {...}}``), what a server answers
-(``{"jobs": [...]}``) and what it stores (the job alone). Unknown keys are ignored. Keys that would
-change the result and have no effect in this program are listed in `JobSpec.unhonoured`.
+(``{"jobs": [...]}``) and what it stores (the job alone). `parse_job` ignores unknown keys, as servers do;
+`examine_job`, for the files of users, does not. Keys that would change the result and have no effect in
+this program are listed in `JobSpec.unhonoured`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import attrs
 from trio_afrender.errors import JobError
 from trio_afrender.jobs.host_masks import MASK_TYPES
 from trio_afrender.jobs.job_dependencies import find_dependencies
+from trio_afrender.jobs.job_keys import find_unknown_keys
 from trio_afrender.jobs.job_spec import BlockSpec, HostNeeds, JobSpec, TaskSpec
 from trio_afrender.jobs.json_fields import Fields
 from trio_afrender.jobs.message_size import check_sizes
@@ -28,6 +30,7 @@ __all__ = (
     "HostNeeds",
     "JobSpec",
     "TaskSpec",
+    "examine_job",
     "load_job",
     "parse_blocks",
     "parse_job",
@@ -96,12 +99,37 @@ def parse_job(
     `hosts_mask_type` is the language of the masks for hosts if the job does not name it: in a job
     file, regular expressions; on the wire of Afanasy's server, ``find``.
     """
-    job = Fields(unwrap(data), "")
+    return _make_job(Fields(unwrap(data), ""), folder, hosts_mask_type)
+
+
+def examine_job(
+    data: object, *, folder: Path | None = None
+) -> tuple[JobSpec | None, tuple[JobError, ...]]:
+    """Make a job as `parse_job` does, and return it with all its errors; None if there are any.
+
+    Wrong spellings of keys are errors here; other keys that a job file cannot have are in its `notes`.
+    """
+    problems: list[JobError] = []
+    try:
+        job = Fields(unwrap(data), "", problems)
+        spec = _make_job(job, folder, "regex")
+    except JobError as error:
+        return None, (*problems, error)
+    unknown = find_unknown_keys(job.data)
+    # A check reads some values twice.
+    found = {(error.path, error.problem): error for error in (*problems, *unknown.errors)}
+    if found:
+        return None, tuple(found.values())
+    return attrs.evolve(spec, notes=(*unknown.warnings, *spec.notes)), ()
+
+
+def _make_job(job: Fields, folder: Path | None, hosts_mask_type: str) -> JobSpec:
+    """Make a job. Raises `JobError`, also if `job` collects its problems: for what makes no job."""
     mask_type = job.choice("hosts_mask_type", MASK_TYPES, hosts_mask_type)
     if "blocks" not in job:
         raise JobError("blocks", "missing: a job is a list of blocks")
     blocks = tuple(_parse_block(fields, folder, mask_type) for fields in job.objects("blocks"))
-    if not blocks:
+    if not blocks and not job.problems:
         raise JobError("blocks", "empty: a job needs at least one block")
     total = sum(block.task_count for block in blocks)
     if total > MAX_TASKS:
@@ -136,6 +164,8 @@ def parse_job(
             *(path for fields in job.objects("blocks") for path in _find_unhonoured(fields)),
         ),
     )
+    if job.problems:
+        return spec  # what follows needs all values
     check_sizes(spec)
     find_dependencies(spec)  # raises JobError when blocks wait for each other
     # A mask that matches no block is probably a mistake, but Afanasy accepts it.
@@ -264,7 +294,8 @@ def _parse_flags(fields: Fields, tasks: tuple[TaskSpec, ...]) -> int:
     """
     flags = fields.number("flags", 0)
     if flags < 0:
-        raise JobError(fields.at("flags"), f"expected bits, found {flags}")
+        fields.refuse(fields.at("flags"), f"expected bits, found {flags}")
+        flags = 0
     if fields.flag("numeric"):
         flags |= BlockFlags.NUMERIC
     if fields.number("capacity_coeff_max", 0) > 0 or fields.number("capacity_coeff_min", 0) > 0:
@@ -272,21 +303,23 @@ def _parse_flags(fields: Fields, tasks: tuple[TaskSpec, ...]) -> int:
     if flags & BlockFlags.NUMERIC or tasks:
         return flags
     if fields.number("tasks_num", 0) > 0:
-        raise JobError(fields.at("tasks"), "missing: the server stores them in another file")
-    if "tasks" in fields:
-        raise JobError(fields.at("tasks"), "empty: a block needs at least one task")
-    if "frame_first" in fields and "frame_last" in fields:
+        fields.refuse(fields.at("tasks"), "missing: the server stores them in another file")
+    elif "tasks" in fields:
+        fields.refuse(fields.at("tasks"), "empty: a block needs at least one task")
+    elif "frame_first" in fields and "frame_last" in fields:
         return flags | BlockFlags.NUMERIC
-    raise JobError(
-        fields.at("tasks"), "missing: a block needs tasks, or frame_first and frame_last"
-    )
+    else:
+        fields.refuse(
+            fields.at("tasks"), "missing: a block needs tasks, or frame_first and frame_last"
+        )
+    return flags
 
 
 def _parse_frames(fields: Fields) -> dict[str, int]:
     """The frames of a numeric block. Afanasy's server corrects wrong numbers; here they raise."""
     for key in ("frame_first", "frame_last"):
         if key not in fields:
-            raise JobError(fields.at(key), "missing: a numeric block needs it")
+            fields.refuse(fields.at(key), "missing: a numeric block needs it")
     found = {
         "frame_first": fields.number("frame_first", 0),
         "frame_last": fields.number("frame_last", 0),
@@ -295,10 +328,12 @@ def _parse_frames(fields: Fields) -> dict[str, int]:
     }
     for key in ("frames_per_task", "frames_inc"):
         if found[key] < 1:
-            raise JobError(fields.at(key), f"expected 1 or more, found {found[key]}")
-    if found["frame_last"] < found["frame_first"]:
-        first, last = found["frame_first"], found["frame_last"]
-        raise JobError(fields.at("frame_last"), f"{last} is before frame_first, {first}")
+            fields.refuse(fields.at(key), f"expected 1 or more, found {found[key]}")
+            found[key] = 1
+    first, last = found["frame_first"], found["frame_last"]
+    if last < first and "frame_first" in fields and "frame_last" in fields:
+        fields.refuse(fields.at("frame_last"), f"{last} is before frame_first, {first}")
+        found["frame_last"] = first
     return found
 
 

@@ -7,7 +7,7 @@ spellings, defaults that depend on other keys, and errors that quote the value f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from trio_afrender.errors import JobError
@@ -18,6 +18,7 @@ __all__ = ("Fields", "is_meaningful")
 _T = TypeVar("_T")
 _INT_LIMIT = 2**53
 """Larger integers may have lost digits: other JSON programs read them as doubles."""
+_MOST_PROBLEMS = 1000
 
 
 def is_meaningful(value: object) -> bool:
@@ -28,14 +29,25 @@ def is_meaningful(value: object) -> bool:
 class Fields:
     """A JSON object of a job file. A missing key gives the default, a wrong type a `JobError`.
 
-    Keys that are never read are no errors: saved jobs have many.
+    With a list of `problems` nothing is raised: errors are added to it, and a wrong value counts as a
+    missing one. Keys that are never read are no errors: saved jobs have many.
     """
 
-    def __init__(self, data: object, path: str) -> None:
-        if not isinstance(data, dict):
-            raise JobError(path, f"expected an object, found {show_json(data)}")
-        self.data: dict[str, object] = data
+    def __init__(self, data: object, path: str, problems: list[JobError] | None = None) -> None:
         self.path = path
+        self.problems = problems
+        if not isinstance(data, dict):
+            self.refuse(path, f"expected an object, found {show_json(data)}")
+            data = {}
+        self.data: dict[str, object] = data
+
+    def refuse(self, path: str, problem: str) -> None:
+        """Raise a `JobError`, or add it to the problems. The caller continues with a default."""
+        error = JobError(path, problem)
+        if self.problems is None:
+            raise error
+        if len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append(error)
 
     def at(self, key: str) -> str:
         """The path of a key, for messages."""
@@ -45,7 +57,20 @@ class Fields:
         return key in self.data
 
     def _get(self, key: str, default: _T, check: Callable[[object, str], _T]) -> _T:
-        return check(self.data[key], self.at(key)) if key in self.data else default
+        return (
+            self._check(self.data[key], self.at(key), default, check)
+            if key in self.data
+            else default
+        )
+
+    def _check(
+        self, value: object, path: str, default: _T, check: Callable[[object, str], _T]
+    ) -> _T:
+        try:
+            return check(value, path)
+        except JobError as error:
+            self.refuse(error.path, error.problem)
+            return default
 
     def text(self, key: str, default: str = "") -> str:
         return self._get(key, default, _text)
@@ -61,7 +86,8 @@ class Fields:
         text = self.text(key) or default
         if text not in allowed:
             known = " or ".join(f'"{name}"' for name in allowed)
-            raise JobError(self.at(key), f"expected {known}, found {show_json(text)}")
+            self.refuse(self.at(key), f"expected {known}, found {show_json(text)}")
+            return default
         return text
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -69,12 +95,12 @@ class Fields:
         value = self.data.get(key, ())
         if isinstance(value, str):
             return tuple(part for part in value.split(";") if part)
-        items = enumerate(_list(value, self.at(key)))
-        return tuple(_text(item, f"{self.at(key)}[{i}]") for i, item in items)
+        items = enumerate(self._check(value, self.at(key), (), _list))
+        return tuple(self._check(item, f"{self.at(key)}[{i}]", "", _text) for i, item in items)
 
     def table(self, key: str) -> dict[str, str]:
         """An object whose values are strings, such as an environment."""
-        table = Fields(self.data.get(key, {}), self.at(key))
+        table = Fields(self.data.get(key, {}), self.at(key), self.problems)
         return {name: table.text(name) for name in table.data}
 
     def pattern(self, key: str) -> str:
@@ -83,13 +109,16 @@ class Fields:
         try:
             re.compile(text)
         except (re.error, RecursionError, OverflowError) as error:
-            raise JobError(self.at(key), f"not a regular expression: {error}") from None
+            self.refuse(self.at(key), f"not a regular expression: {error}")
+            return ""
         return text
 
     def objects(self, key: str) -> Iterator[Fields]:
         """The objects of a list, one by one."""
-        for i, item in enumerate(_list(self.data.get(key, []), self.at(key))):
-            yield Fields(item, f"{self.at(key)}[{i}]")
+        for i, item in enumerate(self._check(self.data.get(key, []), self.at(key), (), _list)):
+            fields = Fields(item, f"{self.at(key)}[{i}]", self.problems)
+            if isinstance(item, dict):  # of anything else, the missing keys are no further problems
+                yield fields
 
     def meaningful(self, keys: tuple[str, ...]) -> Iterator[str]:
         """Those of `keys` that are given and have an effect."""
@@ -118,7 +147,7 @@ def _flag(value: object, path: str) -> bool:
     return value
 
 
-def _list(value: object, path: str) -> list[object] | tuple[object, ...]:
+def _list(value: object, path: str) -> Sequence[object]:
     if not isinstance(value, list | tuple):
         raise JobError(path, f"expected a list, found {show_json(value)}")
     return value

@@ -1,0 +1,121 @@
+"""The JSON schema of a job file, for editors and for programs that write jobs. Pure.
+
+It has the types and ranges of all keys. What needs the whole job (masks that are expressions, blocks that
+wait for each other, sizes) is found by ``trio_afrender check job``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from trio_afrender.jobs.host_masks import MASK_TYPES
+from trio_afrender.jobs.job_keys import (
+    BLOCK_KEYS,
+    JOB_KEYS,
+    TASK_KEYS,
+    Effect,
+    JobKey,
+    ValueKind,
+    list_saved_keys,
+)
+
+__all__ = ("make_job_schema",)
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_INT_LIMIT = 2**53
+_COMMENTS = "^(p_|_|#|//|\\$schema$)"
+"""Keys for people and other programs, and the progress that servers save."""
+_NO_NUL = "^[^\\u0000]*$"
+
+
+def make_job_schema() -> dict[str, Any]:
+    """Return the schema, as JSON data.
+
+    It is stricter than the parser in one thing: an unknown key is wrong, so that an editor marks it.
+    """
+    return {
+        "$schema": _DIALECT,
+        "title": "A job of an Afanasy farm",
+        "type": "object",
+        "anyOf": [
+            {"required": ["job"], "properties": {"job": {"$ref": "#/$defs/job"}}},
+            {
+                "required": ["jobs"],
+                "properties": {
+                    "jobs": {
+                        "type": "array",
+                        "minItems": 1,
+                        "maxItems": 1,
+                        "items": {"$ref": "#/$defs/job"},
+                    }
+                },
+            },
+            {
+                "not": {"anyOf": [{"required": ["job"]}, {"required": ["jobs"]}]},
+                "$ref": "#/$defs/job",
+            },
+        ],
+        "$defs": {
+            "job": {
+                **_make_object(JOB_KEYS, "job"),
+                "required": ["blocks"],
+            },
+            "block": {
+                **_make_object(BLOCK_KEYS, "block"),
+                "anyOf": [
+                    {"required": ["tasks"]},
+                    {"required": ["frame_first", "frame_last"]},
+                ],
+            },
+            "task": _make_object(TASK_KEYS, "task"),
+        },
+    }
+
+
+def _make_object(keys: Iterable[JobKey], level: str) -> dict[str, Any]:
+    properties = {key.name: _make_value(key) for key in keys}
+    properties |= {name: {} for name in sorted(list_saved_keys(level) - properties.keys())}
+    return {
+        "type": "object",
+        "properties": properties,
+        "patternProperties": {_COMMENTS: {}},
+        "additionalProperties": False,
+    }
+
+
+def _make_value(key: JobKey) -> dict[str, Any]:
+    made: dict[str, Any] = {"description": _describe(key)}
+    if key.effect is not Effect.OLD:
+        made |= {"default": key.default, "examples": [key.example]}
+    if key.effect is Effect.SERVER or (key.effect is Effect.OLD and key.kind is ValueKind.TEXT):
+        return made  # neither the type nor the value is checked here
+    return made | _type_of(key)
+
+
+def _describe(key: JobKey) -> str:
+    text = key.text.replace("`", "").replace(", see [below](#flags)", "")
+    effect = "" if key.effect is Effect.FULL else f" ({key.effect.value})"
+    return f"{text}{effect}".replace("`", "")
+
+
+def _type_of(key: JobKey) -> Mapping[str, Any]:
+    text = {"type": "string", "pattern": _NO_NUL}
+    match key.kind:
+        case ValueKind.NUMBER:
+            least = -_INT_LIMIT if key.least is None else key.least
+            return {"type": "integer", "minimum": least, "maximum": _INT_LIMIT}
+        case ValueKind.FLAG:
+            return {"type": "boolean"}
+        case ValueKind.CHOICE:
+            return {"enum": [*MASK_TYPES, ""]}
+        case ValueKind.TEXTS:
+            return {"anyOf": [{"type": "array", "items": text}, text]}
+        case ValueKind.TABLE:
+            return {"type": "object", "additionalProperties": text}
+        case ValueKind.OBJECTS if key.name == "blocks":
+            return {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/block"}}
+        case ValueKind.OBJECTS:
+            return {"type": "array", "items": {"$ref": "#/$defs/task"}}
+        case ValueKind.TEXT | ValueKind.MASK | ValueKind.PATTERN:
+            return text
