@@ -11,8 +11,10 @@ import re
 
 __all__ = (
     "fill_numbers",
+    "first_common",
     "frames_between",
     "listed_frames",
+    "parse_ranges",
     "process_pattern",
     "task_count",
     "task_frames",
@@ -20,6 +22,8 @@ __all__ = (
 
 _NUMBER = re.compile(r"@(#+)@")
 _TASK_PART = "@#@"
+_RANGE = re.compile(r"(-?\d{1,9})(?:-(-?\d{1,9}))?(?:/(\d{1,9}))?")
+_MOST_RANGES = 1000
 
 
 def task_count(first: int, last: int, per_task: int, inc: int) -> int:
@@ -93,3 +97,41 @@ def process_pattern(block: str, task: str) -> str:
 def frames_between(start: int, finish: int, inc: int) -> range:
     """Return the frames of a task; a step below one counts as one."""
     return range(start, finish + 1, max(1, inc))
+
+
+def parse_ranges(text: str) -> tuple[range, ...]:
+    """Return the frames of ``1-100``, ``1-100/2`` (every second one) or ``1,5,7-9``, in this order.
+
+    Raises `ValueError` with a sentence for anything else, and for a frame that occurs twice.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > _MOST_RANGES:
+        raise ValueError(f"more than {_MOST_RANGES} ranges")
+    found: list[range] = []
+    for part in parts:
+        match = _RANGE.fullmatch(part)
+        if match is None:
+            raise ValueError(f'"{part}" is no frame: expected 1-100, 1-100/2 or 1,5,7-9')
+        first = int(match[1])
+        last, step = int(match[2] or first), int(match[3] or 1)
+        if not step:
+            raise ValueError(f'"{part}": a step of 0')
+        if last < first:
+            raise ValueError(f'"{part}": {last} is before {first}')
+        frames = range(first, last + 1, step)
+        for other in found:
+            if (twice := first_common(frames, other)) is not None:
+                raise ValueError(f'"{text}": frame {twice} is there twice')
+        found.append(frames)
+    return tuple(found)
+
+
+def first_common(one: range, other: range) -> int | None:
+    """Return the first frame of both ranges, without looking at each. Both have a frame."""
+    if one.step < other.step:
+        one, other = other, one
+    low, high = max(one.start, other.start), min(one[-1], other[-1])
+    # Whether a frame is in `other` repeats with its step, so so many frames of `one` decide.
+    start = one.start + -(-(low - one.start) // one.step) * one.step
+    tried = range(start, high + 1, one.step)[: other.step]
+    return next((frame for frame in tried if frame in other), None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from trio_afrender.frame_ranges import (
     fill_numbers,
     frames_between,
     listed_frames,
+    parse_ranges,
     process_pattern,
     task_count,
     task_frames,
@@ -133,3 +136,52 @@ def test_the_sign_counts_as_a_digit_and_no_number_is_cut(number: int, filled: st
 )
 def test_process_pattern(block: str, task: str, made: str) -> None:
     assert process_pattern(block, task) == made
+
+
+@pytest.mark.parametrize(
+    ("text", "frames"),
+    [
+        ("1-100", [range(1, 101)]),
+        ("1-100/2", [range(1, 101, 2)]),
+        ("7", [range(7, 8)]),
+        ("1, 5,7-9", [range(1, 2), range(5, 6), range(7, 10)]),
+        ("-5--1,-10", [range(-5, 0), range(-10, -9)]),
+        ("1-9/2,2-10/2", [range(1, 10, 2), range(2, 11, 2)]),
+        ("0-0/7", [range(0, 1, 7)]),
+    ],
+)
+def test_ranges_are_read(text: str, frames: list[range]) -> None:
+    assert list(parse_ranges(text)) == frames
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", '"" is no frame'),
+        ("1-", '"1-" is no frame'),
+        ("a", '"a" is no frame'),
+        ("1..5", "no frame"),
+        ("1-5/0", "a step of 0"),
+        ("5-1", "1 is before 5"),
+        ("1-5,3", "frame 3 is there twice"),
+        ("1-99/7,2-98/3", "frame 8 is there twice"),
+        ("1-999999999,7-999999999/100000", "frame 7 is there twice"),
+        ("7-999999999/999999,1-999999999", "frame 7 is there twice"),
+        ("9" * 40, "no frame"),
+        (",".join(map(str, range(1001))), "more than 1000 ranges"),
+    ],
+)
+def test_wrong_ranges_are_named(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        parse_ranges(text)
+
+
+@given(*[st.builds(range, st.integers(0, 30), st.integers(31, 60), st.integers(1, 12))] * 2)
+def test_common_frames_are_found(one: range, other: range) -> None:
+    common = set(one) & set(other)
+    text = f"{one.start}-{one[-1]}/{one.step},{other.start}-{other[-1]}/{other.step}"
+    if common:
+        with pytest.raises(ValueError, match=f"frame {min(common)} is there twice"):
+            parse_ranges(text)
+    else:
+        parse_ranges(text)

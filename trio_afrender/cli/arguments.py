@@ -11,6 +11,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from trio_afrender.cli.job_arguments import (
+    JOB,
+    add_check_job,
+    add_run_options,
+    add_submit_options,
+)
 from trio_afrender.cli.steering_arguments import add_steering_commands
 from trio_afrender.config.settings import CGRU, OTHERS
 from trio_afrender.errors import ConfigError
@@ -24,7 +30,7 @@ trio_afrender [agent] [nimby|NIMBY] --server URL [options]
        trio_afrender farm [JOB.json ...] [options]
        trio_afrender submit JOB.json [--server af://HOST:PORT] [options]
        trio_afrender gateway --listen wss://HOST:PORT --tokens FILE [options]
-       trio_afrender check [parser|service|meter NAME ...] [options]
+       trio_afrender check [job FILE | parser|service|meter NAME ...] [options]
        trio_afrender config [KEY ...] [options]
        trio_afrender resources [options]
        trio_afrender doctor [options]
@@ -52,7 +58,7 @@ FARM_LIMITS = (
     "connect agents to it natively (--server af://HOST) or through `trio_afrender gateway`."
 )
 NIMBIES = ("nimby", "NIMBY")
-CHECKED = ("parser", "service", "meter")
+CHECKED = ("job", "parser", "service", "meter")
 UNITS = ("agent", "gateway", "farm")
 COMPLETED = ("bash", "zsh", "fish")
 """Those of `cli.systemd_units` and `cli.shell_completion`, which are not imported for ``--help``."""
@@ -237,6 +243,10 @@ def _within(kind: type[_N], least: float, most: float, expected: str) -> Callabl
     return number
 
 
+def _whole_number(least: int, most: int, expected: str) -> Callable[[str], int]:
+    return _within(int, least, most, expected)
+
+
 _PERIOD = _within(float, 0.1, 86_400, "0.1 to 86400 seconds")
 
 
@@ -250,19 +260,7 @@ def _option(*names: str, **settings: Any) -> _Parser:  # noqa: ANN401 - as argpa
 _PAGE = "127.0.0.1:8080"
 """Where a page is served by default."""
 _FILE: Mapping[str, Any] = {"type": Path, "metavar": "FILE"}
-_REPORT: Mapping[str, Any] = {
-    "action": "append",
-    "default": [],
-    "metavar": "FILE",
-    "help": "write the outcome of every task: as a page if the name ends in .html, else as JSON; "
-    "- for stdout; can be repeated",
-}
 _FOLDER: Mapping[str, Any] = {"type": Path, "metavar": "DIR"}
-_JOB: Mapping[str, Any] = {
-    "type": Path,
-    "metavar": "JOB.json",
-    "help": "a job in Afanasy's JSON format",
-}
 
 
 _COMMON = _option(
@@ -331,7 +329,7 @@ def _make_render_options() -> _Parser:
 def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
     """Return the parser that prints the help of the program, and that of each command.
 
-    ``check parser``, ``check service`` and ``check meter`` count as commands.
+    ``check job``, ``check parser``, ``check service`` and ``check meter`` count as commands.
     """
     program = _Parser(
         prog="trio_afrender",
@@ -374,25 +372,15 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     add("-nor", "--no-redirect", action="store_true", help=text)
 
     text = "run a job file on this machine, with an embedded farm"
-    add = add_command("run", text, _PLUGINS, _NO_SUPERVISOR).add_argument
-    add("job", **_JOB)
-    text = "number of renders (default: 1)"
-    add("--agents", type=_within(int, 1, 64, "1 to 64"), default=1, metavar="N", help=text)
-    text = "further attempts of a task after an error (default: 1)"
-    add("--retries", type=_within(int, 0, 1000, "0 to 1000"), default=1, metavar="N", help=text)
-    add("--report", **_REPORT)
-    add("--sheet", metavar="FILE", help="put all thumbnails on one picture, .png or .jpg")
-    add("--no-progress", action="store_true", help="print the summary only")
-    add("--keep", action="store_true", help="keep the folders of tasks, logs and thumbnails")
-    text = "the folder for logs and folders of tasks (default: a temporary one)"
-    add("--store", **_FOLDER, help=text)
-    _add_page_options(add, with_address=True)
+    run = add_command("run", text, _PLUGINS, _NO_SUPERVISOR)
+    add_run_options(run, _whole_number)
+    _add_page_options(run.add_argument, with_address=True)
 
     text = "keep a farm open on this machine, for the commands that look at farms and steer them"
     add_farm = add_command("farm", text, _PLUGINS, _NO_SUPERVISOR, _NO_DATE)
     add_farm.epilog = f"{FARM_LIMITS} {COMMAND_ENDING}"
     add = add_farm.add_argument
-    add("jobs", **{**_JOB, "nargs": "*", "help": "jobs to submit when it is open"})
+    add("jobs", **{**JOB, "nargs": "*", "help": "jobs to submit when it is open"})
     text = "number of renders of its own (default: 1)"
     add("--agents", type=_within(int, 0, 64, "0 to 64"), default=1, metavar="N", help=text)
     text = "where other agents of this machine connect by websocket; loopback only"
@@ -416,13 +404,7 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     _add_page_options(add)
 
     text = "send a job file, as `run` takes it, to a farm: one open on this machine, or an afserver"
-    add = add_command("submit", text, _FARM_SERVER).add_argument
-    add("job", **_JOB)
-    text = "the job's user, if the file names none (default: AF_USERNAME, else your login name)"
-    add("--user", "-username", help=text)
-    add("--wait", action="store_true", help="show the progress until the job ends, as run does")
-    add("--report", **_REPORT)
-    add("--no-progress", action="store_true", help="with --wait: print the summary only")
+    add_submit_options(add_command("submit", text, _FARM_SERVER).add_argument)
 
     text = "connect agents that use websockets to an afserver, as its renders"
     add = add_command("gateway", text, _AFSERVER, _NO_DATE).add_argument
@@ -529,7 +511,7 @@ def _add_check_commands(add_command: Callable[..., _Parser]) -> None:
     text = "call every plugin and print their problems, or test one parser, service or meter"
     add_command("check", text, _JSON, _PLUGINS).epilog = (
         "`check parser NAME LOG`, `check service NAME TASK.json` and `check meter NAME` test one "
-        "plugin; each has its own --help."
+        "plugin, `check job JOB.json` a job file; each has its own --help."
     )
 
     text = "replay a log through a parser and print the effect of each line"
@@ -548,6 +530,11 @@ def _add_check_commands(add_command: Callable[..., _Parser]) -> None:
     text = "the task's working folder (default: the current folder)"
     add("--folder", default="", metavar="DIR", help=text)
     add("--html", **_FILE, help="write the log as a page, coloured by the parser")
+
+    text = (
+        "print all errors of a job file, or the commands, folders and files of its tasks in order"
+    )
+    add_check_job(add_command("check job", text, _JSON, _PLUGINS, _LIMIT, hidden=True).add_argument)
 
     text = "print the command and settings that a service makes for a task"
     add = add_command("check service", text, _JSON, _PLUGINS, _LIMIT, hidden=True).add_argument

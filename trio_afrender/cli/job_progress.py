@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from trio_afrender.cli.job_forecast import JobForecast
 from trio_afrender.cli.progress_display import Screen
 from trio_afrender.cli.summary import label, name_failure, seconds_text, state_text
 from trio_afrender.jobs.job_spec import JobSpec
+from trio_afrender.jobs.task_choice import TaskPlace, only_chosen
 from trio_afrender.jobs.views import FINAL_STATES, JobView
 
 __all__ = ("JobSource", "open_progress")
@@ -48,10 +49,17 @@ class JobSource(Protocol):
 
 @asynccontextmanager
 async def open_progress(
-    farm: JobSource, job: int, screen: Screen, spec: JobSpec
+    farm: JobSource,
+    job: int,
+    screen: Screen,
+    spec: JobSpec,
+    chosen: Collection[TaskPlace] | None = None,
 ) -> AsyncIterator[None]:
-    """Show a job on `screen` while the body runs, and once more when it ends."""
-    follower = _Follower(farm, job, screen, spec)
+    """Show a job on `screen` while the body runs, and once more when it ends.
+
+    Of a job of which tasks were `chosen`, these alone are shown.
+    """
+    follower = _Follower(farm, job, screen, spec, chosen)
     screen.open()
     try:
         async with trio.open_nursery() as nursery:
@@ -65,10 +73,18 @@ async def open_progress(
 
 
 class _Follower:
-    def __init__(self, farm: JobSource, job: int, screen: Screen, spec: JobSpec) -> None:
+    def __init__(
+        self,
+        farm: JobSource,
+        job: int,
+        screen: Screen,
+        spec: JobSpec,
+        chosen: Collection[TaskPlace] | None,
+    ) -> None:
         self._farm = farm
         self._job = job
         self._screen = screen
+        self._chosen = chosen
         self._forecast = JobForecast(spec)
         self._before: JobView | None = None
         self._idle_since = trio.current_time()
@@ -85,7 +101,7 @@ class _Follower:
     async def refresh(self) -> None:
         """Show the changes since the last refresh. A terminal that blocks delays only this."""
         now = trio.current_time()
-        view = self._farm.view(self._job)
+        view = only_chosen(self._farm.view(self._job), self._chosen)
         if view.state != "running" or any(task.state == "running" for task in view.tasks):
             self._idle_since = now
         waiting = ""

@@ -5,14 +5,16 @@ rich draws the bars. It is an extra and takes long to import, so the functions t
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from trio_afrender.cli.summary import label, seconds_text, state_text
 from trio_afrender.cli.terminal import clean, has_rich, print_line, shorten_line
+from trio_afrender.extras import how_to_install
 from trio_afrender.jobs.views import FINAL_STATES, JobView, TaskView
 from trio_afrender.task.usage_totals import show_bytes
 
@@ -22,10 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = ("PlainScreen", "QuietScreen", "RichProgress", "Screen", "choose_screen")
 
-_OVERVIEW_INTERVAL = 15.0
+_OVERVIEW_INTERVAL = 10.0
 """Seconds between two overviews of the running tasks in plain lines."""
+_QUIET_NOTICE_AFTER = 8.0
+"""Seconds after the reason of waiting is known, for users who asked for the summary only."""
 _SPARE_ROWS = 5
 """Rows of the terminal without bars: for the total, the reason of waiting, lines above."""
+_OUTPUT_STYLES = ("cyan", "magenta", "green", "blue", "yellow", "bright_cyan", "bright_magenta")
+_UNFOLDED = ("linux", "xterm-mono")
+"""Terminals that cut lines when they get narrower. Others fold them, as tmux and VTE do."""
 _ECHO_COLUMNS = 3
 """Columns left free: the ``^C`` that a terminal echoes after a full row would shift the bars."""
 
@@ -44,6 +51,10 @@ class Screen(Protocol):
         """Write a line that stays. `text` is cleaned."""
         ...
 
+    def output(self, name: str, number: int, text: str) -> None:
+        """Write a line that a task has printed, behind its name; `number` chooses the colour."""
+        ...
+
     def draw(self, job: JobView, waiting: str, outlook: str, now: float) -> None:
         """Show the state of the job; `waiting` is why nothing runs, `outlook` what is expected of it.
 
@@ -53,9 +64,13 @@ class Screen(Protocol):
 
 
 class QuietScreen:
-    """Shows log lines and answers to signals only."""
+    """Shows log lines, answers to signals, and why nothing runs if that lasts."""
 
     kinds: Sequence[str] = ()
+
+    def __init__(self) -> None:
+        self._waits_since: float | None = None
+        self._shown_waiting = ""
 
     def open(self) -> None: ...
 
@@ -64,7 +79,19 @@ class QuietScreen:
     def line(self, text: str) -> None:
         print_line(text)
 
-    def draw(self, job: JobView, waiting: str, outlook: str, now: float) -> None: ...
+    def output(self, name: str, number: int, text: str) -> None:
+        print_line(f"{name} | {text}")
+
+    def draw(self, job: JobView, waiting: str, outlook: str, now: float) -> None:
+        if not waiting or self._waits_since is None:
+            self._waits_since = now
+        elif now - self._waits_since >= _QUIET_NOTICE_AFTER and not self._shown_waiting:
+            self._show_waiting(waiting)
+
+    def _show_waiting(self, waiting: str) -> None:
+        if waiting and waiting != self._shown_waiting:
+            print_line(f"nothing runs: {waiting}")
+        self._shown_waiting = waiting
 
 
 class PlainScreen(QuietScreen):
@@ -73,13 +100,15 @@ class PlainScreen(QuietScreen):
     kinds: Sequence[str] = ("done", "failed")
 
     def __init__(self) -> None:
+        super().__init__()
         self._last_overview: float | None = None
-        self._shown_waiting = ""
+
+    def open(self) -> None:
+        if sys.stderr.isatty():  # so rich is not installed
+            print_line(f"for bars and colours, {how_to_install('cli')}")
 
     def draw(self, job: JobView, waiting: str, outlook: str, now: float) -> None:
-        if waiting and waiting != self._shown_waiting:
-            print_line(f"nothing runs: {waiting}")
-        self._shown_waiting = waiting
+        self._show_waiting(waiting)
         if self._last_overview is not None and now - self._last_overview < _OVERVIEW_INTERVAL:
             return
         if self._last_overview is not None:
@@ -98,12 +127,16 @@ class RichProgress:
 
     kinds: Sequence[str] = ("failed",)
 
-    def __init__(self) -> None:
+    def __init__(self, unparsed: Collection[int] = ()) -> None:
+        """`unparsed` are blocks whose output is not parsed: their tasks have no percentage."""
         from rich.console import Console
         from rich.live import Live
 
         self.console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+        self._unparsed = unparsed
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
+        self._drawn: tuple[int, int] | None = None
+        """Width of the terminal and number of lines when the bars were last drawn."""
 
     def open(self) -> None:
         self._live.start()
@@ -111,23 +144,35 @@ class RichProgress:
     def close(self) -> None:
         from rich.text import Text
 
+        self._erase_folded()
         self._live.update(Text(""), refresh=True)
         self._live.stop()
 
     def line(self, text: str) -> None:
         from rich.text import Text
 
+        self._erase_folded()
         self.console.print(Text(text), soft_wrap=True)
+
+    def output(self, name: str, number: int, text: str) -> None:
+        from rich.text import Text
+
+        style = _OUTPUT_STYLES[number % len(_OUTPUT_STYLES)]
+        self._erase_folded()
+        self.console.print(Text.assemble((name, style), (" | ", "dim"), text), soft_wrap=True)
 
     def draw(self, job: JobView, waiting: str, outlook: str, now: float) -> None:
         from rich.console import Group
         from rich.text import Text
 
+        self._erase_folded()
         width = self.console.width - _ECHO_COLUMNS
         running = [task for task in job.tasks if task.state == "running"]
         rows = max(1, self.console.height - _SPARE_ROWS)
         shown = running if len(running) <= rows else running[: rows - 1]
-        parts: list[Table | Text] = [make_task_bars(shown, width)] if shown else []
+        parts: list[Table | Text] = []
+        if shown:
+            parts.append(make_task_bars(shown, width, self._unparsed))
         if len(running) > len(shown):
             parts.append(Text(f"... and {len(running) - len(shown)} more running"))
         if waiting:
@@ -135,10 +180,37 @@ class RichProgress:
         elif outlook:
             parts.append(Text(outlook, style="dim", no_wrap=True, overflow="ellipsis"))
         self._live.update(Group(*parts, make_job_bar(job, width)), refresh=True)
+        self._drawn = self.console.width, len(shown) + len(parts) + 1 - bool(shown)
+
+    def _erase_folded(self) -> None:
+        """Erase the bars if the terminal has become narrower.
+
+        It has folded each of their lines into several, and rich would erase only as many as it drew.
+        """
+        from rich.control import Control
+        from rich.segment import ControlType
+
+        width = self.console.width
+        if self._drawn is None or width >= self._drawn[0]:
+            return
+        before, lines = self._drawn
+        self._drawn = None
+        if os.environ.get("TERM") in _UNFOLDED or "XTERM_VERSION" in os.environ:
+            return
+        # Lines are drawn `_ECHO_COLUMNS` narrower than the terminal was; rich erases `lines` of them.
+        folded = -(-(before - _ECHO_COLUMNS) // width)
+        up, erase = (ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)
+        with self.console:  # one write
+            self.console.control(Control(erase, *[up, erase] * (lines * folded - 1)))
+            # The cursor has to be where rich expects it: in the last of its lines.
+            self.console.control(Control(*[(ControlType.CURSOR_DOWN, 1)] * (lines - 1)))
 
 
-def make_task_bars(tasks: Sequence[TaskView], width: int) -> Table:
-    """Return a row for each task: its name, bar, percentage and details, cut to the width."""
+def make_task_bars(tasks: Sequence[TaskView], width: int, unparsed: Collection[int] = ()) -> Table:
+    """Return a row for each task: its name, bar, percentage and details, cut to the width.
+
+    A bar without a percentage, of a block in `unparsed`, moves instead of growing.
+    """
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -151,8 +223,10 @@ def make_task_bars(tasks: Sequence[TaskView], width: int) -> Table:
     table.add_column(width=4, justify="right", no_wrap=True)
     table.add_column(ratio=3, no_wrap=True, overflow="ellipsis", style="dim")
     for task in tasks:
-        bar = ProgressBar(total=100, completed=task.percent)
-        table.add_row(Text(label(task)), bar, f"{task.percent}%", Text(describe_progress(task)))
+        pulse = task.block in unparsed and not task.percent
+        bar = ProgressBar(total=100, completed=task.percent, pulse=pulse)
+        percent = "" if pulse else f"{task.percent}%"
+        table.add_row(Text(label(task)), bar, percent, Text(describe_progress(task)))
     return table
 
 
@@ -195,10 +269,13 @@ def make_job_bar(job: JobView, width: int) -> Table:
     return table
 
 
-def choose_screen(*, quiet: bool) -> Screen:
-    """Return bars if stderr is a terminal and rich is installed, else plain lines."""
+def choose_screen(*, quiet: bool, unparsed: Collection[int] = ()) -> Screen:
+    """Return bars if stderr is a terminal and rich is installed, else plain lines.
+
+    `unparsed` are the numbers of blocks whose output is not parsed.
+    """
     if quiet:
         return QuietScreen()
     if sys.stderr.isatty() and has_rich():
-        return RichProgress()
+        return RichProgress(unparsed)
     return PlainScreen()

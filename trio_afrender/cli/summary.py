@@ -6,16 +6,33 @@ Names and outputs of tasks are cleaned of control characters.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
-from trio_afrender.cli.terminal import clean, tail
+from trio_afrender.cli.terminal import Part, clean, tail
 from trio_afrender.jobs.views import JobView, TaskView
 from trio_afrender.task.usage_totals import show_bytes
 
-__all__ = ("describe_failure", "label", "name_failure", "seconds_text", "state_text", "summarize")
+__all__ = (
+    "colour_summary",
+    "describe_failure",
+    "label",
+    "list_warnings_of_tasks",
+    "name_failure",
+    "seconds_text",
+    "state_text",
+    "summarize",
+)
 
 _MAX_FAILURES = 10
 """Failed tasks shown in full; the others are counted."""
 _SLOWEST = 3
+_MAX_WARNINGS = 5
+_WARNING_EVENTS = ("image", "assets", "parser", "plugin", "post", "gap", "store")
+"""Events of reasons that a person should know of a task that is done."""
+_STYLES = {
+    "done": "green", "skipped": "yellow", "error": "bold red", "killed": "red", "stopped": "red",
+    "not run": "yellow",
+}  # fmt: skip
 _LAST_LINES, _LAST_STEPS = 5, 3
 _FOUND = ("class", "rule", "assets", "memory", "post", "stuck", "supervisor", "leftover")
 """Events of reasons that say what was found, not how the process was ended."""
@@ -60,12 +77,63 @@ def summarize(job: JobView) -> list[str]:
     peaks = [f"{label(task)} {show_bytes(_peak(task))}" for task in largest if _peak(task)]
     if peaks:
         lines.append(f"most memory: {', '.join(peaks)}")
+    lines += [f"warning: {text}" for text in list_warnings_of_tasks(job.tasks)]
     failed = [task for task in job.tasks if task.state == "error"]
     for task in failed[:_MAX_FAILURES]:
         lines += describe_failure(task)
     if len(failed) > _MAX_FAILURES:
         lines.append(f"... and {len(failed) - _MAX_FAILURES} more failed tasks")
     return lines
+
+
+def list_warnings_of_tasks(tasks: Sequence[TaskView]) -> list[str]:
+    """Return warnings about tasks that are done: damaged images, missing files, faults of plugins.
+
+    Tasks with the same warning share a line.
+    """
+    found: dict[str, list[TaskView]] = {}
+    for task in tasks:
+        if task.state == "done":
+            texts = (step.text for step in task.attempt_why if step.event in _WARNING_EVENTS)
+            for text in dict.fromkeys(texts):
+                found.setdefault(clean(text), []).append(task)
+    lines = []
+    for text, of in list(found.items())[:_MAX_WARNINGS]:
+        others = f" and {len(of) - 1} more" if len(of) > 1 else ""
+        lines.append(f"{label(of[0])}{others}: {text}")
+    if len(found) > _MAX_WARNINGS:
+        lines.append(f"... and {len(found) - _MAX_WARNINGS} more warnings")
+    return lines
+
+
+def colour_summary(job: JobView) -> list[Sequence[Part]]:
+    """Return the summary in parts with styles. Reads texts of failed tasks: blocking."""
+    first, *rest = summarize(job)
+    # The name may contain anything, so what follows it is searched from the end.
+    name, _, counts = first.rpartition(f'": {job.state}')
+    state = (job.state, _STYLES.get(job.state, "bold"))
+    lines: list[Sequence[Part]] = [
+        ["job ", (f'{name.removeprefix("job ")}"', "bold"), ": ", state, *_colour_counts(counts)]
+    ]
+    for line in rest:
+        word, colon, text = line.partition(": ")
+        style = {"failed": "bold red", "warning": "yellow"}.get(word)
+        if line.startswith("    | "):
+            lines.append([(line, "dim")])
+        else:
+            lines.append([(word, style), colon, text] if style else [line])
+    return lines
+
+
+def _colour_counts(text: str) -> list[Part]:
+    """Colour the numbers of tasks in each state."""
+    head, mark, counts = text.partition("; tasks: ")
+    parts: list[Part] = [head, mark]
+    for number, each in enumerate(counts.split(", ")):
+        style = _STYLES.get(each.partition(" ")[2])
+        parts += [", "] if number else []
+        parts.append((each, style) if style else each)
+    return parts
 
 
 def name_failure(task: TaskView) -> list[str]:

@@ -18,6 +18,7 @@ __all__ = (
     "clean",
     "has_rich",
     "print_line",
+    "print_lines",
     "shorten_line",
     "tail",
     "write_line",
@@ -84,6 +85,23 @@ def print_line(*lines: str) -> None:
         pass  # a full disk: the next lines may find room again
 
 
+def print_lines(lines: Iterable[Sequence[Part]]) -> None:
+    """Write lines to stderr, coloured on a terminal if rich is installed."""
+    if not (sys.stderr.isatty() and has_rich()):
+        print_line(*("".join(map(_text_of, parts)) for parts in lines))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    for parts in lines:
+        console.print(Text.assemble(*parts), soft_wrap=True)
+
+
+def _text_of(part: Part) -> str:
+    return part if isinstance(part, str) else part[0]
+
+
 def has_rich() -> bool:
     """Whether rich is installed, without importing it."""
     return importlib.util.find_spec("rich") is not None
@@ -107,5 +125,5 @@ def write_lines(lines: Iterable[Sequence[Part]], *, cut: bool = False) -> None:
             console.print(text, soft_wrap=not cut, no_wrap=True, overflow=overflow)
         return
     for parts in lines:
-        line = "".join(part if isinstance(part, str) else part[0] for part in parts)
+        line = "".join(map(_text_of, parts))
         sys.stdout.write(f"{shorten_line(line, PIPE_WIDTH) if cut else line}\n")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import attrs
@@ -65,10 +66,13 @@ def load_job(path: Path) -> JobSpec:
 
 
 def read_job(path: Path) -> object:
-    """Read the JSON of a job file, for `parse_job`. Raises `JobError`. Blocking."""
+    """Read the JSON of a job file, ``-`` for stdin. Raises `JobError`. Blocking."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(_MAX_FILE + 1)
+        if str(path) == "-":
+            raw = sys.stdin.buffer.read(_MAX_FILE + 1)
+        else:
+            with path.open("rb") as file:
+                raw = file.read(_MAX_FILE + 1)
     except OSError as error:
         raise JobError(str(path), error.strerror or str(error)) from None
     if len(raw) > _MAX_FILE:

@@ -90,7 +90,7 @@ def _make_value(key: JobKey) -> dict[str, Any]:
         made |= {"default": key.default, "examples": [key.example]}
     if key.effect is Effect.SERVER or (key.effect is Effect.OLD and key.kind is ValueKind.TEXT):
         return made  # neither the type nor the value is checked here
-    return made | _type_of(key)
+    return {**made, **_type_of(key)}
 
 
 def _describe(key: JobKey) -> str:

@@ -19,6 +19,7 @@ _T = TypeVar("_T")
 _INT_LIMIT = 2**53
 """Larger integers may have lost digits: other JSON programs read them as doubles."""
 _MOST_PROBLEMS = 1000
+_NONE: Sequence[object] = ()
 
 
 def is_meaningful(value: object) -> bool:
@@ -95,7 +96,7 @@ class Fields:
         value = self.data.get(key, ())
         if isinstance(value, str):
             return tuple(part for part in value.split(";") if part)
-        items = enumerate(self._check(value, self.at(key), (), _list))
+        items = enumerate(self._check(value, self.at(key), _NONE, _list))
         return tuple(self._check(item, f"{self.at(key)}[{i}]", "", _text) for i, item in items)
 
     def table(self, key: str) -> dict[str, str]:
@@ -115,7 +116,7 @@ class Fields:
 
     def objects(self, key: str) -> Iterator[Fields]:
         """The objects of a list, one by one."""
-        for i, item in enumerate(self._check(self.data.get(key, []), self.at(key), (), _list)):
+        for i, item in enumerate(self._check(self.data.get(key, []), self.at(key), _NONE, _list)):
             fields = Fields(item, f"{self.at(key)}[{i}]", self.problems)
             if isinstance(item, dict):  # of anything else, the missing keys are no further problems
                 yield fields

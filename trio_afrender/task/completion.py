@@ -207,18 +207,22 @@ class Completion:
             return True
         if image_worker is None:
             if level == "error":
-                self._state.note("images: not checked, OpenImageIO is not installed")
+                self._state.note(text := "images: not checked, OpenImageIO is not installed")
+                self._why.add("image", text)
             return True
         found: tuple[ImageFinding, ...] = ()
         with self._control.stoppable():
             limit = config.post_limit if config.post_limit > 0 else math.inf
             found, left = await check_images(paths, image_worker, limit)
             if left:
-                self._state.note(f"images: {left} of {len(paths)} were not checked in time")
+                self._state.note(text := f"images: {left} of {len(paths)} were not checked in time")
+                self._why.add("image", text)
         serious = [finding for finding in found if finding.serious]
         bad = level == "error" and bool(serious)
         for finding in found:
             self._state.note(f"{'error' if bad and finding.serious else 'warning'}: {finding}")
+            if not bad:
+                self._why.add("image", str(finding))
         if bad:
             others = len(serious) - 1
             more = f", and {others} more image{'s' if others > 1 else ''}" if others else ""

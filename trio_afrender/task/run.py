@@ -173,6 +173,9 @@ async def _open_plugins(state: RunState, run_folder: RunFolder) -> AsyncIterator
     async with state.dependencies.plugins.open_task(spec, run_folder.log) as plugins:
         facts = plugins.facts
         state.prepare(run_folder, plugins)
+        if spec.parser not in ("", "none") and not facts.has_parser:
+            text = f'the parser "{spec.parser}" cannot be loaded: the output is not parsed'
+            state.why.add("parser", text)
         if facts.skip:
             state.why.add("rule", "the service skips the task")
             await state.note_plugins(plugins)

@@ -278,6 +278,7 @@ class RunState:
                 names = f"{task.service} / {task.parser or 'no parser'}"
                 redacted = self.redact(raised)[:MAX_EXCEPTION_TEXT]
                 logger.warning("task %s: a plugin (%s) raised %s", task.key, names, redacted)
+                self.why.add("plugin", f"a plugin ({names}) raised {redacted}")
 
     def refuse(self, status: TaskStatus, text: str) -> TaskStatus:
         """Return the status of a run that never got a process, for the reason `text`."""

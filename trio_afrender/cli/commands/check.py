@@ -1,4 +1,4 @@
-"""``trio_afrender check``: tests one plugin on given input, or all plugins on small built-in input."""
+"""``trio_afrender check``: tests a job file, one plugin on given input, or all on small built-in input."""
 
 from __future__ import annotations
 
@@ -24,13 +24,19 @@ METER_INTERVAL = 0.5
 
 
 def run(options: Namespace) -> int:
-    """Check the named plugin, or all; return 0 if there are no problems, else 1.
+    """Check the job, the named plugin, or all plugins; return 0 if there are no problems, else 1.
 
     Raises `AfRenderError`.
     """
-    config = make_config(load_options(options))
+    settings = load_options(options)
+    config = make_config(settings)
     check_folders(config.plugins)
     match options.command:
+        case "check job":
+            from trio_afrender.cli.commands.check_job import run_job_check
+
+            with limited(options.limit, "the services of the job"):
+                return run_job_check(options, config, str(settings["af_cmdprefix"]))
         case "check parser":
             from trio_afrender.cli.commands.check_parser import run_parser
 

@@ -18,7 +18,12 @@ import trio
 
 from trio_afrender.agent.agent import AgentHandle, run_agent
 from trio_afrender.cli.farm_record import FarmRecord, farms_folder, open_record
-from trio_afrender.cli.job_checks import check_folders, check_plugins, print_warnings
+from trio_afrender.cli.job_checks import (
+    check_folders,
+    examine_file,
+    print_warnings,
+    require_job,
+)
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.local_agents import make_local_configs
 from trio_afrender.cli.logging_setup import logging_to
@@ -33,7 +38,7 @@ from trio_afrender.farm.farm import Farm, open_farm
 from trio_afrender.farm.json_interface import make_in_process_farm, open_requests, serve_json
 from trio_afrender.farm.json_interface.socket_owner import find_listener
 from trio_afrender.gateway.settings import ListenAddress, parse_address
-from trio_afrender.jobs.job_file import JobSpec, load_job
+from trio_afrender.jobs.job_file import JobSpec
 from trio_afrender.jobs.submission import prefix_commands
 from trio_afrender.private_folder import lock_folder, make_private
 from trio_afrender.safe_files import write_whole
@@ -112,9 +117,8 @@ def _make_plan(options: Namespace, settings: Settings, config: Config) -> _Plan:
     prefix = str(settings["af_cmdprefix"])
     specs = []
     for path in options.jobs:
-        spec = prefix_commands(prefix, load_job(path))
-        check_plugins(spec, config.plugins)
-        print_warnings(spec)
+        spec = prefix_commands(prefix, require_job(examine_file(path, config.plugins)))
+        print_warnings(spec, config.plugins)
         specs.append(attrs.evolve(spec, user_name=spec.user_name or config.user_name))
     records = farms_folder(Path(str(settings["af_store_folder"])))
     folder = Path.cwd() / (options.folder or records / f"store-{json.port}").expanduser()

@@ -13,8 +13,18 @@ import attrs
 import trio
 
 from trio_afrender.agent.agent import AgentHandle, run_agent
-from trio_afrender.cli.job_checks import check_folders, check_plugins, print_warnings
+from trio_afrender.cli.impossible_blocks import (
+    describe_renders,
+    end_when_stuck,
+)
+from trio_afrender.cli.job_checks import (
+    check_folders,
+    list_unparsed,
+    print_warnings,
+    read_one_job,
+)
 from trio_afrender.cli.job_contact_sheet import check_sheet, write_sheet
+from trio_afrender.cli.job_preview import make_plan, skip_others, write_plan
 from trio_afrender.cli.job_progress import open_progress
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.local_agents import make_local_configs
@@ -24,14 +34,22 @@ from trio_afrender.cli.progress_display import Screen, choose_screen
 from trio_afrender.cli.report_file import check_reports, raise_first, write_reports
 from trio_afrender.cli.run_directory import RunDirectory, open_run_directory
 from trio_afrender.cli.signals import ignore_signals, open_signals
-from trio_afrender.cli.summary import summarize
-from trio_afrender.cli.terminal import clean, print_line
+from trio_afrender.cli.summary import colour_summary
+from trio_afrender.cli.task_output import follow_tasks, listen_from_start
+from trio_afrender.cli.terminal import clean, print_line, print_lines
 from trio_afrender.config import Config
 from trio_afrender.config.load import make_config
 from trio_afrender.farm.farm import Farm, FarmSettings, open_farm
 from trio_afrender.farm.json_interface import keep_requests, make_in_process_farm
-from trio_afrender.jobs.job_file import JobSpec, load_job
+from trio_afrender.farm.user_requests import pause_job
+from trio_afrender.jobs.job_file import JobSpec, read_job
 from trio_afrender.jobs.submission import prefix_commands
+from trio_afrender.jobs.task_choice import (
+    TaskPlace,
+    choose_by_name,
+    choose_unfinished,
+    only_chosen,
+)
 from trio_afrender.jobs.views import JobView
 from trio_afrender.transport.tokens import TokenTable
 from trio_afrender.transport.websocket_server import BoundAddress, serve_websocket
@@ -43,39 +61,73 @@ __all__ = ("run",)
 
 
 def run(options: Namespace) -> int:
-    """Run a job file; return 0 if all of it is done, else 1. Raises `AfRenderError`."""
-    spec = load_job(options.job).unattended()
+    """Run a job; return 0 if all of it is done, else 1. Raises `AfRenderError`."""
     settings = load_options(options)
-    spec = prefix_commands(str(settings["af_cmdprefix"]), spec)
     config = make_config(settings)
-    spec = spec.within(config.capacity)
     check_folders(config.plugins)
-    check_plugins(spec, config.plugins)
+    spec = read_one_job(options, config.plugins).unattended()
+    spec = prefix_commands(str(settings["af_cmdprefix"]), spec).within(config.capacity)
+    chosen = _choose_tasks(spec, options.only, options.only_failed)
+    followed = _choose_followed(spec, options)
     reports, sheet = check_reports(options.report), check_sheet(options.sheet)
     page = plan_page("--web", options.web, options, own_farm=True) if options.web else None
-    print_warnings(spec)
+    print_warnings(spec, config.plugins)
+    if options.dry_run:
+        plan = make_plan(spec, describe_renders(config, options.agents), chosen)
+        return 0 if write_plan(plan, spec, config) else 1
+    if chosen is not None and not chosen:
+        print_line(f"nothing to run: all chosen tasks are done in {options.only_failed}")
+        return 0
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(2, options.verbose)]
-    screen = choose_screen(quiet=options.no_progress)
+    screen = choose_screen(quiet=options.no_progress, unparsed=list_unparsed(spec))
     with (
         open_run_directory(
             options.store, keep_farm=options.keep or bool(reports), keep_store=options.keep
         ) as directory,
         logging_to(screen.line, level),
     ):
-        configs = _make_configs(config, options.agents, directory, keep=options.keep)
-        farm_settings = FarmSettings(errors_retries=options.retries)
-        job_run = _JobRun(spec, configs, farm_settings, directory, screen, page)
+        job_run = _JobRun(
+            spec=spec,
+            configs=_make_configs(config, options.agents, directory, keep=options.keep),
+            settings=FarmSettings(errors_retries=options.retries),
+            directory=directory,
+            screen=screen,
+            chosen=chosen,
+            followed=followed,
+            page=page,
+        )
         try:
             trio.run(job_run.run)
         finally:
             # The signals may have ended the job; they must not end the summary and the report.
             ignore_signals()
             if job_run.view is not None:
-                _write_results(job_run.view, directory, reports, sheet)
+                _write_results(job_run.view, job_run, reports, sheet)
     if job_run.view is None:
         print_line("interrupted before the job started")
         return 1
     return 0 if job_run.view.state == "done" else 1
+
+
+def _choose_tasks(
+    spec: JobSpec, words: Sequence[str], report: Path | None
+) -> frozenset[TaskPlace] | None:
+    """Return the tasks that ``--only`` and ``--only-failed`` choose together; None: all."""
+    chosen = choose_by_name(spec, words) if words else None
+    if report is not None:
+        unfinished = choose_unfinished(spec, read_job(report), str(report))
+        chosen = unfinished if chosen is None else chosen & unfinished
+    return chosen
+
+
+def _choose_followed(spec: JobSpec, options: Namespace) -> frozenset[TaskPlace]:
+    """Return the tasks whose output is shown."""
+    if options.follow:
+        return choose_by_name(spec, [options.follow], option="--follow")
+    if options.follow is None and not options.verbose:
+        return frozenset()
+    blocks = enumerate(spec.blocks)
+    return frozenset((number, task) for number, b in blocks for task in range(b.task_count))
 
 
 def _make_configs(
@@ -95,7 +147,7 @@ def _make_configs(
     ]
 
 
-@attrs.define(slots=True)
+@attrs.define(slots=True, kw_only=True)
 class _JobRun:
     """Runs one job. `view` is the job at its end, None if it never started."""
 
@@ -105,6 +157,8 @@ class _JobRun:
     directory: RunDirectory
     screen: Screen
     page: PageSettings | None
+    chosen: frozenset[TaskPlace] | None
+    followed: frozenset[TaskPlace]
     view: JobView | None = None
     _running: tuple[Farm, int, Sequence[AgentHandle]] | None = None
     """The farm, the id of the job and the agents, once the job has been submitted."""
@@ -155,10 +209,18 @@ class _JobRun:
                 ]
                 if self.page is not None:
                     await self._open_page(servers, farm, self.page)
-                job = farm.submit(self.spec)
+                job = self._submit(farm)
                 self._running = farm, job, handles
                 try:
-                    async with open_progress(farm, job, self.screen, self.spec):
+                    async with (
+                        open_progress(farm, job, self.screen, self.spec, self.chosen),
+                        trio.open_nursery() as watchers,
+                    ):
+                        if self.followed:
+                            watchers.start_soon(follow_tasks, farm, job, self.screen, self.followed)
+                        watchers.start_soon(
+                            end_when_stuck, farm, job, self.spec, len(handles), self._warn
+                        )
                         await farm.wait(job)
                 finally:
                     self.view = farm.view(job)
@@ -178,15 +240,32 @@ class _JobRun:
         )
         await open_page(nursery, own, page, say=self.screen.line)
 
+    def _warn(self, text: str) -> None:
+        self.screen.line(clean(text))
+
+    def _submit(self, farm: Farm) -> int:
+        """Submit the job; tasks that are not chosen are skipped before any of them starts."""
+        if self.chosen is None and not self.followed:
+            return farm.submit(self.spec)
+        job = farm.submit(attrs.evolve(self.spec, offline=True))
+        record, now = farm.state.find_job(job), trio.current_time()
+        if self.chosen is not None:
+            skip_others(farm.state, record, self.chosen, "not chosen on the command line", now)
+        listen_from_start(farm, job, self.followed)
+        pause_job(farm.state, record, on=False)
+        farm.dispatch()
+        return job
+
 
 def _write_results(
-    view: JobView, directory: RunDirectory, reports: Sequence[Path], sheet: Path | None
+    view: JobView, job_run: _JobRun, reports: Sequence[Path], sheet: Path | None
 ) -> None:
     """Write summary, sheet and reports, also after an interruption or an error.
 
     Raises `ConfigError` at the end for what cannot be written.
     """
-    print_line(*summarize(view))
+    directory = job_run.directory
+    print_lines(colour_summary(only_chosen(view, job_run.chosen)))
     problems = write_sheet(view, sheet) if sheet is not None else []
     problems += write_reports(view, reports)
     if directory.keep_farm:

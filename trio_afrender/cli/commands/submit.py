@@ -13,16 +13,17 @@ import trio
 from trio_afrender.afserver.job_follower import RemoteJob
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.cli.find_farm import choose_farm, complete_server
+from trio_afrender.cli.job_checks import examine_file, list_unparsed, require_job
 from trio_afrender.cli.job_progress import open_progress
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.progress_display import Screen, choose_screen
 from trio_afrender.cli.report_file import check_reports, raise_first, write_reports
 from trio_afrender.cli.signals import ignore_signals, open_signals
-from trio_afrender.cli.summary import summarize
-from trio_afrender.cli.terminal import clean, print_line
+from trio_afrender.cli.summary import colour_summary
+from trio_afrender.cli.terminal import clean, print_line, print_lines
 from trio_afrender.config.load import make_config
 from trio_afrender.errors import ConfigError, LinkRefused
-from trio_afrender.jobs.job_file import JobSpec, parse_job, read_job, unwrap
+from trio_afrender.jobs.job_file import JobSpec, unwrap
 from trio_afrender.jobs.submission import make_submission
 from trio_afrender.jobs.views import JobView
 from trio_afrender.path_map import PathMap
@@ -35,8 +36,8 @@ def run(options: Namespace) -> int:
 
     Raises `AfRenderError`.
     """
-    data = read_job(options.job)
-    spec = parse_job(data, folder=options.job.absolute().parent)
+    examined = examine_file(options.job, None)
+    spec = require_job(examined)
     complete_server(options)
     settings = load_options(options)
     config = make_config(settings)
@@ -45,7 +46,7 @@ def run(options: Namespace) -> int:
     if reports and not options.wait:
         raise ConfigError("--report needs the end of the job: give --wait, too")
     message = make_submission(
-        unwrap(data),
+        unwrap(examined.data),
         spec,
         user_name=config.user_name,
         host_name=config.name,
@@ -54,7 +55,7 @@ def run(options: Namespace) -> int:
     )
     for note in spec.notes:
         print_line(f"warning: {clean(note)}")
-    screen = choose_screen(quiet=options.no_progress)
+    screen = choose_screen(quiet=options.no_progress, unparsed=list_unparsed(spec))
     submission = _Submission(spec, message, farm, screen, wait=options.wait, texts=bool(reports))
     trio.run(submission.run)
     ignore_signals()
@@ -66,7 +67,7 @@ def run(options: Namespace) -> int:
     if submission.view is None:
         print_line(f"no longer waiting: job {submission.number} continues on the server")
         return 1
-    print_line(*summarize(submission.view))
+    print_lines(colour_summary(submission.view))
     raise_first(write_reports(submission.view, reports))
     return 0 if submission.view.state == "done" else 1
 

@@ -1,0 +1,105 @@
+"""Blocks of a job whose tasks none of the renders can ever run, so that nothing waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import attrs
+import trio
+
+from trio_afrender.cli.job_preview import make_plan
+from trio_afrender.cli.local_agents import make_local_configs
+from trio_afrender.config import Config
+from trio_afrender.farm.farm import Farm
+from trio_afrender.hostinfo.identity import host_facts
+from trio_afrender.hostinfo.sampler import Sampler, make_sampler_config
+from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
+from trio_afrender.jobs.views import FINAL_STATES
+from trio_afrender.protocol.messages import HostResources, Register
+
+__all__ = ("describe_renders", "end_when_stuck", "find_impossible")
+
+
+def describe_renders(config: Config, agents: int) -> list[Register]:
+    """Return what so many renders of this host would register with. Measures the host: blocking."""
+    resources = trio.run(Sampler(make_sampler_config(config)).measure)
+    facts = host_facts()
+    return [
+        Register(
+            name=each.name,
+            user_name=each.user_name,
+            os=facts.os,
+            capacity=each.capacity,
+            max_tasks=each.max_tasks,
+            resources=_free(resources),
+        )
+        for each in make_local_configs(config, agents, Path())
+    ]
+
+
+def _list_registers(farm: Farm) -> list[Register]:
+    """Return what the renders of a farm have registered with, as if nothing ran on their hosts."""
+    return [
+        attrs.evolve(render.register, running=(), undelivered=(), resources=_free(render.resources))
+        for render in farm.state.renders.values()
+    ]
+
+
+def _free(resources: HostResources | None) -> HostResources | None:
+    """The figures of a host on which everything is free."""
+    if resources is None:
+        return None
+    return attrs.evolve(
+        resources,
+        mem_free_mb=resources.mem_total_mb,
+        hdd_free_gb=resources.hdd_total_gb,
+        gpu_mem_used_mb=0,
+    )
+
+
+def find_impossible(spec: JobSpec, registers: Sequence[Register]) -> dict[int, tuple[str, ...]]:
+    """Return the numbers of blocks that can never run on these renders, with the reasons.
+
+    Blocks that wait for such a block are not among them.
+    """
+    small = attrs.evolve(spec, blocks=tuple(map(_one_task, spec.blocks)))
+    return dict(make_plan(small, registers, None).stuck)
+
+
+def _one_task(block: BlockSpec) -> BlockSpec:
+    if block.numeric:
+        return attrs.evolve(block, frame_last=block.frame_first)
+    return attrs.evolve(block, tasks=block.tasks[:1])
+
+
+async def end_when_stuck(
+    farm: Farm,
+    job: int,
+    spec: JobSpec,
+    renders: int,
+    warn: Callable[[str], None],
+) -> None:
+    """End the job as soon as nothing is left but what can never run, and tasks that wait for that.
+
+    Waits for so many renders first, and then warns of what can never run: before hours of rendering, not
+    after them.
+    """
+    seen = 0
+    while sum(render.online for render in farm.state.renders.values()) < renders:
+        seen = await farm.changed(seen)
+    impossible = find_impossible(spec, _list_registers(farm))
+    waiting = {task.block for task in farm.view(job).tasks if task.state not in FINAL_STATES}
+    for block in impossible.keys() & waiting:
+        for text in impossible[block]:
+            warn(f"can never run here: {text}")
+    while True:
+        view = farm.view(job)
+        if view.state != "running":
+            return
+        ready = {task.block for task in view.tasks if task.state == "ready"}
+        if ready and ready <= impossible.keys() and "running" not in view.counts:
+            reasons = [text for block in sorted(ready) for text in impossible[block]]
+            farm.drain_job(job, "no render here can ever run it: " + "; ".join(reasons[:3]))
+            return
+        seen = await farm.changed(seen)

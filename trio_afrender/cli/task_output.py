@@ -1,0 +1,104 @@
+"""Shows what the tasks of a job print, line by line behind their names, while they run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from functools import partial
+
+import attrs
+import trio
+
+from trio_afrender.cli.progress_display import Screen
+from trio_afrender.cli.summary import label
+from trio_afrender.cli.terminal import shorten_line
+from trio_afrender.farm.farm import Farm
+from trio_afrender.farm.user_requests import listen
+from trio_afrender.jobs.task_choice import TaskPlace
+from trio_afrender.jobs.views import TaskView
+from trio_afrender.protocol.messages import TaskKey
+from trio_afrender.text import without_escapes
+
+__all__ = ("OutputLines", "follow_tasks", "listen_from_start")
+
+_MAX_LINE = 1000
+"""Characters of a line that are shown."""
+_MAX_LABEL = 40
+_OVERWRITTEN_INTERVAL = 1.0
+"""Seconds between two states of a line that a program overwrites, as progress bars do."""
+# One thread, so that the lines of a task keep their order. A terminal that blocks delays only these.
+_printer = trio.CapacityLimiter(1)
+
+
+def listen_from_start(farm: Farm, job: int, wanted: Collection[TaskPlace]) -> None:
+    """Have renders send the output of tasks from its first byte. For a job that has not started."""
+    for block in farm.state.find_job(job).blocks:
+        for task in block.tasks:
+            if (task.key.block, task.key.task) in wanted:
+                listen(farm.state, task)
+
+
+async def follow_tasks(farm: Farm, job: int, screen: Screen, wanted: Collection[TaskPlace]) -> None:
+    """Show the output of wanted tasks until the job is over."""
+    followed: set[TaskKey] = set()
+    seen = 0
+    async with trio.open_nursery() as nursery:
+        while True:
+            view = farm.view(job)
+            for task in view.tasks:
+                if task.key in followed or not task.run:
+                    continue
+                if (task.block, task.task) in wanted:
+                    followed.add(task.key)
+                    nursery.start_soon(_follow, farm, task, screen)
+            if view.state != "running":
+                return
+            seen = await farm.changed(seen)
+
+
+async def _follow(farm: Farm, task: TaskView, screen: Screen) -> None:
+    name = shorten_line(label(task), _MAX_LABEL)
+    lines = OutputLines()
+    async with farm.listen(task.key) as pieces:
+        async for piece in pieces:
+            shown = list(lines.add(piece, trio.current_time()))
+            await _print(screen, name, task, shown)
+    await _print(screen, name, task, list(lines.end()))
+
+
+async def _print(screen: Screen, name: str, task: TaskView, lines: list[str]) -> None:
+    def write() -> None:
+        for line in lines:
+            screen.output(name, task.block + task.task, line)
+
+    if lines:
+        await trio.to_thread.run_sync(partial(write), abandon_on_cancel=True, limiter=_printer)
+
+
+@attrs.define(slots=True)
+class OutputLines:
+    """Makes whole, cleaned lines of pieces of output. Of an overwritten line, some states are shown."""
+
+    _rest: str = ""
+    _shown_at: float = -_OVERWRITTEN_INTERVAL
+
+    def add(self, piece: str, now: float) -> Iterator[str]:
+        """Take a piece and yield the lines to be shown; `now` is in seconds."""
+        *lines, self._rest = (self._rest + piece).split("\n")
+        for line in lines:
+            yield from self._show(line)
+        done, end, unfinished = self._rest.rpartition("\r")
+        if end and now - self._shown_at >= _OVERWRITTEN_INTERVAL:
+            self._shown_at = now
+            self._rest = unfinished
+            yield from self._show(done)
+        # A line without an end may have megabytes: only its last part can be shown.
+        self._rest = self._rest[-_MAX_LINE * 4 :]
+
+    def end(self) -> Iterator[str]:
+        """Yield what is left."""
+        yield from self._show(self._rest)
+
+    def _show(self, line: str) -> Iterator[str]:
+        text = next((part for part in reversed(line.split("\r")) if part.strip()), "")
+        if text := without_escapes(text).rstrip():
+            yield shorten_line(text, _MAX_LINE)

@@ -1,0 +1,116 @@
+"""Which tasks of a job to run: blocks, frames, or those that an earlier report has not as done. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+import attrs
+
+from trio_afrender.errors import ConfigError
+from trio_afrender.frame_ranges import first_common, frames_between, parse_ranges
+from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
+from trio_afrender.jobs.views import JobView
+from trio_afrender.text import count_text, quote_some, show_json, suggest
+
+__all__ = ("TaskPlace", "choose_by_name", "choose_unfinished", "only_chosen")
+
+TaskPlace = tuple[int, int]
+"""The numbers of block and task."""
+_GOOD = ("done", "skipped")
+_SAMPLE = 60
+"""Characters of a word that an error repeats."""
+
+
+def choose_by_name(
+    spec: JobSpec, words: Sequence[str], *, option: str = "--only"
+) -> frozenset[TaskPlace]:
+    """Return the tasks that ``BLOCK`` or ``BLOCK:FRAMES`` name, of all words together.
+
+    In a block that lists its tasks, the numbers are those of tasks, from 0. Raises `ConfigError`, which
+    names the `option`.
+    """
+    return frozenset(place for word in words for place in _choose(spec, word, option))
+
+
+def only_chosen(job: JobView, chosen: Collection[TaskPlace] | None) -> JobView:
+    """Return a view of a job with the chosen tasks alone; None: of all."""
+    if chosen is None:
+        return job
+    tasks = tuple(task for task in job.tasks if (task.block, task.task) in chosen)
+    return attrs.evolve(job, tasks=tasks, counts=Counter(task.state for task in tasks))
+
+
+def _choose(spec: JobSpec, word: str, option: str) -> Collection[TaskPlace]:
+    names = [block.name for block in spec.blocks]
+    # A block's name may have a colon.
+    name, colon, frames = (word, "", "") if word in names else word.rpartition(":")
+    if not colon and word not in names:
+        name = word
+    found = [number for number, each in enumerate(names) if each == name]
+    if not found:
+        hint = suggest(name[:_SAMPLE], names) or f": it has {quote_some(names)}"
+        raise ConfigError(
+            f'{option} {word[:_SAMPLE]}: the job has no block "{name[:_SAMPLE]}"{hint}'
+        )
+    try:
+        wanted = parse_ranges(frames) if colon else ()
+    except ValueError as error:
+        raise ConfigError(f"{option} {word[:_SAMPLE]}: {error}") from None
+    places = [
+        (number, task)
+        for number in found
+        for task in range(spec.blocks[number].task_count)
+        if not colon or _has_any(spec.blocks[number], task, wanted)
+    ]
+    if not places:
+        block = spec.blocks[found[0]]
+        kind, last = "tasks 0", block.task_count - 1
+        if block.numeric:
+            kind, last = f"frames {block.frame_first}", block.frame_last
+        raise ConfigError(
+            f'{option} {word[:_SAMPLE]}: the block "{name[:_SAMPLE]}" has {kind} to {last}'
+        )
+    return places
+
+
+def _has_any(block: BlockSpec, task: int, wanted: Sequence[range]) -> bool:
+    if not block.numeric:
+        return any(task in frames for frames in wanted)
+    start, finish, _ = block.frames(task)
+    own = frames_between(start, finish, block.frames_inc)
+    return any(first_common(own, frames) is not None for frames in wanted)
+
+
+def choose_unfinished(spec: JobSpec, report: object, name: str) -> frozenset[TaskPlace]:
+    """Return the tasks that `report`, of an earlier run of the same job, has not as done or skipped.
+
+    `name` is that of its file. Raises `ConfigError` for a report of another job.
+    """
+    tasks = report.get("tasks") if isinstance(report, Mapping) else None
+    if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
+        raise ConfigError(f"{name}: not a report of a run: it has no list of tasks")
+    count = sum(block.task_count for block in spec.blocks)
+    if len(tasks) != count:
+        counts = f"{count_text(len(tasks), 'task')}, the job has {count}"
+        raise ConfigError(f"{name}: a report of another job: it has {counts}")
+    found, seen = set(), set()
+    for task in tasks:
+        block, number = task.get("block"), task.get("task")
+        if not (isinstance(block, int) and isinstance(number, int)) or (block, number) in seen:
+            raise ConfigError(f"{name}: not a report of a run: {show_json(task)}")
+        seen.add((block, number))
+        known = spec.blocks[block] if 0 <= block < len(spec.blocks) else None
+        if known is None or not 0 <= number < known.task_count:
+            raise ConfigError(
+                f"{name}: a report of another job: this one has no task {block}.{number}"
+            )
+        if task.get("name") != (own := known.task_name(number)):
+            is_called = show_json(task.get("name"))
+            raise ConfigError(
+                f"{name}: a report of another job: task {block}.{number} is {is_called} there, "
+                f"{show_json(own)} here"
+            )
+        if task.get("state") not in _GOOD:
+            found.add((block, number))
+    return frozenset(found)
