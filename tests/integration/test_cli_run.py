@@ -174,15 +174,32 @@ async def test_a_parser_that_raises_leaves_the_task_running(tmp_path: Path) -> N
     assert "cannot read this" in task["log"]
 
 
-async def test_the_reason_is_shown_for_a_job_that_can_never_run(tmp_path: Path) -> None:
-    job = write_job(tmp_path, "true", hosts_mask="render-farm-.*")
-    report = tmp_path / "r.json"
-    async with open_command("run", job, "--report", report, home=tmp_path) as command:
-        await command.says("nothing runs: ")
-        command.process.send_signal(signal.SIGINT)
-        assert await command.wait() == 1
-    assert "hosts_mask" in command.err
-    assert states(report) == [("killed", 0)]
+@pytest.mark.parametrize("quiet", [True, False])
+@pytest.mark.parametrize(
+    ("needs", "reason"),
+    [
+        ({"hosts_mask": "render-farm-.*"}, "its name does not match hosts_mask of the block"),
+        ({"need_memory": 10**9}, "a task needs 1000000000 MiB of free memory"),
+        ({"max_running_tasks": 0}, "max_running_tasks is 0"),
+    ],
+)
+async def test_what_can_never_run_ends_the_job_with_the_reason(
+    tmp_path: Path, needs: dict[str, object], reason: str, *, quiet: bool
+) -> None:
+    never = {"name": "never", **needs, "tasks": [{"command": "true"}]}
+    after = {"name": "after", "depend_mask": "never", "tasks": [{"command": "true"}]}
+    good = {"name": "good", "tasks": [{"command": "true"}]}
+    path, report = tmp_path / "job.json", tmp_path / "r.json"
+    path.write_text(json.dumps({"job": {"name": "j", "blocks": [never, after, good]}}))
+    words = ["run", path, "--report", report, *(["--no-progress"] if quiet else [])]
+    code, _, err = await run_command(*words, home=tmp_path)
+    assert code == 1
+    assert err.index("can never run here: ") < err.index("nothing runs: ")
+    assert err.count(reason) == 2
+    assert states(report) == [("killed", 0), ("killed", 0), ("done", 1)]
+    assert "tasks: 1 done, 2 not run" in err
+    tasks = json.loads(report.read_text())["tasks"]
+    assert reason in tasks[0]["why"][-1]["text"]
 
 
 @pytest.mark.usefixtures("plain_hangup")

@@ -29,11 +29,11 @@ def job(*blocks: dict[str, object], **fields: object) -> str:
                 {"tasks": TASKS},
                 {"flags": 1, "frame_first": 1, "frame_last": 9, "frames_per_task": "two"},
             ),
-            'trio_afrender: blocks[1].frames_per_task: expected int, found "two"',
+            'trio_afrender: job.json: blocks[1].frames_per_task: expected int, found "two"',
         ),
         (
             job({"tasks": TASKS}, {"tasks": TASKS, "service": "blendr"}),
-            'trio_afrender: blocks[1].service: no service "blendr", did you mean "blender"?',
+            'trio_afrender: job.json: blocks[1].service: no service "blendr", did you mean "blender"?',
         ),
     ],
 )

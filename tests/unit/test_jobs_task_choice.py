@@ -93,7 +93,7 @@ def test_a_report_of_another_job_is_refused() -> None:
         ({"tasks": []}, "a report of another job: it has 0 tasks, the job has 6"),
         ({"tasks": [{}] * 6}, "not a report of a run: {}"),
         (twice, "not a report of a run: "),
-        (renamed, 'task 0.0 is "other" there, "frame 1-9 / 2" here'),
+        (renamed, 'a report of another job: task 0.0 is "other" there, "frame 1-9 / 2" here'),
         (moved, "a report of another job: this one has no task 9.0"),
     ):
         with pytest.raises(ConfigError, match=re.escape(f"r.json: {problem}")):

@@ -100,6 +100,7 @@ async def end_when_stuck(
         ready = {task.block for task in view.tasks if task.state == "ready"}
         if ready and ready <= impossible.keys() and "running" not in view.counts:
             reasons = [text for block in sorted(ready) for text in impossible[block]]
-            farm.drain_job(job, "no render here can ever run it: " + "; ".join(reasons[:3]))
+            warn(f"nothing runs: {'; '.join(reasons[:3])}; the job ends")
+            farm.drain_job(job, f"no render here can ever run it: {'; '.join(reasons[:3])}")
             return
         seen = await farm.changed(seen)

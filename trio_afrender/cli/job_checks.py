@@ -76,8 +76,12 @@ def read_one_job(options: Namespace, plugins: Sequence[Path]) -> JobSpec:
     if options.job is None and options.run_command is None and options.follow:
         # `run --follow job.json`: the option takes what follows it.
         options.job, options.follow = Path(options.follow), ""
-    if (options.job is None) == (options.run_command is None):
-        raise ConfigError("give a job file, or a command with -c")
+    if options.job is None and options.run_command is None:
+        raise ConfigError(
+            "the following arguments are required: JOB.json (see trio_afrender run --help)"
+        )
+    if options.job is not None and options.run_command is not None:
+        raise ConfigError("give a job file, or a command with -c, not both")
     if options.job is not None:
         for option in ("frames", "per-task", "service", "parser", "job-name"):
             if getattr(options, option.replace("-", "_")) is not None:

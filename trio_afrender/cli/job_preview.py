@@ -193,10 +193,8 @@ def write_plan(plan: JobPlan, spec: JobSpec, config: Config) -> bool:
     for text in dict.fromkeys(text for texts in plan.stuck.values() for text in texts):
         write_line(("can never run here: ", "bold red"), clean(text))
     if plan.more:
-        write_line(
-            (f"{count_text(plan.more, 'more task')}", "dim"),
-            *([" that wait for these"] if plan.stuck else [" follow"]),
-        )
+        words = "do not run" if plan.stuck else "follow"
+        write_line((f"{count_text(plan.more, 'task')} {words}", "dim"))
     return good
 
 

@@ -223,9 +223,9 @@ def make_task_bars(tasks: Sequence[TaskView], width: int, unparsed: Collection[i
     table.add_column(width=4, justify="right", no_wrap=True)
     table.add_column(ratio=3, no_wrap=True, overflow="ellipsis", style="dim")
     for task in tasks:
-        pulse = task.block in unparsed and not task.percent
-        bar = ProgressBar(total=100, completed=task.percent, pulse=pulse)
-        percent = "" if pulse else f"{task.percent}%"
+        unknown = task.block in unparsed and not task.percent
+        bar = ProgressBar(total=None if unknown else 100, completed=task.percent)
+        percent = "" if unknown else f"{task.percent}%"
         table.add_row(Text(label(task)), bar, percent, Text(describe_progress(task)))
     return table
 

@@ -67,14 +67,16 @@ def load_job(path: Path) -> JobSpec:
 
 def read_job(path: Path) -> object:
     """Read the JSON of a job file, ``-`` for stdin. Raises `JobError`. Blocking."""
+    from_stdin = str(path) == "-"
     try:
-        if str(path) == "-":
+        if from_stdin:
             raw = sys.stdin.buffer.read(_MAX_FILE + 1)
         else:
             with path.open("rb") as file:
                 raw = file.read(_MAX_FILE + 1)
     except OSError as error:
         raise JobError(str(path), error.strerror or str(error)) from None
+    path = Path("stdin") if from_stdin else path
     if len(raw) > _MAX_FILE:
         raise JobError(str(path), f"larger than {_MAX_FILE >> 20} MiB")
     return _loads(raw, path)
@@ -309,7 +311,8 @@ def _parse_flags(fields: Fields, tasks: tuple[TaskSpec, ...]) -> int:
     if fields.number("tasks_num", 0) > 0:
         fields.refuse(fields.at("tasks"), "missing: the server stores them in another file")
     elif "tasks" in fields:
-        fields.refuse(fields.at("tasks"), "empty: a block needs at least one task")
+        if fields.data["tasks"] in ([], ()):  # the type of anything else is an error already
+            fields.refuse(fields.at("tasks"), "empty: a block needs at least one task")
     elif "frame_first" in fields and "frame_last" in fields:
         return flags | BlockFlags.NUMERIC
     else:
