@@ -191,8 +191,8 @@ async def test_what_can_never_run_ends_the_job_with_the_reason(
     good = {"name": "good", "tasks": [{"command": "true"}]}
     path, report = tmp_path / "job.json", tmp_path / "r.json"
     path.write_text(json.dumps({"job": {"name": "j", "blocks": [never, after, good]}}))
-    words = ["run", path, "--report", report, *(["--no-progress"] if quiet else [])]
-    code, _, err = await run_command(*words, home=tmp_path)
+    words = ("--no-progress",) if quiet else ()
+    code, _, err = await run_command("run", path, "--report", report, *words, home=tmp_path)
     assert code == 1
     assert err.index("can never run here: ") < err.index("nothing runs: ")
     assert err.count(reason) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def tasks_of(report: Path) -> list[dict[str, Any]]:
     return found
 
 
-def write_blocks(folder: Path, *blocks: dict[str, object]) -> Path:
+def write_blocks(folder: Path, *blocks: Mapping[str, object]) -> Path:
     path = folder / "job.json"
     path.write_text(json.dumps({"job": {"name": "j", "blocks": list(blocks)}}))
     return path
