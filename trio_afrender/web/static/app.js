@@ -156,6 +156,12 @@ function drawSession() {
     page.notifier.button);
 }
 
+/** Load the page again if the server is another one, or the user has other rights than before. */
+function compareSession(session) {
+  const differs = ["version", "server", "kind", "steer", "user"].some((key) => session[key] !== page.session[key]);
+  if (differs) location.reload();
+}
+
 function noSession(error) {
   page.title("");
   const closed = error.status === 401;
@@ -174,7 +180,7 @@ async function start() {
     return;
   }
   setClock(page.session.time);
-  page.feed = new Feed(drawConnection);
+  page.feed = new Feed(drawConnection, compareSession);
   page.notifier = makeNotifier(page);
   page.notifier.listen(() => page.watched && page.watch(page.watched));
   drawSession();

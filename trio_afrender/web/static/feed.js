@@ -12,9 +12,13 @@ const HIDDEN_LIMIT = 20_000; // ms in the background, after which only what noti
 const MAX_DELAY = 10_000;
 
 export class Feed {
-  /** `changed(state)` is called with {up, text, stale} whenever the connection changes. */
-  constructor(changed) {
+  /**
+   * `changed(state)` is called with {up, text, since, login} whenever the connection changes,
+   * `back(session)` when the server answers again: it may be another one.
+   */
+  constructor(changed, back) {
     this.changed = changed;
+    this.back = back;
     this.handlers = new Map();
     this.background = [];
     this.source = null;
@@ -128,7 +132,10 @@ export class Feed {
       if (!answer.ok) {
         login = answer.status === 401;
         text = (await answer.json().catch(() => ({}))).error ?? `The server answers ${answer.status}.`;
-      } else text = "The connection was interrupted.";
+      } else {
+        text = "The connection was interrupted.";
+        this.back(await answer.json());
+      }
     } catch {
       // It is the text above.
     }

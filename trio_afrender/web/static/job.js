@@ -228,7 +228,7 @@ export function makeView(page, names) {
     });
     const blockTools = makeToolbar("block", () => [{ id: `${id}.${blockId}`, serial: tasks.serial }],
       { first: ["retry"], label: "Change this block", small: true });
-    const made_ = el("div", { class: "block", role: "listitem" },
+    const made_ = el("div", { class: "jobblock", role: "listitem" },
       el("div", { class: "blockname" }, el("div", null, name, states_), info),
       el("div", { class: "blockbar" }, line, numbers), blockTools, page.session.steer ? settingsBox : null);
     return {

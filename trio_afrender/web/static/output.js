@@ -215,7 +215,7 @@ export function makeOutput(id) {
 
   function reveal() {
     setFollow(false);
-    view.reveal(matches[match].row, LINE_HEIGHT);
+    view.reveal(matches[match].row, LINE_HEIGHT, true);
   }
 
   async function readEarlier() {

@@ -119,12 +119,8 @@ export async function change(kind, verb, nodes, values = {}) {
   }
   const label = known.verbs.find((each) => each.kind === kind && each.verb === verb)?.label ?? verb;
   if (!(await agree(label, seen))) return false;
-  return act(body);
-}
-
-async function act(body) {
   try {
-    report(await post("/api/act", body));
+    report(await post("/api/act", body), Boolean(seen.undo));
     return true;
   } catch (error) {
     tell(error.message, { kind: "error" });
@@ -132,8 +128,8 @@ async function act(body) {
   }
 }
 
-function report(done) {
-  const undo = done.log !== undefined && done.log !== null && done.undo
+function report(done, undoable) {
+  const undo = undoable && done.log !== undefined && done.log !== null
     ? { text: "Undo", run: () => undoChange(done.log) } : null;
   if (done.text) tell(visible(done.text), { action: undo });
   for (const problem of (done.problems ?? []).slice(0, 3)) tell(problem, { kind: "error" });
@@ -143,7 +139,7 @@ function report(done) {
 /** Take a change back. */
 export async function undoChange(id) {
   try {
-    report(await post("/api/undo", { id }));
+    report(await post("/api/undo", { id }), false);
   } catch (error) {
     tell(error.message, { kind: "error" });
   }

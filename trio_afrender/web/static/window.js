@@ -53,13 +53,14 @@ export class RowWindow {
     this.draw(this.first, this.end);
   }
 
-  /** Scroll so that a row can be seen below what sticks to the top. */
-  reveal(row, covered = 0) {
+  /** Scroll so that a row can be seen below what sticks to the top; with `middle` amid others. */
+  reveal(row, covered = 0, middle = false) {
     const top = this.host.getBoundingClientRect().top - this.scroller.getBoundingClientRect().top
       + row * this.rowHeight;
-    if (top < covered) this.scroller.scrollTop += top - covered;
     const below = top + this.rowHeight - this.scroller.clientHeight;
-    if (below > 0) this.scroller.scrollTop += below;
+    if (middle && (top < covered || below > 0)) this.scroller.scrollTop += top - this.scroller.clientHeight / 2;
+    else if (top < covered) this.scroller.scrollTop += top - covered;
+    else if (below > 0) this.scroller.scrollTop += below;
     this.now();
   }
 

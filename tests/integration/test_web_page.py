@@ -1,0 +1,485 @@
+"""The page of a farm in a browser: a real farm, a real Chromium, clicks and keys as of a user.
+
+`make web-test` adds the tests that take long: the Cornell example, a farm of 1000 renders, every
+view in both themes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (extra web-test)")
+pytest.importorskip("starlette", reason="Starlette is not installed (extra web)")
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, expect
+from support.cli import make_gate
+from support.web_page import (
+    GUARD,
+    PAINT,
+    Program,
+    Viewer,
+    find_chromium,
+    open_browser,
+    open_program,
+    open_viewer,
+    page_address,
+)
+
+HOSTILE = (
+    "\u202egpj.exe <script>document.title='taken'</script><img src=x onerror=alert(1)>\x1b[31m"
+)
+LONG = "N" * 10_000
+
+expect.set_options(timeout=GUARD * 1000 / 2)
+
+
+@attrs.frozen
+class Farm:
+    """An open farm with some jobs; the numbers are those of the jobs."""
+
+    program: Program
+    address: str
+    server: str
+    gate: Path
+    shot: int = 1
+    hostile: int = 2
+    stuck: int = 3
+
+
+def write_jobs(folder: Path) -> list[Path]:
+    """A job with images, a failure and a frame that waits; one with hostile texts; one that waits."""
+    images = folder / "images"
+    images.mkdir()
+    paint = f"{PAINT} @#@ {images}/f.@#@.png --fail 5 --junk 6 --gate 12 {folder / 'gate'}"
+    frames = {"service": "generic", "parser": "generic", "capacity": 100, "flags": 1}
+    frames |= {"frame_first": 1, "frame_last": 12, "frames_per_task": 1, "errors_retries": 0}
+    shot = {
+        "name": "shot_010",
+        "user_name": "ann",
+        "blocks": [
+            {"name": "render", "command": paint, "files": [f"{images}/f.@#@.png"], **frames},
+            {
+                "name": "movie",
+                "service": "generic",
+                "depend_mask": "render",
+                "tasks": [{"name": "movie", "command": "true"}],
+            },
+        ],
+    }
+    hostile = {
+        "name": HOSTILE + LONG,
+        "user_name": "<b>eve</b>",
+        "annotation": HOSTILE,
+        "blocks": [
+            {
+                "name": HOSTILE,
+                "service": "generic",
+                "need_memory": 1 << 30,
+                "tasks": [{"name": HOSTILE + LONG, "command": "true"}],
+            }
+        ],
+    }
+    stuck = {
+        "name": "stuck",
+        "user_name": "ann",
+        "blocks": [{"name": "b", "command": "true", "need_memory": 1 << 30, **frames}],
+    }
+    paths = []
+    for i, job in enumerate((shot, hostile, stuck)):
+        path = folder / f"job{i}.json"
+        path.write_text(json.dumps({"job": job}))
+        paths.append(path)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    find_chromium()
+    folder = tmp_path_factory.mktemp("farm")
+    gate = make_gate(folder / "gate")
+    words = ("--agents", "2", "--web", "127.0.0.1:0", "--json", "127.0.0.1:0")
+    jobs = write_jobs(folder)
+    store = ("--af_store_folder", folder / "store")
+    with open_program(folder, "farm", *jobs, *words, *store) as program:
+        numbers = [int(program.find(rf'" is ({n})\n')[1]) for n in (2, 3, 4)]
+        address, server = page_address(program), program.find(r"(af://\S+)\n")[1]
+        yield Farm(program, address, server, gate, *numbers)
+        # A task that still waits is ended with the farm.
+
+
+@pytest.fixture
+def viewer(farm: Farm, browser: Browser) -> Iterator[Viewer]:
+    with open_viewer(browser, farm.address) as made:
+        yield made
+
+
+def row(viewer: Viewer, node: int) -> Any:  # noqa: ANN401 - a locator
+    return viewer.page.locator(f'.body .row[data-id="{node}"]')
+
+
+def check_accessibility(viewer: Viewer) -> None:
+    """No violation of axe-core's rules."""
+    results = Axe().run(viewer.page)
+    found = [
+        f"{each['id']}: {each['help']}: {each['nodes'][0]['target']}"
+        for each in results.response["violations"]
+    ]
+    assert found == [], viewer.page.url
+
+
+# -- looking -----------------------------------------------------------------------------------------
+
+
+def test_a_job_is_looked_at_down_to_the_output_of_a_frame(viewer: Viewer, farm: Farm) -> None:
+    page = viewer.page
+    viewer.go("/")
+    job = row(viewer, farm.shot)
+    expect(job).to_contain_text("shot_010")
+    expect(job.locator(".bar")).to_have_attribute(
+        "aria-label", re.compile("10 done, 1 running, 1 failed")
+    )
+    job.click()
+    expect(page).to_have_url(re.compile(f"/jobs/{farm.shot}$"))
+    expect(page.locator("h1")).to_have_text("shot_010")
+    expect(page.locator(".jobblock").nth(1)).to_contain_text("render")
+    expect(page.locator(".lastlink img")).to_be_visible()
+    viewer.go(f"/jobs/{farm.shot}/0.4")
+    detail = page.locator(".detail")
+    expect(detail).to_contain_text("exit code 1")
+    expect(detail.locator(".output .fg1")).to_have_text("ERROR")
+    # The output is a text: neither a tag of HTML nor a mark of direction counts.
+    expect(detail.locator(".output")).to_contain_text("texture missing: <b>wood.tx</b>⟨U+202E⟩")
+    page.get_by_label("Search the output").fill("progress: 4")
+    expect(detail.locator(".found")).to_have_text("1 of 1")
+    expect(detail.locator("mark")).to_have_text("PROGRESS: 4")
+    page.get_by_label("Next frame").click()
+    expect(page).to_have_url(re.compile(r"/0\.5$"))
+    expect(detail).to_contain_text("frame 6")
+
+
+def test_a_running_frame_is_followed(viewer: Viewer, farm: Farm) -> None:
+    page = viewer.page
+    viewer.go(f"/jobs/{farm.shot}/0.11")
+    expect(page.locator(".output")).to_contain_text("waiting for the gate")
+    expect(page.locator(".detailhead")).to_contain_text("RUN")
+    page.evaluate("window.stays = true")
+    farm.gate.write_text("go\n")
+    expect(page.locator(".output")).to_contain_text("the gate is open")
+    expect(page.locator(".detailhead")).to_contain_text("DON")
+    expect(page.locator(".shot img")).to_be_visible()
+    assert page.evaluate("document.querySelector('.shot img').naturalWidth") > 0
+    assert page.evaluate("window.stays")  # nothing was loaded again
+
+
+def test_images_are_stepped_through_and_none_is_no_fault(viewer: Viewer, farm: Farm) -> None:
+    page = viewer.page
+    viewer.go(f"/jobs/{farm.shot}/sheet")
+    expect(page.locator(".tile img.here").first).to_be_visible()
+    page.locator(".sheet").focus()
+    viewer.press("ArrowRight", " ")
+    book = page.locator("dialog.book")
+    expect(book.locator("button", has_text="Pause")).to_be_visible()  # it plays
+    viewer.press(" ", "Home", "ArrowRight", "ArrowRight")
+    expect(book.locator(".caption")).to_contain_text("frame 3")
+    expect(book.locator(".bookimage")).to_be_visible()
+    viewer.press("ArrowRight", "ArrowRight", "ArrowRight")
+    expect(book.locator(".caption")).to_contain_text("frame 6")
+    expect(book.locator(".none")).to_contain_text("no image")
+    viewer.press("Escape")
+    expect(book).to_have_count(0)
+
+
+def test_a_link_names_what_is_shown_and_filters_stay(viewer: Viewer, farm: Farm) -> None:
+    page = viewer.page
+    viewer.go("/jobs")
+    expect(row(viewer, farm.shot)).to_be_visible()
+    page.get_by_role("button", name="Failed").click()
+    expect(row(viewer, farm.stuck)).to_have_count(0)
+    page.get_by_label("Find a job").fill("shot")
+    expect(page).to_have_url(re.compile("state=failed&q=shot"))
+    viewer.go("/jobs")
+    expect(page.get_by_label("Find a job")).to_have_value("shot")
+    expect(page.get_by_role("button", name="Failed")).to_have_attribute("aria-pressed", "true")
+    expect(row(viewer, farm.shot)).to_be_visible()
+    viewer.go(f"/jobs/{farm.shot}?state=error&as=table")
+    expect(page.locator(".table.tasks .body .row")).to_have_count(1)
+    viewer.page.go_back()
+    expect(page).to_have_url(re.compile("state=failed"))
+    viewer.go("/jobs/999999")
+    expect(page.locator(".facts")).to_contain_text("999999")
+    viewer.go("/nothing/here")
+    expect(page.locator("h1")).to_have_text("There is no such view")
+
+
+def test_reasons_are_sentences(viewer: Viewer, farm: Farm) -> None:
+    viewer.go(f"/jobs/{farm.stuck}/why")
+    expect(viewer.page.locator(".sentences")).to_contain_text("memory")
+    viewer.go("/jobs?why=1")
+    expect(viewer.page.locator("details.why .sentences")).to_contain_text("stuck")
+
+
+def test_renders_show_load_and_what_they_are(viewer: Viewer) -> None:
+    page = viewer.page
+    viewer.go("/renders")
+    expect(page.locator(".renders .body .row")).to_have_count(2)
+    expect(page.locator(".plot.p-cpu .value").first).to_have_text(re.compile(r"\d+%"))
+    page.locator(".renders .body .row").first.click()
+    expect(page.locator(".plotrow").first).to_contain_text("CPU")
+    expect(page.locator(".facts").nth(1)).to_contain_text("GHz")
+
+
+# -- steering ----------------------------------------------------------------------------------------
+
+
+def test_a_job_is_paused_and_started_again_by_clicks(viewer: Viewer, farm: Farm) -> None:
+    page = viewer.page
+    viewer.go(f"/jobs/{farm.stuck}")
+    page.locator(".jobhead [data-verb=pause]").click()
+    said = viewer.agree()
+    assert "stuck" in said
+    assert "It can be undone" in said
+    expect(page.locator(".jobhead .chips")).to_contain_text("OFF")
+    page.locator(".toast button", has_text="Undo").click()
+    expect(page.locator(".jobhead .chips")).not_to_contain_text("OFF")
+    viewer.go("/log")
+    expect(page.locator(".history")).to_contain_text("stuck")
+    expect(page.locator(".history .chip", has_text="undone").first).to_be_visible()
+
+
+def test_what_is_not_agreed_to_is_not_done(viewer: Viewer, farm: Farm) -> None:
+    page = viewer.page
+    viewer.go(f"/jobs/{farm.stuck}")
+    page.locator(".jobhead .more").click()
+    page.locator(".jobhead [role=menuitem]", has_text="Delete").click()
+    expect(page.locator("dialog.agree")).to_contain_text("It cannot be undone")
+    viewer.press("Enter")  # the harmless button has the focus
+    expect(page.locator("dialog.agree")).to_have_count(0)
+    viewer.go("/jobs")
+    expect(row(viewer, farm.stuck)).to_be_visible()
+
+
+def test_parameters_are_edited_in_place(viewer: Viewer, farm: Farm) -> None:
+    page = viewer.page
+    viewer.go(f"/jobs/{farm.stuck}/settings")
+    setting = page.locator(".setting", has=page.get_by_text("priority", exact=True))
+    setting.get_by_role("button", name="Edit priority").click()
+    setting.locator("input").fill("300")
+    viewer.press("Enter")
+    expect(page.locator(".toast.error")).to_contain_text("priority")
+    setting.locator("input").fill("42")
+    viewer.press("Enter")
+    viewer.agree()
+    expect(page.locator(".jobhead .facts")).to_contain_text("42")
+    viewer.go("/renders")
+    page.locator(".renders .body .row").first.click()
+    page.get_by_label("Edit the annotation").click()
+    page.get_by_label("Annotation", exact=True).fill("fan is loud")
+    viewer.press("Enter")
+    viewer.agree()
+    expect(page.locator(".noteline .annotation")).to_have_text("fan is loud")
+
+
+def test_everything_is_done_by_the_keyboard_alone(viewer: Viewer, farm: Farm) -> None:
+    page = viewer.page
+    viewer.go("/jobs")
+    expect(row(viewer, farm.shot)).to_be_visible()
+    viewer.press("Tab")
+    assert viewer.focused() == "Skip to the content"
+    viewer.tab_to(".body .row")
+    while f'"{farm.shot}"' not in json.dumps(page.evaluate("document.activeElement.dataset.id")):
+        viewer.press("ArrowDown")
+    viewer.press("Enter")
+    expect(page.locator("h1")).to_have_text("shot_010")
+    expect(page.locator("h1")).to_be_focused()
+    viewer.tab_to(".framegrid")
+    viewer.press("Home", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowRight")
+    expect(page.locator("[role=option]")).to_contain_text("frame 5: failed")
+    viewer.press("Enter")
+    expect(page.locator(".detailhead")).to_contain_text("ERR")
+    viewer.tab_to(".detail .more")
+    viewer.press("ArrowDown")
+    expect(page.locator(".detail [role=menuitem]").first).to_be_focused()
+    viewer.press("Escape")
+    expect(page.locator(".detail .more")).to_be_focused()
+    page.locator(".detail [data-verb=skip]").first.focus()
+    viewer.press("Enter")
+    expect(page.locator("dialog.agree button.primary")).to_be_visible()
+    while not page.evaluate("document.activeElement.matches('.primary')"):
+        viewer.press("Tab")
+    viewer.press("Enter")
+    expect(page.locator(".detailhead")).to_contain_text("SKP")
+    viewer.tab_to(".detail .close")
+    viewer.press("Enter")
+    expect(page.locator(".side")).to_be_hidden()
+
+
+def test_a_viewer_without_the_right_sees_nothing_of_steering(
+    farm: Farm, browser: Browser, tmp_path: Path
+) -> None:
+    words = ("web", "--server", farm.server, "--listen", "127.0.0.1:0", "--read-only")
+    with (
+        open_program(tmp_path, *words) as program,
+        open_viewer(browser, page_address(program)) as viewer,
+    ):
+        page = viewer.page
+        for path in ("/jobs", f"/jobs/{farm.shot}/0.0", "/renders", "/farm", "/log"):
+            viewer.go(path)
+            expect(page.locator("h1")).to_be_visible()
+            expect(page.locator(".status")).to_contain_text("read-only")
+            page.wait_for_function("document.querySelector('main').innerText.length > 40")
+            for selector in (".tools:not([hidden])", "input[type=checkbox].pick", ".settingsbox"):
+                expect(page.locator(f"{selector}:visible")).to_have_count(0)
+            assert "Parameters" not in page.locator("main").inner_text()
+
+
+# -- bad input and faults ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_hostile_texts_are_texts_and_fit(farm: Farm, browser: Browser, width: int) -> None:
+    with open_viewer(browser, farm.address, size=(width, 740)) as viewer:
+        page = viewer.page
+        job = farm.hostile
+        paths = (
+            "/jobs?why=1",
+            f"/jobs/{job}",
+            f"/jobs/{job}/0.0",
+            f"/jobs/{job}?as=table",
+            f"/jobs/{job}/why",
+        )
+        for path in paths:
+            viewer.go(path)
+            expect(page.locator("main")).to_contain_text("⟨U+202E⟩gpj.exe <script>")
+            assert "taken" not in page.title()
+            assert "\u202e" not in page.content()
+            assert page.locator("main script, main img[src=x]").count() == 0
+            wide = page.evaluate(
+                "[document.documentElement.scrollWidth, document.querySelector('main').scrollWidth]"
+            )
+            assert max(wide) <= width, path
+
+
+def test_a_server_that_comes_back_is_found_again(
+    farm: Farm, browser: Browser, tmp_path: Path
+) -> None:
+    words = ("web", "--server", farm.server, "--listen")
+    with open_program(tmp_path, *words, "127.0.0.1:0") as program:
+        address = page_address(program)
+        expected = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_CONNECTION_RESET")
+        context = open_viewer(browser, address, expected=expected)
+        viewer = context.__enter__()
+        viewer.go("/jobs")
+        expect(row(viewer, farm.shot)).to_be_visible()
+        expect(viewer.page.locator("#banner")).to_be_hidden()
+    banner = viewer.page.locator("#banner")
+    expect(banner).to_contain_text("does not answer")
+    expect(row(viewer, farm.shot)).to_be_visible()  # what was known stays
+    with open_program(tmp_path, *words, address.removeprefix("http://")) as program:
+        page_address(program)
+        expect(banner).to_be_hidden()
+        expect(row(viewer, farm.shot)).to_be_visible()
+        context.__exit__(None, None, None)
+
+
+def test_a_viewer_that_slept_for_an_hour_sees_what_is_true(viewer: Viewer, farm: Farm) -> None:
+    page = viewer.page
+    page.clock.install()
+    viewer.go("/jobs")
+    expect(row(viewer, farm.stuck)).to_be_visible()
+    streams: list[str] = []
+    page.on("request", lambda request: streams.append(request.url))
+    page.evaluate(
+        "Object.defineProperty(document, 'hidden', {value: true, configurable: true});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    page.clock.fast_forward(3600_000)
+    assert streams == []  # a page that nobody sees costs the server nothing
+    page.evaluate(
+        "Object.defineProperty(document, 'hidden', {value: false, configurable: true});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    page.wait_for_function("document.querySelector('.body .row')")
+    page.clock.run_for(2000)
+    assert any("/api/events" in url for url in streams)
+    expect(page.locator("#banner")).to_be_hidden()
+
+
+def test_the_end_of_a_job_is_notified_if_the_user_has_asked(
+    farm: Farm, browser: Browser, tmp_path: Path
+) -> None:
+    gate = make_gate(tmp_path / "gate")
+    job = tmp_path / "job.json"
+    tasks = [{"name": "t", "command": f"cat {gate}"}]
+    job.write_text(
+        json.dumps(
+            {
+                "job": {
+                    "name": "short",
+                    "blocks": [{"name": "b", "service": "generic", "tasks": tasks}],
+                }
+            }
+        )
+    )
+    with open_viewer(browser, farm.address, permissions=["notifications"]) as viewer:
+        page = viewer.page
+        page.add_init_script(
+            "window.shown = []; window.Notification = class { constructor(title, more) {"
+            " window.shown.push(title + ': ' + more.body) } static permission = 'granted';"
+            " static requestPermission = async () => 'granted'; close() {} }"
+        )
+        viewer.go("/jobs")
+        page.locator(".status .bell").click()
+        expect(page.locator(".status .bell")).to_have_attribute("aria-pressed", "true")
+        viewer.go("/renders")  # the choice is kept, and counts in every view
+        with open_program(tmp_path, "submit", job, "--server", farm.server) as submit:
+            assert submit.process.wait(GUARD) == 0
+            gate.write_text("go\n")
+        page.wait_for_function("window.shown.length > 0")
+        assert page.evaluate("window.shown") == ["short is done: 1 tasks are done"]
+
+
+# -- accessibility -----------------------------------------------------------------------------------
+
+VIEWS = (
+    "/jobs?why=1",
+    "/jobs/{shot}",
+    "/jobs/{shot}?as=table",
+    "/jobs/{shot}/0.4",
+    "/jobs/{shot}/sheet",
+    "/jobs/{shot}/why",
+    "/jobs/{shot}/settings",
+    "/jobs/{shot}/log",
+    "/renders",
+    "/renders/1",
+    "/farm",
+    "/log",
+)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_views_keep_the_rules_of_accessibility(
+    farm: Farm, browser: Browser, scheme: str, width: int
+) -> None:
+    views = VIEWS if os.environ.get("WEB") == "all" else VIEWS[width // 600 :: 4]
+    with open_viewer(browser, farm.address, scheme=scheme, size=(width, 800)) as viewer:
+        for view in views:
+            viewer.go(view.format(shot=farm.shot))
+            expect(viewer.page.locator("h1")).to_be_visible()
+            viewer.page.wait_for_function("document.querySelector('main').innerText.length > 60")
+            check_accessibility(viewer)

@@ -1,0 +1,61 @@
+"""Stands for a renderer: prints progress in colours and paints a PNG of a frame.
+
+    paint_frame.py FRAME FILE [--fail FRAME] [--gate FRAME FIFO] [--seconds S] [--junk FRAME]
+
+It fails at one frame, waits at half of another one until the FIFO is opened, and writes something
+that is no image for a third one.
+"""
+
+import argparse
+import struct
+import sys
+import time
+import zlib
+
+WIDE, HIGH = 96, 72
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("frame", type=int)
+    parser.add_argument("file")
+    parser.add_argument("--fail", type=int, default=0)
+    parser.add_argument("--junk", type=int, default=0)
+    parser.add_argument("--gate", nargs=2, default=("0", ""))
+    parser.add_argument("--seconds", type=float, default=0.0)
+    options = parser.parse_args()
+    print(f"\x1b[32mINFO\x1b[0m loading the scene of frame {options.frame}", flush=True)
+    for percent in range(0, 50, 10):
+        print(f"PROGRESS: {percent}%", flush=True)
+        time.sleep(options.seconds / 10)
+    if options.frame == int(options.gate[0]):
+        print("waiting for the gate", flush=True)
+        with open(options.gate[1]) as gate:
+            gate.read()
+        print("the gate is open", flush=True)
+    if options.frame == options.fail:
+        print("\x1b[1;31mERROR\x1b[0m texture missing: <b>wood.tx</b>\u202e", flush=True)
+        sys.exit(1)
+    for percent in range(50, 101, 10):
+        print(f"PROGRESS: {percent}%", flush=True)
+        time.sleep(options.seconds / 10)
+    with open(options.file, "wb") as file:
+        file.write(b"no image" * 500 if options.frame == options.junk else paint(options.frame))
+
+
+def paint(frame: int) -> bytes:
+    """A picture whose colours change from frame to frame."""
+    rows = (
+        b"\0" + bytes(value for x in range(WIDE) for value in (x * 2, y * 3, frame * 11 % 256))
+        for y in range(HIGH)
+    )
+    head = struct.pack(">IIBBBBB", WIDE, HIGH, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(b"".join(rows))), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+if __name__ == "__main__":
+    main()
