@@ -1,7 +1,7 @@
 # Two commands for a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
 # Each makes .venv and installs what it needs, once, and again when pyproject.toml changes.
 
-.PHONY: help demo test lint check repeat bench chaos attack fuzz renderers clean
+.PHONY: help demo test lint check repeat bench chaos attack fuzz renderers web-test clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,6 +18,7 @@ help:
 	@echo "make attack each helper killed and stopped, each file of a run exchanged (minutes)"
 	@echo "make fuzz   wrong bytes for every decoder (minutes); INPUTS=1000000 SEED=1 ONLY=job"
 	@echo "make renderers  real programs render and fail (10 minutes, 3 GB); ONLY=blender SCENE=gpu RECORD=1"
+	@echo "make web-test  the page in Chromium: a render with Mitsuba, 1000 renders, all views (minutes)"
 	@echo "make clean  remove $(VENV) and $(DEMO)"
 
 demo: $(VENV)/.demo
@@ -63,6 +64,10 @@ fuzz: $(VENV)/.test
 # The programs are in .renderers, which `make clean` leaves: a download of 1 GB.
 renderers: $(VENV)/.test
 	$(BIN)/python tests/renderers $(if $(ONLY),--only "$(ONLY)") $(if $(SCENE),--scene "$(SCENE)") $(if $(RECORD),--record)
+
+# Playwright drives the Chromium of the host (Debian: apt install chromium).
+web-test: $(VENV)/.demo $(VENV)/.test
+	WEB=all $(BIN)/python -m pytest tests/integration/test_web_page.py
 
 clean:
 	rm -rf $(VENV) $(DEMO)

@@ -11,6 +11,7 @@ import struct
 import sys
 import time
 import zlib
+from pathlib import Path
 
 WIDE, HIGH = 96, 72
 
@@ -24,23 +25,28 @@ def main() -> None:
     parser.add_argument("--gate", nargs=2, default=("0", ""))
     parser.add_argument("--seconds", type=float, default=0.0)
     options = parser.parse_args()
-    print(f"\x1b[32mINFO\x1b[0m loading the scene of frame {options.frame}", flush=True)
+    say(f"\x1b[32mINFO\x1b[0m loading the scene of frame {options.frame}")
     for percent in range(0, 50, 10):
-        print(f"PROGRESS: {percent}%", flush=True)
+        say(f"PROGRESS: {percent}%")
         time.sleep(options.seconds / 10)
     if options.frame == int(options.gate[0]):
-        print("waiting for the gate", flush=True)
-        with open(options.gate[1]) as gate:
+        say("waiting for the gate")
+        with Path(options.gate[1]).open() as gate:
             gate.read()
-        print("the gate is open", flush=True)
+        say("the gate is open")
     if options.frame == options.fail:
-        print("\x1b[1;31mERROR\x1b[0m texture missing: <b>wood.tx</b>\u202e", flush=True)
+        say("\x1b[1;31mERROR\x1b[0m texture missing: <b>wood.tx</b>\u202e")
         sys.exit(1)
     for percent in range(50, 101, 10):
-        print(f"PROGRESS: {percent}%", flush=True)
+        say(f"PROGRESS: {percent}%")
         time.sleep(options.seconds / 10)
-    with open(options.file, "wb") as file:
-        file.write(b"no image" * 500 if options.frame == options.junk else paint(options.frame))
+    image = b"no image" * 500 if options.frame == options.junk else paint(options.frame)
+    Path(options.file).write_bytes(image)
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def paint(frame: int) -> bytes:
