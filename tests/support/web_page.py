@@ -55,9 +55,10 @@ class Program:
     """A running command of this package, with what it has printed."""
 
     process: subprocess.Popen[bytes]
-    out: str = ""
-    err: str = ""
-    _grown: threading.Condition = attrs.field(factory=threading.Condition)
+    out: str = attrs.field(default="", repr=False)
+    err: str = attrs.field(default="", repr=False)
+    _grown: threading.Condition = attrs.field(factory=threading.Condition, repr=False)
+    _ended: int = 0
 
     def read(self, name: str, stream: IO[bytes]) -> None:
         """Collect what a stream brings until its end; runs in a thread."""
@@ -65,6 +66,9 @@ class Program:
             with self._grown:
                 setattr(self, name, getattr(self, name) + line.decode("utf-8", "replace"))
                 self._grown.notify_all()
+        with self._grown:
+            self._ended += 1
+            self._grown.notify_all()
 
     def find(self, pattern: str) -> re.Match[str]:
         """Wait until stdout or stderr has a text."""
@@ -74,11 +78,11 @@ class Program:
             match = re.search(pattern, self.out) or re.search(pattern, self.err)
             if match:
                 found.append(match)
-            return bool(match) or self.process.poll() is not None
+            return bool(match) or self._ended == 2
 
         with self._grown:
             self._grown.wait_for(look, GUARD)
-        assert found, f"no {pattern!r} in:\n{self.out}\n{self.err}"
+        assert found, f"no {pattern!r} in:\n{self.out[-4000:]}\n{self.err[-4000:]}"
         return found[0]
 
 
