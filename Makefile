@@ -67,7 +67,7 @@ renderers: $(VENV)/.test
 
 # Playwright drives the Chromium of the host (Debian: apt install chromium).
 web-test: $(VENV)/.demo $(VENV)/.test
-	WEB=all $(BIN)/python -m pytest tests/integration/test_web_page.py
+	WEB=all $(BIN)/python -m pytest tests/integration/test_page_in_browser.py
 
 clean:
 	rm -rf $(VENV) $(DEMO)

@@ -1,6 +1,6 @@
 /** Progress bars of the farm's kind: a piece for each run of tasks in the same state. */
 
-import { el } from "./dom.js";
+import { differs, el } from "./dom.js";
 import { KINDS, runs } from "./states.js";
 
 /** Make a bar, to be filled by `showBar`. */
@@ -11,8 +11,7 @@ export function makeBar() {
 /** Fill a bar from blocks (their `bar` letters, weighted by their tasks) with a text for readers. */
 export function showBar(bar, blocks, text) {
   const key = blocks.map((block) => `${block.tasks}${block.bar}`).join("|");
-  if (bar.dataset.key !== key) {
-    bar.dataset.key = key;
+  if (differs(bar, key)) {
     bar.replaceChildren(...blocks.filter((block) => block.tasks).map(makePart));
   }
   if (bar.getAttribute("aria-label") !== text) bar.setAttribute("aria-label", text);

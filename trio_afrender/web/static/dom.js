@@ -44,8 +44,8 @@ export function el(tag, props = null, ...children) {
     else if (key === "on") {
       for (const [event, call] of Object.entries(value)) made.addEventListener(event, call);
     } else if (key === "data") Object.assign(made.dataset, value);
-    else if (key === "value") made.value = value;
-    else made.setAttribute(key, value === true ? "" : String(value));
+    else if (key === "value") made.value = value; // the text itself: it is compared, not shown
+    else made.setAttribute(key, value === true ? "" : visible(value));
   }
   append(made, children);
   return made;
@@ -85,6 +85,15 @@ export function fill(parent, ...children) {
 /** Set the text of an element, if it is another one: equal texts cost no layout. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
+}
+
+const shown = new WeakMap();
+
+/** Whether what an element shows differs from the last time; `key` stands for it. */
+export function differs(element, key) {
+  if (shown.get(element) === key) return false;
+  shown.set(element, key);
+  return true;
 }
 
 /** A button with a text. */

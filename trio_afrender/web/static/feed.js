@@ -60,14 +60,17 @@ export class Feed {
   visibility() {
     clearTimeout(this.hiding);
     if (document.hidden) {
-      this.hiding = setTimeout(() => {
-        this.asleep = true;
-        this.reopen();
-      }, HIDDEN_LIMIT);
+      this.hiddenSince = Date.now();
+      this.hiding = setTimeout(() => this.sleep(), HIDDEN_LIMIT);
     } else if (this.asleep || Date.now() - this.lastEvent > SILENCE) {
       this.asleep = false;
       this.reopen();
     }
+  }
+
+  sleep() {
+    this.asleep = true;
+    this.reopen();
   }
 
   /** Notice that the computer has slept, or that nothing has come for long. */
@@ -75,7 +78,8 @@ export class Feed {
     const time = Date.now();
     const slept = time - this.lastBeat > 30_000;
     this.lastBeat = time;
-    if (this.source && (slept || time - this.lastEvent > SILENCE)) this.reopen();
+    if (document.hidden && !this.asleep && time - this.hiddenSince > HIDDEN_LIMIT) this.sleep();
+    else if (this.source && (slept || time - this.lastEvent > SILENCE)) this.reopen();
   }
 
   shut() {

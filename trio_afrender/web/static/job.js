@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { barText, makeBar, makeLegend, showBar } from "./bars.js";
-import { button, el, fill, icon, outside, setText } from "./dom.js";
+import { button, differs, el, fill, icon, outside, setText, short } from "./dom.js";
 import { oncePerFrame, RowStore } from "./feed.js";
 import { keepFilters, readFilters } from "./filters.js";
 import { count, longMoment, moment, now, number, span } from "./format.js";
@@ -43,6 +43,7 @@ export function makeView(page, names) {
     }
   });
   const blocks = new RowStore(() => drawBlocks());
+  blocks.gone = (data) => tasks.gone(data);
   const tasks = new TaskStore(id, () => {
     drawFrames();
     drawImage();
@@ -127,12 +128,9 @@ export function makeView(page, names) {
   function drawHead() {
     const name = row?.name ?? tasks.name ?? `job ${id}`;
     page.title(name);
-    if (title.dataset.name !== name) {
-      title.dataset.name = name;
-      fill(title, outside(name, 1000));
-    }
+    if (differs(title, name)) fill(title, outside(name, 1000));
     fill(chips, row ? stateChips(row.states) : null);
-    if (tasks.error) fill(facts, el("div", { class: "gone" }, el("dd", null, tasks.error)));
+    if (tasks.error && differs(facts, tasks.error)) fill(facts, el("div", { class: "gone" }, el("dd", null, tasks.error)));
     bell.setAttribute("aria-pressed", String(row ? page.notifier.wants(row) : false));
     if (!row) return;
     showBar(bar, [{ tasks: row.tasks, bar: row.bar }], barText(row));
@@ -156,8 +154,7 @@ export function makeView(page, names) {
       ["Description", row.description || "", ""],
     ].filter(([, text]) => text);
     const key = JSON.stringify(list);
-    if (facts.dataset.key === key) return;
-    facts.dataset.key = key;
+    if (!differs(facts, key)) return;
     fill(facts, list.map(([name, text, hint]) => el("div", { title: hint || null, class: name === "Errors" ? "bad" : null },
       el("dt", null, name), el("dd", null, outside(text, 400)))));
   }
@@ -175,7 +172,7 @@ export function makeView(page, names) {
     const next = new Image();
     next.onload = () => {
       image.src = next.src;
-      image.alt = `Last image: ${short80(newest.name)}`;
+      image.alt = `Last image: ${short(newest.name, 80)}`;
       image.hidden = imageLink.hidden = false;
       imageLink.href = `/jobs/${id}/${newest.key}`;
       fill(imageLink.lastElementChild, outside(newest.name, 60));
@@ -188,8 +185,6 @@ export function makeView(page, names) {
     };
     next.src = newest.image;
   }
-
-  const short80 = (text) => String(text).slice(0, 80);
 
   function drawBlocks() {
     const rows = [...blocks.rows.values()].sort((a, b) => a.id - b.id);
@@ -303,9 +298,8 @@ export function makeView(page, names) {
   function drawBlockChoice() {
     const list = [...tasks.blocks.values()];
     const key = list.map((each) => each.name).join("\n");
-    if (block.dataset.key === key) return;
-    block.dataset.key = key;
-    fill(block, el("option", { value: "" }, "All blocks"), list.map((each) => el("option", { value: String(each.block) }, each.name.slice(0, 60))));
+    if (!differs(block, key)) return;
+    fill(block, el("option", { value: "" }, "All blocks"), list.map((each) => el("option", { value: String(each.block) }, short(each.name, 60))));
     block.value = filters.block;
     block.hidden = list.length < 2;
   }

@@ -1,7 +1,7 @@
 /** All jobs: how far they are, when they end, what fails, and why nothing runs. */
 
 import { barText, makeBar, showBar } from "./bars.js";
-import { el, fill, outside, setText } from "./dom.js";
+import { differs, el, fill, outside, setText, short } from "./dom.js";
 import { oncePerFrame, RowStore } from "./feed.js";
 import { keepFilters, readFilters, readOrder, writeOrder } from "./filters.js";
 import { count, longMoment, moment, now, number, span } from "./format.js";
@@ -132,9 +132,8 @@ export function makeView(page) {
     const names = [...new Set(jobs.map((job) => job.user))].sort((a, b) => a.localeCompare(b));
     if (filters.user && !names.includes(filters.user)) names.push(filters.user);
     const key = names.join("\n");
-    if (user.dataset.key !== key) {
-      user.dataset.key = key;
-      fill(user, el("option", { value: "" }, "All users"), names.map((name) => el("option", { value: name }, name.slice(0, 60))));
+    if (differs(user, key)) {
+      fill(user, el("option", { value: "" }, "All users"), names.map((name) => el("option", { value: name }, short(name, 60))));
     }
     user.value = filters.user;
   }

@@ -2,6 +2,7 @@
 
 import { button, el, fill, icon, visible } from "./dom.js";
 import { RowStore } from "./feed.js";
+import { count } from "./format.js";
 import { tell } from "./messages.js";
 
 const KEY = "trio_afrender.notify";
@@ -59,20 +60,25 @@ export function makeNotifier(page) {
     element.title = text;
   }
 
+  let begun = false;
+
   function look() {
     for (const job of store.rows.values()) {
       const now = job.states.includes("ERR") ? "failed" : job.states.includes("DON") ? "done" : "";
-      const old = before.get(keyOf(job));
+      // A short job may be over when it is seen for the first time.
+      const old = before.get(keyOf(job)) ?? (begun ? "" : now);
       before.set(keyOf(job), now);
-      if (old === undefined || old === now || !now) continue;
+      if (old === now || !now) continue;
       if (chosen.all || chosen.jobs.includes(keyOf(job))) notify(job, now);
     }
+    begun = true;
   }
 
   function notify(job, end) {
     if (!("Notification" in window) || Notification.permission !== "granted") return;
     const name = visible(job.name).slice(0, 100);
-    const text = end === "failed" ? `${job.error} of ${job.tasks} tasks failed` : `${job.tasks} tasks are done`;
+    const text = end === "failed" ? `${count(job.error, "task")} of ${count(job.tasks, "task")} failed`
+      : `${count(job.tasks, "task")} ${job.tasks === 1 ? "is" : "are"} done`;
     const made = new Notification(`${name} ${end === "failed" ? "has failed tasks" : "is done"}`,
       { body: text, tag: `job ${keyOf(job)}`, icon: "/static/icon.svg" });
     made.onclick = () => {

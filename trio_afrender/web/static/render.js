@@ -1,7 +1,7 @@
 /** One render: its states, its load over the last hour, meters, tasks, parameters, log. */
 
 import { get } from "./api.js";
-import { button, el, fill, icon, outside, setText } from "./dom.js";
+import { button, differs, el, fill, icon, outside, setText, short } from "./dom.js";
 import { oncePerFrame } from "./feed.js";
 import { bytes, clock, count, longMoment, number, rate } from "./format.js";
 import { stateChips } from "./jobs.js";
@@ -182,8 +182,8 @@ export function makeView(page, names) {
       const text = `${meter.label || "meter"}: ${number(meter.value)} of ${number(meter.value_max)}`;
       const key = `${i} ${meter.label}`;
       drawMeter(made.firstChild, { ...meter, shown: meter.label, history: meterHistory.get(key) });
-      made.firstChild.setAttribute("aria-label", text.slice(0, 200));
-      made.title = String(meter.tooltip || meter.label || "").slice(0, 500);
+      made.firstChild.setAttribute("aria-label", short(text, 200));
+      made.title = short(meter.tooltip || meter.label, 500);
       fill(made.lastChild, outside(text, 80));
     });
   }
@@ -202,9 +202,7 @@ export function makeView(page, names) {
   function drawLines(target, lines) {
     const list = lines ?? [];
     const key = `${list.length} ${list[list.length - 1] ?? ""}`;
-    if (target.dataset.key === key) return;
-    target.dataset.key = key;
-    fill(target, list.length ? list.slice(-400).map((line) => el("div", null, outside(line, 1000))) : "Nothing yet.");
+    if (differs(target, key)) fill(target, list.length ? list.slice(-400).map((line) => el("div", null, outside(line, 1000))) : "Nothing yet.");
   }
 
   const handler = {

@@ -1,6 +1,6 @@
 /** The images of a job side by side as they arrive, and one after another like a flip book. */
 
-import { button, el, fill, icon, outside, setText } from "./dom.js";
+import { button, el, fill, icon, outside, setText, short } from "./dom.js";
 import { KINDS } from "./states.js";
 import { RowWindow } from "./window.js";
 
@@ -243,8 +243,8 @@ function makeBook(sheet, index, play) {
       none.hidden = false;
       setText(none, `${KINDS[task.kind]}: no image`);
     }
-    picture.alt = String(task.name).slice(0, 80);
-    slider.setAttribute("aria-valuetext", task.name.slice(0, 80));
+    picture.alt = short(task.name, 80);
+    slider.setAttribute("aria-valuetext", short(task.name, 80));
     fill(caption, outside(task.name, 80), el("span", { class: "muted" }, `${at + 1} of ${frames.length} · ${KINDS[task.kind]}${task.render ? " · " : ""}`), outside(task.render, 60));
   }
 

@@ -1,6 +1,6 @@
 /** A table of any length: sorted by a click, walked by arrow keys, rows selected and opened. */
 
-import { button, el, fill, setText } from "./dom.js";
+import { button, el, fill, setText, short } from "./dom.js";
 import { RowWindow } from "./window.js";
 
 const collator = new Intl.Collator(undefined, { numeric: true });
@@ -180,7 +180,7 @@ export class Table {
   }
 
   nameOf(item) {
-    return item.name ? String(item.name).slice(0, 100) : String(this.idOf(item));
+    return short(item.name || this.idOf(item), 100);
   }
 
   /** Show times that pass: cells with `tick` are filled again. */

@@ -1,7 +1,7 @@
 /** One frame in detail: its image, its progress, its attempts, what it used, its output, why. */
 
 import { makeTaskBar } from "./bars.js";
-import { el, fill, icon, outside, setText } from "./dom.js";
+import { differs, el, fill, icon, outside, setText, short } from "./dom.js";
 import { oncePerFrame } from "./feed.js";
 import { bytes, clock, count, longMoment, moment, now, number, span } from "./format.js";
 import { stateChips } from "./jobs.js";
@@ -69,10 +69,7 @@ export function makeTaskDetail(page, { job, block, task, node, close, step }) {
   const draw = oncePerFrame(() => {
     if (!given || !element.isConnected) return;
     const its = given;
-    if (title.dataset.name !== its.name) {
-      title.dataset.name = its.name;
-      fill(title, outside(its.name, 300));
-    }
+    if (differs(title, its.name)) fill(title, outside(its.name, 300));
     fill(chips, stateChips(its.states));
     const running = its.states.includes("RUN");
     fill(progress, running ? makeTaskBar(its.percent, "running", `${its.percent} % done`) : null,
@@ -100,7 +97,7 @@ export function makeTaskDetail(page, { job, block, task, node, close, step }) {
     next.onload = () => {
       if (shownImage !== address) return;
       image.src = address;
-      image.alt = `Image of ${String(its.name).slice(0, 80)}`;
+      image.alt = `Image of ${short(its.name, 80)}`;
       figure.hidden = false;
     };
     next.onerror = () => {
@@ -131,8 +128,7 @@ export function makeTaskDetail(page, { job, block, task, node, close, step }) {
         each.finished && each.started ? span(each.finished - each.started) : ""].filter(Boolean).join(", "), longMoment(each.started)]);
     }
     const text = JSON.stringify(list);
-    if (facts.dataset.key === text) return;
-    facts.dataset.key = text;
+    if (!differs(facts, text)) return;
     fill(facts, list.map(([name, value, hint]) => el("div", { title: hint || null, class: name === "Errors" ? "bad" : null },
       el("dt", null, name), el("dd", null, name === "Render" ? outside(value, 120) : outside(value, 500)))));
   }
@@ -144,9 +140,7 @@ export function makeTaskDetail(page, { job, block, task, node, close, step }) {
 
   function showLines(target, lines, make) {
     const text = lines.join("\n");
-    if (target.dataset.key === text) return;
-    target.dataset.key = text;
-    fill(target, lines.map(make));
+    if (differs(target, text)) fill(target, lines.map(make));
   }
 
   function drawUsage(its) {

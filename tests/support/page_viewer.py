@@ -191,9 +191,9 @@ class Viewer:
 
     def watch(self) -> None:
         """Note what must not happen, from now on."""
-        self.page.on("console", self._note_console)
+        self.page.on("console", lambda message: self._note_console(message))
         self.page.on("pageerror", lambda error: self.problems.append(f"an error: {error}"))
-        self.page.on("request", self._note_request)
+        self.page.on("request", lambda request: self._note_request(request))
         self.page.on("dialog", lambda dialog: self.problems.append(f"a dialog: {dialog.message}"))
 
 
@@ -220,6 +220,6 @@ def open_viewer(
         viewer = Viewer(context.new_page(), address, expected=expected)
         viewer.watch()
         yield viewer
-        assert viewer.problems == []
+        assert not viewer.problems, "\n".join(viewer.problems)
     finally:
         context.close()
