@@ -25,8 +25,8 @@ from support.cli import make_gate
 from support.page_viewer import (
     GUARD,
     PAINT,
+    BrowserViewer,
     Program,
-    Viewer,
     find_chromium,
     open_browser,
     open_program,
@@ -123,16 +123,16 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 
 
 @pytest.fixture
-def viewer(farm: Farm, browser: Browser) -> Iterator[Viewer]:
+def viewer(farm: Farm, browser: Browser) -> Iterator[BrowserViewer]:
     with open_viewer(browser, farm.address) as made:
         yield made
 
 
-def row(viewer: Viewer, node: int) -> Any:  # noqa: ANN401 - a locator
+def row(viewer: BrowserViewer, node: int) -> Any:  # noqa: ANN401 - a locator
     return viewer.page.locator(f'.body .row[data-id="{node}"]')
 
 
-def check_accessibility(viewer: Viewer) -> None:
+def check_accessibility(viewer: BrowserViewer) -> None:
     """No violation of axe-core's rules."""
     results = Axe().run(viewer.page)
     found = [
@@ -145,7 +145,9 @@ def check_accessibility(viewer: Viewer) -> None:
 # -- looking -----------------------------------------------------------------------------------------
 
 
-def test_a_job_is_looked_at_down_to_the_output_of_a_frame(viewer: Viewer, farm: Farm) -> None:
+def test_a_job_is_looked_at_down_to_the_output_of_a_frame(
+    viewer: BrowserViewer, farm: Farm
+) -> None:
     page = viewer.page
     viewer.go("/")
     job = row(viewer, farm.shot)
@@ -172,7 +174,7 @@ def test_a_job_is_looked_at_down_to_the_output_of_a_frame(viewer: Viewer, farm: 
     expect(detail).to_contain_text("frame 6")
 
 
-def test_a_running_frame_is_followed(viewer: Viewer, farm: Farm) -> None:
+def test_a_running_frame_is_followed(viewer: BrowserViewer, farm: Farm) -> None:
     page = viewer.page
     viewer.go(f"/jobs/{farm.shot}/0.11")
     expect(page.locator(".output")).to_contain_text("waiting for the gate")
@@ -186,7 +188,7 @@ def test_a_running_frame_is_followed(viewer: Viewer, farm: Farm) -> None:
     assert page.evaluate("window.stays")  # nothing was loaded again
 
 
-def test_images_are_stepped_through_and_none_is_no_fault(viewer: Viewer, farm: Farm) -> None:
+def test_images_are_stepped_through_and_none_is_no_fault(viewer: BrowserViewer, farm: Farm) -> None:
     page = viewer.page
     viewer.go(f"/jobs/{farm.shot}/sheet")
     expect(page.locator(".tile img.here").first).to_be_visible()
@@ -204,7 +206,7 @@ def test_images_are_stepped_through_and_none_is_no_fault(viewer: Viewer, farm: F
     expect(book).to_have_count(0)
 
 
-def test_a_link_names_what_is_shown_and_filters_stay(viewer: Viewer, farm: Farm) -> None:
+def test_a_link_names_what_is_shown_and_filters_stay(viewer: BrowserViewer, farm: Farm) -> None:
     page = viewer.page
     viewer.go("/jobs")
     expect(row(viewer, farm.shot)).to_be_visible()
@@ -226,14 +228,14 @@ def test_a_link_names_what_is_shown_and_filters_stay(viewer: Viewer, farm: Farm)
     expect(page.locator("h1")).to_have_text("There is no such view")
 
 
-def test_reasons_are_sentences(viewer: Viewer, farm: Farm) -> None:
+def test_reasons_are_sentences(viewer: BrowserViewer, farm: Farm) -> None:
     viewer.go(f"/jobs/{farm.stuck}/why")
     expect(viewer.page.locator(".sentences")).to_contain_text("memory")
     viewer.go("/jobs?why=1")
     expect(viewer.page.locator("details.why .sentences")).to_contain_text("stuck")
 
 
-def test_renders_show_load_and_what_they_are(viewer: Viewer) -> None:
+def test_renders_show_load_and_what_they_are(viewer: BrowserViewer) -> None:
     page = viewer.page
     viewer.go("/renders")
     expect(page.locator(".renders .body .row")).to_have_count(2)
@@ -246,7 +248,7 @@ def test_renders_show_load_and_what_they_are(viewer: Viewer) -> None:
 # -- steering ----------------------------------------------------------------------------------------
 
 
-def test_a_job_is_paused_and_started_again_by_clicks(viewer: Viewer, farm: Farm) -> None:
+def test_a_job_is_paused_and_started_again_by_clicks(viewer: BrowserViewer, farm: Farm) -> None:
     page = viewer.page
     viewer.go(f"/jobs/{farm.stuck}")
     page.locator(".jobhead [data-verb=pause]").click()
@@ -261,7 +263,7 @@ def test_a_job_is_paused_and_started_again_by_clicks(viewer: Viewer, farm: Farm)
     expect(page.locator(".history .chip", has_text="undone").first).to_be_visible()
 
 
-def test_what_is_not_agreed_to_is_not_done(viewer: Viewer, farm: Farm) -> None:
+def test_what_is_not_agreed_to_is_not_done(viewer: BrowserViewer, farm: Farm) -> None:
     page = viewer.page
     viewer.go(f"/jobs/{farm.stuck}")
     page.locator(".jobhead .more").click()
@@ -273,7 +275,7 @@ def test_what_is_not_agreed_to_is_not_done(viewer: Viewer, farm: Farm) -> None:
     expect(row(viewer, farm.stuck)).to_be_visible()
 
 
-def test_parameters_are_edited_in_place(viewer: Viewer, farm: Farm) -> None:
+def test_parameters_are_edited_in_place(viewer: BrowserViewer, farm: Farm) -> None:
     page = viewer.page
     viewer.expected = ("/api/preview",)  # the browser reports each answer with an error
     viewer.go(f"/jobs/{farm.stuck}/settings")
@@ -295,7 +297,7 @@ def test_parameters_are_edited_in_place(viewer: Viewer, farm: Farm) -> None:
     expect(page.locator(".noteline .annotation")).to_have_text("fan is loud")
 
 
-def test_everything_is_done_by_the_keyboard_alone(viewer: Viewer, farm: Farm) -> None:
+def test_everything_is_done_by_the_keyboard_alone(viewer: BrowserViewer, farm: Farm) -> None:
     page = viewer.page
     viewer.go("/jobs")
     expect(row(viewer, farm.shot)).to_be_visible()
@@ -397,7 +399,9 @@ def test_a_server_that_comes_back_is_found_again(
         context.__exit__(None, None, None)
 
 
-def test_a_viewer_that_slept_for_an_hour_sees_what_is_true(viewer: Viewer, farm: Farm) -> None:
+def test_a_viewer_that_slept_for_an_hour_sees_what_is_true(
+    viewer: BrowserViewer, farm: Farm
+) -> None:
     page = viewer.page
     page.clock.install()
     viewer.go("/jobs")

@@ -26,8 +26,8 @@ from support.process import PROGRAMS, find_marked
 __all__ = (
     "GUARD",
     "PAINT",
+    "BrowserViewer",
     "Program",
-    "Viewer",
     "find_chromium",
     "open_browser",
     "open_program",
@@ -142,7 +142,7 @@ def open_browser() -> Iterator[Browser]:
 
 
 @attrs.define(eq=False)
-class Viewer:
+class BrowserViewer:
     """A browser's page, and what must not happen on it."""
 
     page: Page
@@ -206,7 +206,7 @@ def open_viewer(
     scheme: Any = "light",  # noqa: ANN401 - one of Playwright's words
     permissions: Sequence[str] = (),
     expected: tuple[str, ...] = (),
-) -> Iterator[Viewer]:
+) -> Iterator[BrowserViewer]:
     """Look at a page with a fresh browser profile; at the end nothing forbidden has happened."""
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
@@ -217,7 +217,7 @@ def open_viewer(
     if permissions:
         context.grant_permissions(list(permissions))
     try:
-        viewer = Viewer(context.new_page(), address, expected=expected)
+        viewer = BrowserViewer(context.new_page(), address, expected=expected)
         viewer.watch()
         yield viewer
         assert not viewer.problems, "\n".join(viewer.problems)

@@ -33,6 +33,7 @@ from trio_afrender.version import __version__
 from trio_afrender.web.action_log import ActionLog, UndoStep
 from trio_afrender.web.event_stream import EventStream
 from trio_afrender.web.farm_watch import FarmWatch
+from trio_afrender.web.node_reads import read_node_log, read_values
 from trio_afrender.web.node_rows import LOAD_FIELDS
 from trio_afrender.web.output_reader import OutputReader
 from trio_afrender.web.page_steering import Steering, describe_actions, read_change
@@ -406,6 +407,21 @@ async def _send_output(page: Page, request: Request) -> Response:
     return _answer(piece)
 
 
+# Nodes
+
+
+async def _show_values(page: Page, request: Request) -> Response:
+    if not _session(request).steer:
+        return _refuse_change()
+    where = request.path_params
+    return _answer({"values": await read_values(page.watch.farm, where["kind"], where["node"])})
+
+
+async def _show_log(page: Page, request: Request) -> Response:
+    where = request.path_params
+    return _answer({"lines": await read_node_log(page.watch.farm, where["kind"], where["node"])})
+
+
 # Changes
 
 
@@ -538,6 +554,8 @@ def make_app(page: Page) -> ASGIApp:
             route("/api/file/{task}/{name}", _send_file),
             route("/api/output/{task}", _send_output),
             route("/api/actions", _show_actions),
+            route("/api/values/{kind}/{node}", _show_values),
+            route("/api/log/{kind}/{node}", _show_log),
             change("/api/preview", _preview),
             change("/api/act", _act),
             change("/api/undo", _undo),

@@ -42,6 +42,7 @@ from trio_afrender.afserver.set_parameters import check_block_masks, set_blocks,
 from trio_afrender.errors import ConfigError
 from trio_afrender.text import count_text, suggest
 from trio_afrender.web.action_log import UndoStep
+from trio_afrender.web.node_reads import present_value
 
 __all__ = ("PageChange", "Steering", "describe_actions", "read_change")
 
@@ -480,11 +481,7 @@ def _earlier(
     """The value that a parameter had; None if it cannot be given back, or has not changed."""
     if not setting.visible:
         return None
-    if name in ("nimby", "NIMBY", "paused"):
-        word = {"nimby": "NbY", "NIMBY": "NBY", "paused": "PAU"}[name]
-        old: object = word in states or fields.get(name) is True
-    else:
-        old = fields.get(setting.shown_as or name, setting.absent)
+    old = present_value(name, setting, fields, states)
     if setting.table and isinstance(new, dict) and isinstance(old, dict):
         # An entry that was not there cannot be taken away again.
         old = {entry: old[entry] for entry in new if entry in old} or None

@@ -1,0 +1,78 @@
+"""What the page reads of one node when it is asked: present values of parameters, and the log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trio_afrender.afserver.apply_changes import list_nodes
+from trio_afrender.afserver.editable_parameters import NODE_TYPES, Setting, settings_of
+from trio_afrender.afserver.remote_farm import RemoteFarm
+from trio_afrender.errors import ConfigError, LinkRefused
+from trio_afrender.web.topic_registry import UnknownTopic
+
+__all__ = ("present_value", "read_node_log", "read_values")
+
+_STATES = {"nimby": "NbY", "NIMBY": "NBY", "paused": "PAU"}
+"""Parameters that nodes show as a state."""
+_MAX_LINES = 1000
+"""Of a log, the last ones."""
+
+
+def present_value(
+    name: str, setting: Setting, fields: Mapping[str, Any], states: Sequence[str]
+) -> object:
+    """The value that a parameter of a node has."""
+    if name in _STATES:
+        return _STATES[name] in states or fields.get(name) is True
+    return fields.get(setting.shown_as or name, setting.absent)
+
+
+async def read_values(farm: RemoteFarm, kind: str, node: str) -> dict[str, object]:
+    """Return the parameters of a node, those that can be read.
+
+    Raises `ConfigError` for a kind or number that is none, `UnknownTopic` and `JobGone` for a node
+    that is not there.
+    """
+    fields, states = await _find(farm, kind, node)
+    return {
+        name: present_value(name, setting, fields, states)
+        for name, setting in settings_of(kind).items()
+        if setting.visible
+    }
+
+
+async def _find(farm: RemoteFarm, kind: str, node: str) -> tuple[Mapping[str, Any], Sequence[str]]:
+    if kind == "block" and (match := re.fullmatch(r"(\d{1,9})\.(\d{1,9})", node, re.ASCII)):
+        job, number = int(match[1]), int(match[2])
+        blocks = (await farm.job(job)).blocks
+        if number >= len(blocks):
+            raise UnknownTopic(f"job {job} has no block {number}")
+        return blocks[number].fields, ()
+    number = _read_number(kind, node)
+    # A list of jobs leaves much out.
+    nodes = [await farm.job(number)] if kind == "job" else await list_nodes(farm, kind, [number])
+    for found in nodes:
+        if found.id == number:
+            return found.fields, getattr(found, "states", ())
+    raise UnknownTopic(f"there is no {kind} {number}")
+
+
+def _read_number(kind: str, node: str) -> int:
+    if kind not in NODE_TYPES or kind in ("block", "task"):
+        raise ConfigError(f'"{kind}" {node}: there is no such node')
+    if not re.fullmatch(r"\d{1,9}", node, re.ASCII):
+        raise ConfigError(f"{kind}: expected a number")
+    return int(node)
+
+
+async def read_node_log(farm: RemoteFarm, kind: str, node: str) -> list[str]:
+    """Return the last lines of the log of a node. Raises as `read_values` does."""
+    number = _read_number(kind, node)
+    try:
+        entries = await farm.node_log(NODE_TYPES[kind], number)
+    except LinkRefused as error:
+        raise UnknownTopic(f"there is no {kind} {number}") from error
+    lines = [line.rstrip() for entry in entries for line in entry.rstrip("\n").split("\n")]
+    return lines[-_MAX_LINES:]
