@@ -252,9 +252,9 @@ def test_a_job_is_paused_and_started_again_by_clicks(viewer: BrowserViewer, farm
     page = viewer.page
     viewer.go(f"/jobs/{farm.stuck}")
     page.locator(".jobhead [data-verb=pause]").click()
-    said = viewer.agree()
-    assert "stuck" in said
-    assert "It can be undone" in said
+    shown = viewer.agree()
+    assert "stuck" in shown
+    assert "It can be undone" in shown
     expect(page.locator(".jobhead .chips")).to_contain_text("OFF")
     page.locator(".toast button", has_text="Undo").click()
     expect(page.locator(".jobhead .chips")).not_to_contain_text("OFF")
@@ -413,7 +413,7 @@ def test_a_viewer_that_slept_for_an_hour_sees_what_is_true(
         "document.dispatchEvent(new Event('visibilitychange'))"
     )
     page.clock.fast_forward(3600_000)
-    assert streams == []  # a page that nobody sees costs the server nothing
+    assert streams == []  # a page that is not looked at costs the server nothing
     page.evaluate(
         "Object.defineProperty(document, 'hidden', {value: false, configurable: true});"
         "document.dispatchEvent(new Event('visibilitychange'))"

@@ -173,12 +173,12 @@ class BrowserViewer:
         raise AssertionError(f"{most} times Tab do not lead to {selector}")
 
     def agree(self) -> str:
-        """Agree to what the page asks; return what it said will be done."""
+        """Agree to what the page asks; return what it showed."""
         question = self.page.locator("dialog.agree")
-        said = question.inner_text()
+        shown = question.inner_text()
         question.locator("button.primary").click()
         question.wait_for(state="detached")
-        return said
+        return shown
 
     def _note_console(self, message: ConsoleMessage) -> None:
         text = f"console {message.type}: {message.text} ({message.location.get('url')})"
