@@ -21,6 +21,7 @@ __all__ = (
     "SpawnError",
     "StoreError",
     "StoreInUse",
+    "is_device_failure",
     "is_exhausted",
 )
 
@@ -162,6 +163,15 @@ _EXHAUSTED = frozenset(
         errno.ENOBUFS,
     }
 )
+
+
+def is_device_failure(error: BaseException) -> bool:
+    """Whether a device of the host, such as its disk, has failed. Also for an error raised from one."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_device_failure, error.exceptions))
+    if isinstance(error, OSError):
+        return error.errno == errno.EIO
+    return error.__cause__ is not None and is_device_failure(error.__cause__)
 
 
 def is_exhausted(error: BaseException) -> bool:

@@ -16,11 +16,20 @@ from pathlib import Path
 
 import attrs
 import trio
+from support.png import make_png
 
 from chaos.disk import SmallDisk, open_small_disk
 from chaos.faulty_relay import FaultyRelay
 from chaos.leak_check import Footprint, measure
-from chaos.supervisor_faults import find_supervisors, find_task_supervisors, kill_process
+from chaos.special_files import exchange_file
+from chaos.supervisor_faults import (
+    find_plugin_processes,
+    find_supervisors,
+    find_task_supervisors,
+    find_thumbnail_workers,
+    freeze_process,
+    kill_process,
+)
 from trio_afrender.farm import Farm, FarmSettings, open_farm
 from trio_afrender.protocol.messages import TaskKey
 from trio_afrender.transport.interfaces import ServerLink
@@ -37,6 +46,7 @@ CONFIG = {
             "max_tasks": 8,
             "capacity": 8000,
             "log_quota": 4 << 20,
+            "check_images": "warn",
             "timing": {"grace": 0.1, "drain": 0.2, "zombie": ZOMBIE_TIME, "heartbeat": 0.2},
         }
     }
@@ -67,6 +77,11 @@ class Environment:
     agent_number: int = 0
     """The number of agents started so far."""
     _log_position: int = 0
+
+    @property
+    def picture(self) -> Path:
+        """An image that tasks copy."""
+        return self.folder / "picture.png"
 
     @property
     def store(self) -> Path:
@@ -112,6 +127,27 @@ class Environment:
         """Kill one of the task supervisors, if there is one."""
         if pids := await trio.to_thread.run_sync(find_task_supervisors, self.store):
             kill_process(rng.choice(sorted(pids)))
+
+    async def freeze(self, helper: str, rng: random.Random) -> None:
+        """Stop a helper of the agent by SIGSTOP, or all of one kind; the agent has to continue it."""
+        match helper:
+            case "freeze_supervisor":
+                pids = await trio.to_thread.run_sync(find_supervisors, self.store)
+            case "freeze_task_supervisor":
+                pids = await trio.to_thread.run_sync(find_task_supervisors, self.store)
+                pids = pids if rng.random() < 0.3 else pids[:1]
+            case "freeze_plugins":
+                pids = find_plugin_processes(self.process.pid)
+                pids = pids if rng.random() < 0.3 else pids[-1:]
+            case _:
+                pids = find_thumbnail_workers(self.process.pid)
+        for pid in pids:
+            freeze_process(pid)
+
+    async def exchange_file(self, rng: random.Random) -> None:
+        """Put something else in the place of a file of a run."""
+        runs = self.store / "trio_afrender" / "chaos" / "runs"
+        await trio.to_thread.run_sync(exchange_file, runs, rng)
 
     async def kill_farm(self) -> None:
         """Lose the farm with all its state; return when another one runs in its place."""
@@ -175,6 +211,7 @@ async def open_environment(folder: Path) -> AsyncIterator[Environment]:
     (folder / "token").touch(mode=0o600)
     (folder / "token").write_text(token.secret)
     (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "picture.png").write_bytes(make_png())
     (folder / "clock").write_bytes(struct.pack("<d", 0.0))
     with open_small_disk(folder / "disk") as disk:
         environment = Environment(folder, disk)

@@ -16,6 +16,7 @@ __all__ = (
     "DISK_FAULTS",
     "FARM_KILL",
     "PROFILES",
+    "SPECIAL_FILE",
     "SUPERVISOR_FAULTS",
     "SUPERVISOR_KILL",
     "TASK_SUPERVISOR_KILL",
@@ -29,8 +30,18 @@ SUPERVISOR_KILL, TASK_SUPERVISOR_KILL = "kill_supervisor", "kill_task_supervisor
 DISK_FULL, DISK_READ_ONLY = "full_disk", "read_only_disk"
 DISK_FAULTS = (DISK_FULL, DISK_READ_ONLY)
 """They need a disk that may be mounted."""
-SUPERVISOR_FAULTS = (SUPERVISOR_KILL, TASK_SUPERVISOR_KILL)
+SUPERVISOR_FREEZE, TASK_SUPERVISOR_FREEZE = "freeze_supervisor", "freeze_task_supervisor"
+PLUGIN_FREEZE, THUMBNAIL_FREEZE = "freeze_plugins", "freeze_thumbnail_worker"
+FREEZES = (SUPERVISOR_FREEZE, TASK_SUPERVISOR_FREEZE, PLUGIN_FREEZE, THUMBNAIL_FREEZE)
+"""Helpers under SIGSTOP."""
+SUPERVISOR_FAULTS = (
+    SUPERVISOR_KILL,
+    TASK_SUPERVISOR_KILL,
+    SUPERVISOR_FREEZE,
+    TASK_SUPERVISOR_FREEZE,
+)
 """They need agents that run their tasks under a supervisor."""
+SPECIAL_FILE = "special_file"
 CLOCK_OFFSETS = (-315_360_000.0, -3600.0, -1.0, 0.0, 1.0, 3600.0, 86_400.0, 315_360_000.0)
 """Seconds: up to ten years."""
 
@@ -38,7 +49,8 @@ STEADY = {
     **dict.fromkeys(("cut", "late", "twice"), 12),
     **dict.fromkeys(("stall", "slow", "slow_reader", "refuse"), 5),
     "half_open": 2, SUPERVISOR_KILL: 4, TASK_SUPERVISOR_KILL: 4, FARM_KILL: 4, CLOCK: 8, DISK_FULL: 4,
-    DISK_READ_ONLY: 3,
+    DISK_READ_ONLY: 3, SUPERVISOR_FREEZE: 4, TASK_SUPERVISOR_FREEZE: 6, PLUGIN_FREEZE: 5,
+    THUMBNAIL_FREEZE: 3, SPECIAL_FILE: 16,
 }  # fmt: skip
 """Weights while one agent lives, long enough for the leak check."""
 RESTARTS = {**STEADY, AGENT_KILL: 30, AGENT_REPLACE: 10}
@@ -85,6 +97,10 @@ async def inject(environment: Environment, fault: Fault, rng: random.Random) -> 
             await environment.kill_supervisor()
         case "kill_task_supervisor":
             await environment.kill_task_supervisor(rng)
+        case name if name in FREEZES:
+            await environment.freeze(name, rng)
+        case "special_file":
+            await environment.exchange_file(rng)
         case "kill_farm":
             await environment.kill_farm()
         case "clock":

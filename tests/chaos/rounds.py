@@ -14,6 +14,7 @@ from chaos.faults import (
     AGENT_KILL,
     DISK_FAULTS,
     FARM_KILL,
+    SPECIAL_FILE,
     SUPERVISOR_FAULTS,
     SUPERVISOR_KILL,
     TASK_SUPERVISOR_KILL,
@@ -21,9 +22,10 @@ from chaos.faults import (
     inject,
     plan_faults,
 )
-from chaos.task_shapes import ESCAPING, TaskPlan, plan_task
+from chaos.task_shapes import ESCAPING, PICTURE, TaskPlan, plan_task
 from chaos.verdict import check_job, find_leftovers
 from trio_afrender.farm import Farm, JobSpec, TaskView, parse_job
+from trio_afrender.protocol.messages import BlockFlags
 
 __all__ = ("Round", "RoundFailed", "plan_round", "run_round")
 
@@ -104,8 +106,16 @@ async def _inject_faults(environment: Environment, plan: Round) -> None:
 
 async def _run_job(environment: Environment, plan: Round, mark: str) -> list[str]:
     """Run the job, again on the next farm if a farm dies; check it on the farm that ended it."""
-    tasks = [{"name": f"t{i}", "command": each.command(mark)} for i, each in enumerate(plan.plans)]
-    spec = parse_job({"job": {"name": mark, "blocks": [{"name": "b", "tasks": tasks}]}})
+    tasks: list[dict[str, object]] = []
+    for number, each in enumerate(plan.plans):
+        task: dict[str, object] = {"name": f"t{number}", "command": each.command(mark)}
+        if each.shape == PICTURE:
+            frame = environment.folder / f"frame{number}.png"
+            task["command"] = f"cp {environment.picture} {frame}; exec {task['command']}"
+            task["files"] = [str(frame)]
+        tasks.append(task)
+    block = {"name": "b", "tasks": tasks, "flags": int(BlockFlags.CHECKRENDEREDFILES)}
+    spec = parse_job({"job": {"name": mark, "blocks": [block]}})
     while True:
         problems = await _run_on(environment, environment.farm, spec, plan)
         if problems is not None:
@@ -130,8 +140,13 @@ async def _run_on(
             if each.stop_after is not None:
                 nursery.start_soon(_stop, farm, job, number, each.stop_after)
         view = await farm.wait(job)
-        disk_failed = plan.has(*DISK_FAULTS)
-        problems = check_job(plan.plans, view, environment.ends, disk_failed=disk_failed)
+        problems = check_job(
+            plan.plans,
+            view,
+            environment.ends,
+            disk_failed=plan.has(*DISK_FAULTS),
+            log_exchanged=plan.has(SPECIAL_FILE),
+        )
         steps = (step for task in view.tasks for step in task.why)
         environment.render_lost = any(step.event == "lost" for step in steps)
         nursery.cancel_scope.cancel()

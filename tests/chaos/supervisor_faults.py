@@ -10,7 +10,15 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ("find_supervisors", "find_task_supervisors", "has_supervisors", "kill_process")
+__all__ = (
+    "find_plugin_processes",
+    "find_supervisors",
+    "find_task_supervisors",
+    "find_thumbnail_workers",
+    "freeze_process",
+    "has_supervisors",
+    "kill_process",
+)
 
 SUPERVISOR_NAME = "af:supervisor"
 """The name that the supervisor gives its process."""
@@ -34,6 +42,24 @@ def find_supervisors(store: Path) -> list[int]:
 def find_task_supervisors(store: Path) -> list[int]:
     """Return the pids of its children: each holds a process tree, or waits for one."""
     return [pid for supervisor in find_supervisors(store) for pid in _list_children(supervisor)]
+
+
+def find_plugin_processes(agent: int) -> list[int]:
+    """Return the pids of an agent's fork server and of the plugin hosts below it."""
+    servers = [pid for pid in _list_children(agent) if b"forkserver_main" in _read_arguments(pid)]
+    return [*servers, *(host for server in servers for host in _list_children(server))]
+
+
+def find_thumbnail_workers(agent: int) -> list[int]:
+    """Return the pid of an agent's image worker in a list; empty without one."""
+    mark = b"trio_afrender.thumbnail.worker"
+    return [pid for pid in _list_children(agent) if mark in _read_arguments(pid)]
+
+
+def freeze_process(pid: int) -> None:
+    """Stop one of these by SIGSTOP, which it cannot handle; it may just have ended."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
 
 
 def kill_process(pid: int) -> None:
@@ -60,6 +86,8 @@ def _read_arguments(pid: int) -> bytes:
 
 
 def _list_children(pid: int) -> list[int]:
+    found: list[int] = []
     with suppress(OSError):
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
+        for thread in Path(f"/proc/{pid}/task").iterdir():  # the one that forked is the parent
+            found += map(int, (thread / "children").read_text().split())
+    return found

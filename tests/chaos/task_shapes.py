@@ -9,10 +9,12 @@ from pathlib import Path
 
 import attrs
 
-__all__ = ("ENDING", "ENDLESS", "ESCAPING", "FLOODS", "RARE", "TaskPlan", "plan_task")
+__all__ = ("ENDING", "ENDLESS", "ESCAPING", "FLOODS", "PICTURE", "RARE", "TaskPlan", "plan_task")
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "tree_shape.py"
-ENDING = ("plain", "fail", "leader_first", "session", "daemon", "chain", "zombies")
+PICTURE = "picture"
+"""A frame that is checked, and of which a thumbnail is made."""
+ENDING = ("plain", PICTURE, "fail", "leader_first", "session", "daemon", "chain", "zombies")
 """Shapes whose leader ends by itself."""
 FLOODS = ("flood", "flood_on")
 ENDLESS = ("linger", "ignore_term", "freeze", "crowd", "storm", "runaway", "undead", *FLOODS)
@@ -34,7 +36,8 @@ class TaskPlan:
     """Seconds after its start at which the farm stops it; None: never."""
 
     def command(self, mark: str) -> str:
-        words = (sys.executable, "-I", "-S", str(PROGRAM), self.shape, str(self.lines), mark)
+        shape = "plain" if self.shape == PICTURE else self.shape
+        words = (sys.executable, "-I", "-S", str(PROGRAM), shape, str(self.lines), mark)
         return shlex.join(words)
 
     @property

@@ -15,19 +15,26 @@ from chaos.task_shapes import FLOODS, TaskPlan
 from trio_afrender.farm import JobView
 from trio_afrender.protocol.messages import TaskKey
 
-__all__ = ("check_job", "check_output", "find_leftovers")
+__all__ = ("check_job", "check_order", "check_output", "find_leftovers")
 
+LINE = re.compile(r"([LF]) (\d+)\n")
 GAP = re.compile(r"--- trio_afrender: (\d+) bytes?, (\d+) lines? of output left out here ---")
 
 
 def check_job(
-    plans: tuple[TaskPlan, ...], view: JobView, ends: Mapping[TaskKey, int], *, disk_failed: bool
+    plans: tuple[TaskPlan, ...],
+    view: JobView,
+    ends: Mapping[TaskKey, int],
+    *,
+    disk_failed: bool,
+    log_exchanged: bool = False,
 ) -> list[str]:
     """Return what is wrong with a job that is over.
 
     `ends` counts the outcomes that the farm took for each task. `disk_failed`: the agent could not
     write to its disk for a while, so tasks may have been given back too often, and output may have
-    gaps.
+    gaps. `log_exchanged`: something else was put in the place of a file of a run, so its output may
+    lack lines whose number nothing has counted.
     """
     problems = []
     for plan, task in zip(plans, view.tasks, strict=True):
@@ -38,7 +45,11 @@ def check_job(
             problems.append(f"{name} ended as {task.state}, not {sorted(states)}: {why}")
         if ends.get(task.key, 0) != 1:
             problems.append(f"{name} was ended {ends.get(task.key, 0)} times")
-        if problem := check_output(plan, task.state, task.output, disk_failed=disk_failed):
+        if log_exchanged:
+            problem = check_order(plan, task.output)
+        else:
+            problem = check_output(plan, task.state, task.output, disk_failed=disk_failed)
+        if problem:
             problems.append(f"{name}: {problem}")
     return problems
 
@@ -61,6 +72,22 @@ def check_output(plan: TaskPlan, state: str, output: str, *, disk_failed: bool =
         return f"{gaps} gaps in {at} lines"
     if at < plan.lines and state not in (("killed", "error") if disk_failed else ("killed",)):
         return f"{at} of {plan.lines} lines"
+    return ""
+
+
+def check_order(plan: TaskPlan, output: str) -> str:
+    """Return what is wrong with the output of a task whose log was exchanged; empty if it is right.
+
+    Lines may be missing, also parts of those beside a gap, but none occurs twice or too early.
+    """
+    last = 0
+    for line in output.splitlines(keepends=True):
+        if (found := LINE.fullmatch(line)) is None:
+            continue
+        number = int(found[2]) + (plan.lines if found[1] == "F" else 0)
+        if number <= last:
+            return f"printed {line[:80]!r} after line {last}"
+        last = number
     return ""
 
 

@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import attrs
 
 from trio_afrender.agent.journal import open_journal
 from trio_afrender.agent.journal_format import Journal, PendingState
 from trio_afrender.agent.run_history import DiskRunHistory, RunHistory
-from trio_afrender.agent.state_dir import open_state_dir
+from trio_afrender.agent.state_dir import StateDir, open_state_dir
 from trio_afrender.agent.takeover import (
     TakeoverResult,
     adopt_running_tasks,
@@ -26,6 +26,7 @@ from trio_afrender.agent.takeover import (
     make_spawn,
 )
 from trio_afrender.config import Config
+from trio_afrender.errors import StoreError
 from trio_afrender.hostinfo.identity import HostFacts, host_facts
 from trio_afrender.hostinfo.memory import make_headroom_reader
 from trio_afrender.hostinfo.process_inspection import inspect_process
@@ -51,7 +52,12 @@ from trio_afrender.task.run_folder import (
     read_stored_output,
     run_folder_name,
 )
-from trio_afrender.tasklog.io_threads import call_in_thread, open_reserve, work_in_thread
+from trio_afrender.tasklog.io_threads import (
+    call_in_thread,
+    open_reserve,
+    retry_exhausted,
+    work_in_thread,
+)
 from trio_afrender.tasklog.redact import Redactor
 
 __all__ = ("AgentDependencies", "AgentJournal", "open_agent_dependencies")
@@ -102,6 +108,17 @@ class AgentDependencies(TaskDependencies):
     jitter: random.Random = attrs.field(factory=random.Random)
 
 
+_T = TypeVar("_T")
+
+
+async def _do(store: StateDir, attempt: Callable[[], Awaitable[_T]]) -> _T:
+    """Do one step of the start, again while the host has nothing left for it. Raises `StoreError`."""
+    try:
+        return await retry_exhausted(attempt)
+    except OSError as error:
+        raise StoreError.of(store.path, error) from error
+
+
 @asynccontextmanager
 async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependencies]:
     """Open the dependencies of a real agent. Raises `StoreError` and `StoreInUse`."""
@@ -111,17 +128,19 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(open_reserve())
         store = stack.enter_context(open_state_dir(config.store, config.name))
-        identity = await work_in_thread(store.identity)
-        run_token = await work_in_thread(store.make_run_token)
-        journal = await work_in_thread(partial(open_journal, store.journal))
+        do = partial(_do, store)
+        identity = await do(partial(work_in_thread, store.identity))
+        run_token = await do(partial(work_in_thread, store.make_run_token))
+        journal = await do(partial(work_in_thread, partial(open_journal, store.journal)))
         trees = await stack.enter_async_context(open_tree_holder(store.path))
         # Processes of an earlier agent end before its folders are removed and before anything new
         # starts, so that two processes never write into one folder.
-        inherited = await adopt_running_tasks(store, identity, journal.held, config)
+        adopt = partial(adopt_running_tasks, store, identity, journal.held, config)
+        inherited = await do(adopt)
         kept = {run_folder_name(task) for task in journal.held.tasks.values()}
-        await work_in_thread(partial(store.remove_runs, kept))
-        spool = await work_in_thread(partial(FileSpool, store.spool))
-        await work_in_thread(partial(spool.remove_others, journal.held.tasks))
+        await do(partial(work_in_thread, partial(store.remove_runs, kept)))
+        spool = await do(partial(work_in_thread, partial(FileSpool, store.spool)))
+        await do(partial(work_in_thread, partial(spool.remove_others, journal.held.tasks)))
         server_identity = await work_in_thread(store.read_server_identity)
 
         async def save_server_identity(text: str) -> None:
@@ -156,7 +175,7 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
             ),
             dismiss=partial(dismiss_run, store, config.timing),
             probe=partial(probe_host, store.path, config.limits.processes),
-            facts=await call_in_thread(host_facts),
+            facts=await do(partial(call_in_thread, host_facts)),
             measure=sampler.measure,
             environ=environ,
             spawn_detached=partial(spawn_detached, environment=plain),

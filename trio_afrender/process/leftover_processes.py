@@ -8,6 +8,7 @@ and after a task supervisor was killed.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import signal
@@ -27,9 +28,11 @@ from trio_afrender.process.procfs import (
     scan,
     send_signal,
 )
-from trio_afrender.tasklog.io_threads import call_in_thread
+from trio_afrender.tasklog.io_threads import PAUSES, call_in_thread, retry_exhausted
 
 __all__ = ("kill_leftovers", "wait_gone")
+
+logger = logging.getLogger(__name__)
 
 POLL_INTERVAL = 0.05
 """Seconds between two checks of a process, where no pidfd exists."""
@@ -43,7 +46,7 @@ async def kill_leftovers(
     Processes below one of the `spared` pids are left alone. Returns the pids that were found, and
     those that are left after `deadline` more seconds.
     """
-    found = await call_in_thread(partial(_find, prefix, spared))
+    found = await _look(prefix, spared)
     met = {facts.pid for facts in found}
     if found:
         _send(found, signal.SIGTERM)
@@ -51,18 +54,29 @@ async def kill_leftovers(
         await _wait_gone(found, grace)
     until = trio.current_time() + deadline
     # Read again in each round: a process that was found may have forked before the signal came.
-    left = await call_in_thread(partial(_find, prefix, spared))
+    left = await _look(prefix, spared)
     while left and trio.current_time() < until:
         met |= {facts.pid for facts in left}
         _send(left, signal.SIGKILL)
         await _wait_gone(left, 1.0)
-        left = await call_in_thread(partial(_find, prefix, spared))
+        left = await _look(prefix, spared)
     return tuple(sorted(met)), tuple(sorted(facts.pid for facts in left))
+
+
+async def _look(prefix: str, spared: Collection[int]) -> tuple[ProcessFacts, ...]:
+    # Again after any error: the caller takes what is not found for ended.
+    for pause in PAUSES:
+        try:
+            return await call_in_thread(partial(_find, prefix, spared))
+        except OSError as error:
+            logger.warning("cannot look for processes now: %s", error)
+            await trio.sleep(pause)
+    return await call_in_thread(partial(_find, prefix, spared))
 
 
 async def wait_gone(pids: Collection[int]) -> None:
     """Wait until processes, found a moment ago, have ended."""
-    table = await call_in_thread(scan)
+    table = await retry_exhausted(partial(call_in_thread, scan))
     await _wait_gone(tuple(table[pid] for pid in pids if pid in table), math.inf)
 
 
@@ -102,19 +116,28 @@ def _find_below(table: Mapping[int, ProcessFacts], roots: Collection[int]) -> se
 
 def _send(leftovers: tuple[ProcessFacts, ...], number: signal.Signals) -> None:
     for facts in leftovers:
-        send_signal(facts, number)
+        try:
+            send_signal(facts, number)
+        except OSError as error:  # no descriptor is left: the next round signals it
+            logger.warning("cannot signal pid %s now: %s", facts.pid, error)
 
 
 async def _wait_gone(leftovers: tuple[ProcessFacts, ...], seconds: float) -> None:
     """Wait until all of them have ended, at most `seconds`. They are not children of this process."""
     with trio.move_on_after(seconds):
         for facts in leftovers:
-            while is_alive(facts):
-                if PIDFD and (descriptor := open_pidfd(facts)) is not None:
+            alive = True
+            while alive:
+                try:
+                    alive = is_alive(facts)
+                    descriptor = open_pidfd(facts) if PIDFD and alive else None
+                except OSError:  # no descriptor is left to look with
+                    descriptor = None
+                if descriptor is not None:
                     try:
                         await trio.lowlevel.wait_readable(descriptor)
                     finally:
                         trio.lowlevel.notify_closing(descriptor)
                         os.close(descriptor)
-                else:
+                elif alive:
                     await trio.sleep(POLL_INTERVAL)

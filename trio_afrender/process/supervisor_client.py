@@ -356,8 +356,9 @@ class SupervisorClient:
                 return None
             return _make_tree(launch, None, state, attached=True)
         tree = _make_tree(launch, sock, attached=True)
+        attach = encode({"op": "attach", "token": launch.environment["AF_TASK_TOKEN"]})
         with suppress(OSError):  # it ends just now: `listen` finds out
-            sock.send(encode({"op": "attach", "token": launch.environment["AF_TASK_TOKEN"]}))
+            await retry_exhausted(partial(_send_now, sock, attach))
         self._listen_to(tree)
         with trio.move_on_after(SEND_TIMEOUT):
             await tree.wait_first_message()
@@ -482,6 +483,11 @@ async def open_supervisor(store: Path) -> AsyncIterator[SupervisorClient]:
     await supervisor.connect()
     async with supervisor.open():
         yield supervisor
+
+
+async def _send_now(sock: socket.socket, data: bytes) -> None:
+    sock.send(data)
+    await trio.lowlevel.checkpoint()
 
 
 def _make_tree(

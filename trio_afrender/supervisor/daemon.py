@@ -205,8 +205,9 @@ class SupervisorDaemon:
                         self._remove_folders()
         except FrameError:
             agent.over = True
+        waited = agent.waiting
         agent.flush()
-        if not agent.waiting:
+        if waited and not agent.waiting:
             self._poll.modify(agent, select.EPOLLIN)
         if agent.over:
             self._agents.remove(agent)
@@ -233,7 +234,7 @@ class SupervisorDaemon:
                 step = ""
                 self._assign(agent.frame, sent).record = record
             except (OSError, FrameError, ValueError, TypeError) as error:
-                logger.exception("cannot start a tree")
+                logger.warning("cannot start a tree: %s", error)
                 if not descriptors:
                     return
                 # In place of the task supervisor, which reports a failure there.
@@ -249,20 +250,21 @@ class SupervisorDaemon:
 
     def _assign(self, frame: bytes, descriptors: list[int]) -> PoolProcess:
         """Send a start message to an idle pool process, or to a new one. Raises `OSError`."""
-        while self._idle:
-            process = self._idle.pop()
+        while True:
+            process = self._idle.pop() if self._idle else self._fork()
             try:
                 process.send(frame, descriptors)
             except (BrokenPipeError, ConnectionResetError):
                 # Killed a moment ago
                 # (test_a_tree_is_not_assigned_to_a_pool_process_that_was_just_killed).
                 self._retire(process)
+            except OSError:
+                # It may have got a part of the message, so it cannot be used again.
+                self._idle.append(process)
+                self._dismiss(process)
+                raise
             else:
                 return process
-        process = fork_pool_process(self._host)
-        self._add(process)
-        process.send(frame, descriptors)
-        return process
 
     def _remove_folders(self) -> None:
         """Have a pool process remove the folders that are queued, unless one does so already."""
@@ -272,9 +274,19 @@ class SupervisorDaemon:
             with contextlib.suppress(OSError):
                 self._remover = self._assign(encode({"op": "remove", "folders": folders}), [])
 
+    def _fork(self) -> PoolProcess:
+        """Return a new pool process. Raises `OSError`."""
+        process = fork_pool_process(self._host)
+        try:
+            self._add(process)
+        except OSError:
+            process.close()  # it ends when it reads that
+            raise
+        return process
+
     def _add(self, process: PoolProcess) -> None:
-        self._pool[process.pid] = self._pool_by_fd[process.fileno()] = process
         self._poll.register(process, select.EPOLLIN)
+        self._pool[process.pid] = self._pool_by_fd[process.fileno()] = process
 
     def _receive_from_pool(self, process: PoolProcess) -> None:
         """Note that its tree is over, or that its channel has ended: then it is dead or dying."""

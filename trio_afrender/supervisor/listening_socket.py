@@ -53,7 +53,13 @@ class ListeningSocket:
         """Accept one connection; None if there is none, or none can be accepted now."""
         self._refill()
         try:
-            sock = self._use_reserve(lambda: self._sock.accept()[0])
+            # Two at once, or the connection stays in the queue: one that is accepted and cannot be
+            # checked would have to be refused.
+            spare = self._use_reserve(lambda: os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            try:
+                sock = self._use_reserve(lambda: self._sock.accept()[0])
+            finally:
+                os.close(spare)
         except OSError as error:
             if error.errno in _REFUSED:
                 if not self._paused_until:
@@ -62,7 +68,7 @@ class ListeningSocket:
             return None
         self._paused_until = 0.0
         try:
-            self._use_reserve(lambda: check_peer(sock))
+            check_peer(sock)
         except OSError as error:
             logger.warning("refused a connection: %s", error)
             sock.close()

@@ -44,7 +44,8 @@ class PoolProcess(FdChannel):
         """Send a start message, as the agent sent it, with its descriptors; or a removal.
 
         The descriptors are the agent's socket, the outputs, and the listening socket at the record,
-        if the tree has one. Raises `OSError`: the pool process is dead.
+        if the tree has one. Raises `OSError`: the pool process is dead, or the kernel has no
+        memory for it.
         """
         sent = socket.send_fds(self._sock, [message], descriptors)
         if sent < len(message):

@@ -160,7 +160,8 @@ class TaskSupervisor:
                 failing_since = min(failing_since, time.monotonic())
                 if time.monotonic() > failing_since + GIVE_UP_TIMEOUT:
                     raise
-                logger.warning("repeating a turn that failed", exc_info=error)
+                bug = None if isinstance(error, OSError) else error
+                logger.warning("repeating a turn that failed: %s", error, exc_info=bug)
                 time.sleep(RETRY_DELAY)
             else:
                 failing_since = _NEVER
@@ -213,7 +214,8 @@ class TaskSupervisor:
         self._send_state()
         if self._cgroup is not None:
             # The leader runs already: children that it has forked meanwhile were born outside.
-            self._cgroup.add((self._state.pid, *list_children(self._state.pid)))
+            with contextlib.suppress(OSError):  # the rest is found when it is looked for
+                self._cgroup.add((self._state.pid, *list_children(self._state.pid)))
 
     def _start_as(self, user: UserIds, outputs: tuple[int, ...], *, counted: bool) -> int:
         if self._output is not None:

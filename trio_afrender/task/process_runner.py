@@ -14,7 +14,7 @@ from functools import partial
 
 import trio
 
-from trio_afrender.errors import SpawnError, StoreError, is_exhausted
+from trio_afrender.errors import SpawnError, StoreError, is_device_failure, is_exhausted
 from trio_afrender.plugins.interfaces import PluginTask
 from trio_afrender.protocol.messages import TaskStatus
 from trio_afrender.task.events import UnkillableTree
@@ -47,7 +47,7 @@ class ProcessRunner:
         except (SpawnError, StoreError) as error:
             if is_exhausted(error):
                 return self._state.give_back(error)
-            if isinstance(error, SpawnError):
+            if isinstance(error, SpawnError) and not is_device_failure(error):
                 return self._state.refuse(TaskStatus.FailedToStart, str(error))
             # A full or broken disk is this host's fault: another host can try.
             return self._state.refuse(TaskStatus.GiveBack, str(error))

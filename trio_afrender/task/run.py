@@ -14,7 +14,8 @@ from functools import partial
 
 import trio
 
-from trio_afrender.errors import PluginError, StoreError, is_exhausted
+from trio_afrender.async_helpers import flatten
+from trio_afrender.errors import PluginError, StoreError, is_device_failure, is_exhausted
 from trio_afrender.plugins.interfaces import PluginSpec, PluginTask
 from trio_afrender.protocol.messages import TaskStatus
 from trio_afrender.task.collected_files import FileBatch
@@ -98,13 +99,16 @@ def _explain_error(state: RunState, error: Exception) -> TaskStatus:
     """Return the status of a run that an error has ended, and note the error."""
     if is_exhausted(error):
         return state.give_back(error)
-    match error:
+    first = flatten(error)[0] if isinstance(error, ExceptionGroup) else error
+    # A full or broken disk is this host's fault: another host can try.
+    if is_device_failure(error):
+        return state.refuse(TaskStatus.GiveBack, f"a device of this host has failed: {first}")
+    match first:
         case StoreError():
-            # A full or broken disk is this host's fault: another host can try.
-            return state.refuse(TaskStatus.GiveBack, str(error))
+            return state.refuse(TaskStatus.GiveBack, str(first))
         case PluginError():
-            state.note(error.details)
-            return state.refuse(TaskStatus.FailedToStart, str(error))
+            state.note(first.details)
+            return state.refuse(TaskStatus.FailedToStart, str(first))
     logger.error("task %s: internal error", state.task.key, exc_info=error)
     state.why.add("bug", f"internal error of the agent: {error!r}")
     ran = state.started_at is not None

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import attrs
 import trio
 
-from trio_afrender.async_helpers import RepeatedEvent
+from trio_afrender.async_helpers import RepeatedEvent, flatten
 from trio_afrender.config import Config, Limits, SentAmounts
 from trio_afrender.plugins.interfaces import ParserState, PluginTask
 from trio_afrender.process.interfaces import Launch, ProcessTree
@@ -290,7 +290,8 @@ class RunState:
 
         It is not counted: the task has done nothing wrong, however often that happens.
         """
-        self.exhausted = str(error) or repr(error)
+        first = flatten(error)[0] if isinstance(error, ExceptionGroup) else error
+        self.exhausted = str(first) or repr(first)
         self.why.add("refused", f"the host has too little of something: {self.exhausted}")
         return TaskStatus.GiveBack
 

@@ -154,8 +154,7 @@ class _Reserve:
             while len(self._descriptors) < count:
                 self._descriptors.append(os.open(os.devnull, os.O_RDONLY))
         except OSError as error:
-            if not is_exhausted(error):
-                raise
+            logger.debug("fewer descriptors are held back: %s", error)
 
     async def serve(self) -> None:
         """Keep one thread, until the end of the reserve."""

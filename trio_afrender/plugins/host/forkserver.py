@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import signal
@@ -17,13 +16,14 @@ from itertools import count
 import attrs
 import trio
 
-from trio_afrender.errors import PluginError, ProtocolError
+from trio_afrender.errors import PluginError, ProtocolError, is_exhausted
 from trio_afrender.plugins.host.host_protocol import PluginFrameReader, pack
 from trio_afrender.process.environment import clean_environment
 from trio_afrender.process.oom_score import unprotecting
 from trio_afrender.process.procfs import continue_stopped
 
 __all__ = (
+    "EXHAUSTED_PAUSE",
     "ForkServer",
     "ForkServers",
     "describe_end",
@@ -39,6 +39,8 @@ MAX_PRINTED_TAIL = 16 * 1024
 """Characters kept of what it printed: why it cannot start."""
 WATCH_INTERVAL = 5.0
 """Seconds between two looks whether a plugin process was stopped by a signal."""
+EXHAUSTED_PAUSE = 0.05
+"""Seconds before another try where the kernel has no memory for a message."""
 END_TIMEOUT = 5.0
 """Seconds that it, and the hosts it has forked, may take to end once they were killed."""
 
@@ -202,10 +204,12 @@ class ForkServer:
                 socket.send_fds(self._control, [frame], list(fds))
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(self._control)
-            except OSError as error:
-                if error.errno not in (errno.EPIPE, errno.ECONNRESET):
-                    raise
+            except ConnectionError:
                 return
+            except OSError as error:
+                if not is_exhausted(error):
+                    raise
+                await trio.sleep(EXHAUSTED_PAUSE)
             else:
                 return
 
@@ -221,10 +225,14 @@ async def receive_messages(
         await trio.lowlevel.wait_readable(link)
         try:
             data = link.recv(size)
-        except BlockingIOError:
-            continue
         except ConnectionError:
             return []  # the process was killed before it had read all requests: its end, too
+        except OSError as error:
+            if not is_exhausted(error):
+                raise
+            if not isinstance(error, BlockingIOError):
+                await trio.sleep(EXHAUSTED_PAUSE)
+            continue
         messages = list(frames.feed(data))
         if messages or not data:
             return messages

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import socket
 from collections.abc import Mapping
@@ -10,7 +9,8 @@ from collections.abc import Mapping
 import trio
 
 from trio_afrender.async_helpers import RepeatedEvent
-from trio_afrender.plugins.host.forkserver import receive_messages
+from trio_afrender.errors import is_exhausted
+from trio_afrender.plugins.host.forkserver import EXHAUSTED_PAUSE, receive_messages
 from trio_afrender.plugins.host.host_protocol import PluginFrameReader, pack
 
 __all__ = ("HostLink",)
@@ -54,8 +54,14 @@ class HostLink:
         self._later.clear()
         if not self._backlog:  # else it would overtake what waits there
             # Most messages fit into the socket's buffer. Sent here they cost no switch to `write`.
-            with contextlib.suppress(BlockingIOError, ConnectionError):
+            try:
                 frame = frame[self._link.send(frame) :]
+            except ConnectionError:
+                pass
+            except OSError as error:
+                # The buffer is full, or the kernel has no memory for it: `write` sends it.
+                if not is_exhausted(error):
+                    raise
             if not frame:
                 return
         self._backlog += frame
@@ -74,10 +80,13 @@ class HostLink:
                 await trio.lowlevel.wait_writable(self._link)
                 try:
                     del self._backlog[: self._link.send(self._backlog)]
-                except BlockingIOError:
-                    continue
                 except ConnectionError:
                     return
+                except OSError as error:
+                    if not is_exhausted(error):
+                        raise
+                    if not isinstance(error, BlockingIOError):
+                        await trio.sleep(EXHAUSTED_PAUSE)
 
     async def receive(self) -> list[dict[str, object]]:
         """The next messages; empty at the end. Raises `ProtocolError` for anything else."""
