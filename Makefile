@@ -1,7 +1,7 @@
 # Two commands for a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
 # Each makes .venv and installs what it needs, once, and again when pyproject.toml changes.
 
-.PHONY: help demo test lint check repeat bench chaos attack fuzz renderers web-test clean
+.PHONY: help demo test lint check repeat bench chaos attack fuzz renderers web-test deb deb-test types clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,6 +19,9 @@ help:
 	@echo "make fuzz   wrong bytes for every decoder (minutes); INPUTS=1000000 SEED=1 ONLY=job"
 	@echo "make renderers  real programs render and fail (10 minutes, 3 GB); ONLY=blender SCENE=gpu RECORD=1"
 	@echo "make web-test  the page in Chromium: a render with Mitsuba, 1000 renders, all views (minutes)"
+	@echo "make deb    a Debian package, into dist; EXTRAS=cli,web,thumbnails"
+	@echo "make deb-test  installs, upgrades and removes it in a folder (root, debootstrap, minutes)"
+	@echo "make types  pyright: the share of the public names whose types are known"
 	@echo "make clean  remove $(VENV) and $(DEMO)"
 
 demo: $(VENV)/.demo
@@ -68,6 +71,14 @@ renderers: $(VENV)/.test
 # Playwright drives the Chromium of the host (Debian: apt install chromium).
 web-test: $(VENV)/.demo $(VENV)/.test
 	WEB=all $(BIN)/python -m pytest tests/integration/test_page_in_browser.py
+
+# The interpreter is that of the hosts: Debian's, not the one that this is run with.
+EXTRAS ?= cli,web
+deb: $(VENV)/.test
+	$(BIN)/python packaging/debian/build.py --output dist --extras $(EXTRAS)
+
+deb-test: $(VENV)/.test
+	DEB_TEST=1 $(BIN)/python -m pytest -v tests/deb
 
 clean:
 	rm -rf $(VENV) $(DEMO)

@@ -23,7 +23,7 @@ COMPLETIONS = {
 PAGES = "share/trio_afrender"
 """The pages keep their places to each other, so that their links hold."""
 PATTERNS = ("README.md", "CHANGELOG.md", "docs/**/*.md", "examples/**/*")
-LEFT_OUT = {"__pycache__", "out"}
+LEFT_OUT = {"__pycache__", "out", ".gitignore"}
 
 
 class SharedFilesHook(BuildHookInterface[Any]):

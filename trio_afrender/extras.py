@@ -72,6 +72,8 @@ def choose_command(
     python: str,
 ) -> str:
     """Return the command. `origin` is the content of ``direct_url.json``, `prefix` that of Python."""
+    if installer == "dpkg":
+        return f"build the Debian package with it (make deb EXTRAS={extra},...)"
     quoted = " ".join(map(shlex.quote, packages))
     if (prefix / "pipx_metadata.json").is_file():
         return f"pipx inject {prefix.name} {quoted}"

@@ -72,6 +72,11 @@ def test_a_wheelhouse_or_an_index(tmp_path: Path) -> None:
     assert command(tmp_path, "uv") == "uv pip install --python /v/bin/python 'rich>=13'"
 
 
+def test_a_debian_package(tmp_path: Path) -> None:
+    made = command(tmp_path, "dpkg")
+    assert made == "build the Debian package with it (make deb EXTRAS=cli,...)"
+
+
 def test_pipx(tmp_path: Path) -> None:
     (tmp_path / "trio_afrender").mkdir()
     (tmp_path / "trio_afrender" / "pipx_metadata.json").touch()
