@@ -258,7 +258,7 @@ class FarmWatch:
             if job.is_system:
                 continue
             old = self.jobs.get(job.id)
-            if old is None or old.serial != job.serial:
+            if old is not None and old.serial != job.serial:
                 self._drop("jobs", [job.id])
             self.jobs[job.id] = job
             pace = self._paces.setdefault(job.id, JobPace())

@@ -149,6 +149,13 @@ class JobTasks:
         if self.stale or self.gone:
             self.changed.set()
 
+    async def wait(self) -> None:
+        """Wait for a change, unless all tasks have to be read, or are gone."""
+        if self.stale or self.gone:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self.changed.wait()
+
     def take_renders(self) -> list[str]:
         """The names of renders that have been added since the last call."""
         shown = self._shown

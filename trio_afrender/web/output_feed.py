@@ -76,7 +76,7 @@ async def _follow(
             continue
         except JobGone:
             return
-        await tasks.changed.wait()
+        await tasks.wait()
 
 
 async def _show_stored(topic: Topic, output: TaskOutput, attempt: int, text: str) -> None:

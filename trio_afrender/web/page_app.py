@@ -10,7 +10,7 @@ import json
 import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from functools import partial
 from html import escape
 from typing import Any, TypeAlias
@@ -129,7 +129,9 @@ class Page:
         if not await self.is_own((peer[0], peer[1]), (local[0], local[1])):
             return None
         user = self.watch.farm.user_name or "the user"
-        return PageSession(f"{user} on this machine", not self.settings.read_only, peer[0])
+        return PageSession(
+            f"{user} on this machine", not self.settings.read_only, peer[0], local=True
+        )
 
 
 def _answer(data: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -314,7 +316,7 @@ async def _stream_events(page: Page, request: Request) -> Response:
         raise ConfigError(f"topics: expected 1 to {_MAX_TOPICS} names with commas between")
     session = _session(request)
     address = request.client.host if request.client else ""
-    if full := page.seats.refuse(address, local=session.address == address and not page.tls):
+    if full := page.seats.refuse(address, local=session.local):
         return _refuse(429, full, **{"Retry-After": "30"})
     with ExitStack() as stack:
         stack.enter_context(page.seats.take(address))
@@ -439,10 +441,11 @@ async def _read_body(request: Request) -> object:
         raise ConfigError("expected a body of Content-Type application/json")
     body = bytearray()
     with trio.move_on_after(_BODY_TIMEOUT) as timeout:
-        async for part in request.stream():
-            body += part
-            if len(body) > _MAX_BODY:
-                raise HTTPException(413, f"at most {_MAX_BODY} bytes are taken")
+        async with aclosing(request.stream()) as parts:
+            async for part in parts:
+                body += part
+                if len(body) > _MAX_BODY:
+                    raise HTTPException(413, f"at most {_MAX_BODY} bytes are taken")
     if timeout.cancelled_caught:
         raise ConfigError(f"the request did not arrive within {_BODY_TIMEOUT:g} s")
     try:

@@ -39,6 +39,8 @@ class PageSession:
     address: str
     used: float = 0.0
     """The clock at the last request."""
+    local: bool = False
+    """Whether it is the user of this program, without a link."""
 
 
 class SessionTable:

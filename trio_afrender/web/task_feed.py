@@ -63,7 +63,7 @@ async def feed_task(watch: FarmWatch, topic: Topic, numbers: tuple[int, ...]) ->
                 break
             # Events, or the time for the next look at files and reasons.
             with trio.move_on_after(_FILES_INTERVAL):
-                await tasks.changed.wait()
+                await tasks.wait()
     topic.end(tasks.gone or f"job {job} was deleted")
 
 

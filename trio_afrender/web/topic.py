@@ -48,7 +48,8 @@ class Topic:
     position: int = 0
     """The number of changes so far."""
     _changes: deque[bytes] = attrs.field(factory=deque)
-    _size: int = 0
+    size: int = 0
+    """Bytes of the changes that are kept."""
     _snapshot: tuple[int, bytes] | None = None
     """The position at which it was made, and the event."""
 
@@ -60,16 +61,16 @@ class Topic:
         """Add a change whose JSON has been made."""
         event = encode_event("change", text)
         self._changes.append(event)
-        self._size += len(event)
+        self.size += len(event)
         self.position += 1
-        while self._changes and (len(self._changes) > _MAX_CHANGES or self._size > _MAX_BYTES):
-            self._size -= len(self._changes.popleft())
+        while self._changes and (len(self._changes) > _MAX_CHANGES or self.size > _MAX_BYTES):
+            self.size -= len(self._changes.popleft())
         self.wake()
 
     def replace(self) -> None:
         """Have all viewers get a snapshot: what was there before counts no more."""
         self._changes.clear()
-        self._size = 0
+        self.size = 0
         # One more than the changes before: every viewer is too far behind.
         self.position += 1
         self._snapshot = None

@@ -62,7 +62,7 @@ async def feed_tasks(watch: FarmWatch, topic: Topic, numbers: tuple[int, ...]) -
                     tasks.take_renders()
                     topic.describe = lambda: tasks.describe(topic.name)
                     topic.replace()
-                await tasks.changed.wait()
+                await tasks.wait()
         finally:
             tasks.publish = None
     topic.end(tasks.gone)

@@ -1,0 +1,132 @@
+"""The page of a farm at the other end of a connection, which is lost and comes back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import trio
+from support.farm import FakeLink, make_update
+from support.json_farm import JsonFarm, open_json_farm
+from support.scripted_farm import make_remote_farm
+from support.web_page import WebPage, open_page
+from trio.testing import MockClock
+
+from trio_afrender.afserver.client import Dialer
+from trio_afrender.protocol.messages import Events, FilesEntry, TaskFile, TaskStatus
+from trio_afrender.transport.address import NativeAddress
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 20
+
+
+@attrs.define
+class Remote:
+    """A page, the farm that it shows, and whether that can be reached."""
+
+    page: WebPage
+    own: JsonFarm
+    link: FakeLink
+    switch: Switch
+
+
+@attrs.define
+class Switch:
+    down: bool = False
+
+
+@asynccontextmanager
+async def open_remote(*, down: bool = False) -> AsyncIterator[Remote]:
+    switch = Switch(down)
+    async with open_json_farm() as own:
+
+        async def connect(_host: str, _port: int) -> Any:  # noqa: ANN401 - a stream of memory
+            await trio.lowlevel.checkpoint()
+            if switch.down:
+                raise ConnectionRefusedError(111, "Connection refused")
+            return own.connect()
+
+        # The farm serves files to browsers of this machine alone, which use such a name.
+        dialer = Dialer(NativeAddress(host="127.0.0.1", port=51000), open_stream=connect)
+        farm = make_remote_farm(connect, dialer=dialer)
+        listed = [{"name": f"t{number}", "command": "true"} for number in range(2)]
+        job = {"name": "j", "user_name": "ann", "blocks": [{"name": "b", "tasks": listed}]}
+        await own.ask({"job": job})
+        link = own.add_render("r1")
+        await link.register("r1")
+        async with open_page(farm, ready=not down) as page:
+            yield Remote(page, own, link, switch)
+        own.nursery.cancel_scope.cancel()
+
+
+async def test_a_farm_that_is_gone_and_back(autojump_clock: MockClock) -> None:
+    topics = "jobs,tasks.2,task.2.0.0,output.2.0.0,render.1,why"
+    async with open_remote() as remote, remote.page.view(topics) as viewer:
+        await viewer.expect("server", connected=True)
+        await trio.sleep(5)
+        assert {data.get("topic") for _, data in viewer.events} >= {*topics.split(",")}
+        remote.switch.down = True
+        lost = await viewer.expect("server", connected=False)
+        assert "refused" in lost["error"]
+        assert (await remote.page.get("/api/thumbnail/2.0.1")).status == 503
+        assert (await remote.page.change("job", "pause", (2, 1))).status == 503
+        assert (await remote.page.get("/api/session")).status == 200
+        # What happens meanwhile is there when it is back.
+        (exec_, *_) = (await remote.link.expect(Events)).tasks
+        await remote.link.update(make_update(exec_, TaskStatus.FinishedSuccess))
+        await trio.sleep(30)
+        remote.switch.down = False
+        await viewer.expect("server", connected=True)
+        rows = (await viewer.expect("snapshot", "tasks.2"))["rows"]
+        assert rows[0][2] & 16
+        async with remote.page.view("jobs") as late:
+            await late.expect_row("jobs", 2, done=1)
+
+
+async def test_a_farm_that_is_not_there_yet(autojump_clock: MockClock) -> None:
+    async with open_remote(down=True) as remote, remote.page.view("jobs,tasks.2") as viewer:
+        assert (await viewer.expect("server"))["connected"] is False
+        await trio.sleep(60)
+        assert not [data for name, data in viewer.events if name == "snapshot"]
+        remote.switch.down = False
+        await viewer.expect("server", connected=True)
+        await viewer.expect("snapshot", "tasks.2")
+
+
+async def test_a_forgotten_registration(autojump_clock: MockClock) -> None:
+    """A server that has restarted knows no monitor of before."""
+    async with open_remote() as remote, remote.page.view("jobs") as viewer:
+        await viewer.expect("server", connected=True)
+        remote.own.server.requests.registry.drop_all()
+        await viewer.expect("server", connected=False)
+        await viewer.expect("server", connected=True)
+        await remote.page.change("job", "set", (2, 1), annotation="seen")
+        await viewer.expect_row("jobs", 2, annotation="seen")
+
+
+async def test_what_is_watched_no_more_is_not_sent(autojump_clock: MockClock) -> None:
+    async with open_remote() as remote:
+        (monitor,) = remote.own.server.requests.registry.monitors.values()
+        async with remote.page.view("tasks.2,output.2.0.0") as viewer:
+            await viewer.expect("snapshot", "tasks.2")
+            await viewer.expect("snapshot", "output.2.0.0")
+            await trio.sleep(2)
+            assert monitor.task_jobs == {2}
+            assert monitor.listens
+        await trio.sleep(40)
+        assert monitor.task_jobs == set()
+
+
+async def test_thumbnails_come_from_the_server(autojump_clock: MockClock) -> None:
+    async with open_remote() as remote:
+        (exec_, *_) = (await remote.link.expect(Events)).tasks
+        files = FilesEntry(run=exec_.run, n=1, files=(TaskFile(name="a b.png", data=PNG),))
+        done = make_update(exec_, TaskStatus.FinishedSuccess)
+        await remote.link.update(done, files=(files,))
+        with trio.fail_after(60):
+            while (answer := await remote.page.get("/api/thumbnail/2.0.0")).status == 204:
+                await remote.page.page.watch.round.wait()
+        assert (answer.body, answer.headers["content-type"]) == (PNG, "image/png")
+        answer = await remote.page.get("/api/file/2.0.0/a%20b.png")
+        assert answer.body == PNG

@@ -1,0 +1,240 @@
+"""The page over a farm of this process: what viewers see, and that hostile texts stay texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from support.farm import make_update
+from support.web_page import open_own_page
+from trio.testing import MockClock
+
+from trio_afrender.protocol.messages import (
+    AskedOutput,
+    CustomMeter,
+    Events,
+    FilesEntry,
+    HostResources,
+    ListenedEntry,
+    TaskFile,
+    TaskStatus,
+)
+
+
+def listed(count: int = 2, **more: object) -> dict[str, object]:
+    tasks = [{"name": f"t{number}", "command": "true"} for number in range(count)]
+    return {"blocks": [{"name": "b", "capacity": 100, "tasks": tasks, **more}]}
+
+
+async def test_a_job_from_its_start_to_its_end(autojump_clock: MockClock) -> None:
+    async with (
+        open_own_page(listed(), renders=("r1",)) as page,
+        page.view("jobs,renders") as viewer,
+    ):
+        assert (await viewer.expect("server"))["connected"] is True
+        (row,) = (await viewer.expect("snapshot", "jobs"))["rows"]
+        assert (row["name"], row["user"], row["tasks"], row["running"]) == ("j", "ann", 2, 2)
+        assert row["bar"] == "R" * 64
+        (render,) = (await viewer.expect("snapshot", "renders"))["rows"]
+        assert render["states"] == ["ONL", "RUN"]
+        assert [task["name"] for task in render["tasks"]] == ["t0", "t1"]
+        link = page.links["r1"]
+        events = await link.expect(Events)
+        for each in events.tasks:
+            await link.update(make_update(each, TaskStatus.FinishedSuccess))
+        row = await viewer.expect_row("jobs", 2, done=2)
+        assert row["states"] == ["DON"]
+        assert row["bar"] == "D" * 64
+
+
+async def test_changes_have_changed_fields_alone(autojump_clock: MockClock) -> None:
+    async with open_own_page(listed(1), renders=("r1",)) as page, page.view("jobs") as viewer:
+        await viewer.expect("snapshot", "jobs")
+        (exec_,) = (await page.links["r1"].expect(Events)).tasks
+        await page.links["r1"].update(make_update(exec_, TaskStatus.Percent, percent=40))
+        change = await viewer.expect("change", "jobs")
+        assert change["rows"][0].keys() == {"id", "percent", "ends"}
+
+
+async def test_all_tasks_of_a_job(autojump_clock: MockClock) -> None:
+    async with open_own_page(listed(3), renders=("r1",)) as page, page.view("tasks.2") as viewer:
+        shown = await viewer.expect("snapshot", "tasks.2")
+        assert shown["blocks"] == [{"block": 0, "name": "b", "names": ["t0", "t1", "t2"]}]
+        assert shown["renders"] == ["r1"]
+        assert [row[:5] for row in shown["rows"]] == [[0, n, 2, 0, 1] for n in range(3)]
+        tasks = (await page.links["r1"].expect(Events)).tasks
+        await page.links["r1"].update(make_update(tasks[1], TaskStatus.FinishedSuccess))
+        (row,) = (await viewer.expect("change", "tasks.2"))["rows"]
+        assert row[:5] == [0, 1, 16, 100, 1]
+
+
+async def test_a_render_that_is_new_to_a_job(autojump_clock: MockClock) -> None:
+    async with open_own_page(listed(1)) as page, page.view("tasks.2") as viewer:
+        assert (await viewer.expect("snapshot", "tasks.2"))["rows"] == [[0, 0, 1]]
+        assert page.json_farm is not None
+        link = page.json_farm.add_render("late")
+        await link.register("late")
+        change = await viewer.expect("change", "tasks.2")
+        assert change["more_renders"] == ["late"]
+        assert change["rows"][0][-1] == 1
+
+
+async def test_jobs_that_are_deleted_are_gone(autojump_clock: MockClock) -> None:
+    async with open_own_page(listed(1)) as page:
+        async with page.view("jobs,tasks.2,task.2.0.0,blocks.2") as viewer:
+            await viewer.expect("snapshot", "tasks.2")
+            assert (await page.change("job", "delete", (2, 1))).status == 200
+            assert "2" in (await viewer.expect("gone", "tasks.2"))["error"]
+        for topic in ("tasks.2", "task.2.0.0", "blocks.2", "render.9", "output.7.0.0", "why.2"):
+            async with page.view(topic) as viewer:
+                number = topic.split(".")[1]
+                assert number in (await viewer.expect("gone", topic))["error"]
+
+
+async def test_the_detail_of_a_task(autojump_clock: MockClock) -> None:
+    async with open_own_page(listed(1), renders=("r1",)) as page, page.view("task.2.0.0") as viewer:
+        task = (await viewer.expect("snapshot", "task.2.0.0"))["task"]
+        assert (task["name"], task["command"], task["render"]) == ("t0", "true", "r1")
+        (exec_,) = (await page.links["r1"].expect(Events)).tasks
+        running = make_update(exec_, TaskStatus.Percent, percent=30, resources="task_mem_mb:7 odd")
+        await page.links["r1"].update(running)
+        change = (await viewer.expect("change", "task.2.0.0"))["task"]
+        assert change["percent"] == 30
+        assert change["usage"] == {"task_mem_mb": 7.0}
+        assert [percent for _, percent in change["curve"]] == [30]
+
+
+async def test_what_a_waiting_task_waits_for(autojump_clock: MockClock) -> None:
+    async with open_own_page(listed(1)) as page, page.view("why,why.2,task.2.0.0") as viewer:
+        shown = await viewer.expect("snapshot", "why.2")
+        (block,) = shown["jobs"][0]["blocks"]
+        assert block["sentences"]
+        task = (await viewer.expect("snapshot", "task.2.0.0"))["task"]
+        assert task["why"] == block["sentences"]
+
+
+async def test_an_output_is_followed(autojump_clock: MockClock) -> None:
+    async with open_own_page(listed(1), renders=("r1",)) as page:
+        link = page.links["r1"]
+        (exec_,) = (await link.expect(Events)).tasks
+        async with page.view("output.2.0.0") as viewer:
+            assert (await viewer.expect("snapshot", "output.2.0.0"))["running"] is True
+            while not (await link.expect(Events)).outputs:
+                pass
+            key = exec_.key._asdict()
+            await link.update(outputs=(AskedOutput(run=exec_.run, **key, output="one\n"),))
+            change = await viewer.expect("change", "output.2.0.0")
+            assert (change["start"], change["end"], change["text"]) == (0, 4, "one\n")
+            await link.update(listened=(ListenedEntry(run=exec_.run, n=1, text="zwei ü\n"),))
+            change = await viewer.expect("change", "output.2.0.0")
+            assert (change["start"], change["end"], change["text"]) == (4, 12, "zwei ü\n")
+            async with page.view("output.2.0.0") as late:
+                texts = [(await late.expect("snapshot", "output.2.0.0"))["text"]]
+                while texts[-1] != "zwei ü\n":
+                    texts.append((await late.expect("change", "output.2.0.0"))["text"])
+                assert "".join(texts) == "one\nzwei ü\n"
+            ended = make_update(exec_, TaskStatus.FinishedSuccess, output="one\nzwei ü\nend\n")
+            await link.update(ended)
+            assert (await viewer.expect("change", "output.2.0.0"))["text"] == "end\n"
+            await viewer.expect("change", "output.2.0.0", running=False)
+        answer = (await page.get("/api/output/2.0.0?before=12&limit=8")).json
+        assert (answer["start"], answer["text"], answer["attempts"]) == (4, "zwei ü\n", 1)
+
+
+@pytest.mark.parametrize("query", ["from=x", "limit=-1", "attempt=2", "before=99999999999999999"])
+async def test_wrong_places_in_an_output(query: str, autojump_clock: MockClock) -> None:
+    async with open_own_page(listed(1), renders=("r1",)) as page:
+        assert (await page.get(f"/api/output/2.0.0?{query}")).status in (400, 404)
+
+
+async def test_loads_meters_and_the_past_of_a_render(autojump_clock: MockClock) -> None:
+    load = HostResources(
+        cpu_idle=40,
+        mem_total_mb=1000,
+        mem_free_mb=250,
+        net_recv_kbsec=2048,
+        custom=(CustomMeter(label="tape", value=7, graphr=255, width=-5),),
+    )
+    async with open_own_page(renders=("r1",)) as page, page.view("loads,render.1") as viewer:
+        await page.links["r1"].update(resources=load)
+        row = await viewer.expect_row("loads", 1)
+        assert row["load"][:2] == [60, 75]
+        assert row["load"][6] == 2.0
+        change = await viewer.expect("change", "render.1")
+        assert change["points"][0][1:3] == [60, 75]
+        (meter,) = change["meters"]
+        assert (meter["label"], meter["graph_colour"], meter["width"]) == ("tape", "#ffff00", 0)
+
+
+async def test_images_and_files_of_a_task(autojump_clock: MockClock) -> None:
+    png = b"\x89PNG\r\n\x1a\n" + b"x" * 20
+    async with open_own_page(listed(1), renders=("r1",)) as page:
+        (exec_,) = (await page.links["r1"].expect(Events)).tasks
+        files = (
+            TaskFile(name="a.png", data=png),
+            TaskFile(name="page.html", data=b"<script>alert(1)</script>"),
+            TaskFile(name="not.png", data=b"<svg onload=alert(1)>"),
+        )
+        entry = FilesEntry(run=exec_.run, n=1, files=files)
+        ended = make_update(exec_, TaskStatus.FinishedSuccess)
+        await page.links["r1"].update(ended, files=(entry,))
+        with trio.fail_after(60):
+            while (answer := await page.get("/api/thumbnail/2.0.0")).status == 204:
+                await page.page.watch.round.wait()
+        assert (answer.body, answer.headers["content-type"]) == (png, "image/png")
+        for name in ("page.html", "not.png"):
+            answer = await page.get(f"/api/file/2.0.0/{name}")
+            assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+        for name in ("other.png", "..", "%2e%2e%2fa.png", "..%2f..%2fetc%2fpasswd", "log.txt"):
+            assert (await page.get(f"/api/file/2.0.0/{name}")).status in (404, 401), name
+        assert (await page.get("/api/thumbnail/2.0.1")).status == 404
+        assert (await page.get("/api/thumbnail/../../etc")).status == 404
+
+
+HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m\x00\x07" + "x" * 10_000
+
+
+async def test_hostile_texts_stay_texts(autojump_clock: MockClock) -> None:
+    """Script tags, control characters, right-to-left marks and 10,000 letters, everywhere."""
+    name = HOSTILE.replace("\x00", "")  # the farm refuses that one
+    block: dict[str, Any] = {
+        "name": name,
+        "capacity": 100,
+        "tasks": [{"name": name, "command": name}],
+    }
+    job = {"name": name, "annotation": name, "description": name, "blocks": [block]}
+    topics = "jobs,blocks.2,tasks.2,task.2.0.0,output.2.0.0,loads,render.1,why"
+    async with open_own_page(job, renders=("r1",)) as page, page.view(topics) as viewer:
+        link = page.links["r1"]
+        (exec_,) = (await link.expect(Events)).tasks
+        meter = CustomMeter(label=HOSTILE, tooltip=HOSTILE)
+        await link.update(
+            make_update(exec_, TaskStatus.FinishedSuccess, output=HOSTILE, activity=HOSTILE),
+            resources=HostResources(custom=(meter,)),
+        )
+        row = await viewer.expect_row("jobs", 2, done=1)
+        assert row["name"].startswith("<script>alert(1)</script>\u202e")
+        assert len(row["name"]) <= 10_000
+        shown = await viewer.expect("snapshot", "output.2.0.0", running=False)
+        assert "<script>" in shown["text"]
+        # Each event was one line of JSON, or `Viewer` would not have read it.
+        assert {name for name, _ in viewer.events} <= {"snapshot", "change", "server"}
+
+
+async def test_a_viewer_that_sleeps_gets_the_present(autojump_clock: MockClock) -> None:
+    """What it has missed is not kept for it: it gets a snapshot."""
+    awake = trio.Event()
+    async with open_own_page(listed(1), renders=("r1",)) as page:
+        async with page.view("jobs", asleep=awake) as sleeper, page.view("jobs") as viewer:
+            await viewer.expect("snapshot", "jobs")
+            topic = page.page.watch.tables["jobs"]
+            for number in range(3600):
+                topic.update([{"id": 2, "priority": number}])
+                await trio.sleep(1)
+            awake.set()
+            await sleeper.expect_row("jobs", 2, priority=3599)
+            assert sleeper.bytes < 2000
+            assert topic.size < 1024 * 1024
