@@ -90,7 +90,7 @@ def test_a_config_with_a_wrong_value_is_not_made(field: str, value: object, expe
         ),
         (lambda: FarmSettings(wake_port=70000), "FarmSettings.wake_port: expected 1 to 65535"),
         (lambda: ListenAddress(host="x", port=-1), "ListenAddress.port: expected 0 to 65535"),
-        (lambda: NativeAddress(host="x", port=0), "NativeAddress.port: expected 1 to 65535"),
+        (lambda: NativeAddress(host="x", port=70000), "NativeAddress.port: expected 0 to 65535"),
         (
             lambda: GatewayConfig(listen=LISTEN, server=SERVER, tokens=TokenTable(), max_agents=0),
             "GatewayConfig.max_agents: expected at least 1, got 0",

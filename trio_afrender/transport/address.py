@@ -98,7 +98,7 @@ class NativeAddress:
     """The parsed and checked URL of an afserver."""
 
     host: str = attrs.field(validator=validate)
-    port: int = attrs.field(metadata={"least": 1, "most": 65535}, validator=validate)
+    port: int = attrs.field(metadata={"most": 65535}, validator=validate)
 
     @property
     def url(self) -> str:

@@ -62,7 +62,8 @@ class RepeatedLines:
             window = self._windows[key] = _Window(now, level, kind)
         if window.shown < self._lines:
             window.shown += 1
-            self._logger.log(level, text, *arguments)
+            named = {"kind": kind, "source": source}
+            self._logger.log(level, text, *arguments, extra=named)
         else:
             window.left_out += 1
 
@@ -84,4 +85,5 @@ class RepeatedLines:
                 window.left_out,
                 source,
                 self._seconds,
+                extra={"kind": window.kind, "source": key[1], "left_out": window.left_out},
             )
