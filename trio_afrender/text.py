@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
@@ -20,6 +21,7 @@ __all__ = (
     "show_json",
     "suggest",
     "to_bytes",
+    "utc_time",
     "without_escapes",
 )
 
@@ -102,6 +104,11 @@ def json_size(text: str) -> int:
     import json
 
     return len(json.dumps(text))
+
+
+def utc_time(seconds: float) -> str:
+    """Return a Unix time as every log has it: ``2026-11-30 04:53:34Z``."""
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
 
 
 def to_bytes(text: str) -> bytes:

@@ -277,7 +277,13 @@ _COMMON.add_argument(
     "-V", "--Verbose", action="count", dest="verbose", default=0, help=argparse.SUPPRESS
 )
 _JSON = _option("--json", action="store_true", help="print JSON")
-_NO_DATE = _option("-log_nodate", "--log-nodate", action="store_true", help="no times in the log")
+_LOG = _option("-log_nodate", "--log-nodate", action="store_true", help="no times in the log")
+_LOG.add_argument(
+    "--log-format", choices=("text", "json"), help="lines of text (default), or a JSON object each"
+)
+_LOG.add_argument(
+    "--log-file", **_FILE, help="write the log to this file, in parts of log.file_bytes"
+)
 _AFSERVER = _option(
     "--server", metavar="URL", help="af://HOST:PORT (default: af_servername, af_serverport)"
 )
@@ -363,7 +369,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
 def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     render = _make_render_options()
     text = "register this host as a render with a farm's server and run its tasks (the default)"
-    add = add_command("agent", text, render, _NO_SUPERVISOR, _NO_DATE).add_argument
+    add = add_command("agent", text, render, _NO_SUPERVISOR, _LOG).add_argument
     text = "take only the owner's jobs (nimby), or none (NIMBY)"
     add("nimby", nargs="?", action=_Nimby, choices=NIMBIES, help=text)
     text = "only run this command, in the shell and environment of tasks"
@@ -377,7 +383,7 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     _add_page_options(run.add_argument, with_address=True)
 
     text = "keep a farm open on this machine, for the commands that look at farms and steer them"
-    add_farm = add_command("farm", text, _PLUGINS, _NO_SUPERVISOR, _NO_DATE)
+    add_farm = add_command("farm", text, _PLUGINS, _NO_SUPERVISOR, _LOG)
     add_farm.epilog = f"{FARM_LIMITS} {COMMAND_ENDING}"
     add = add_farm.add_argument
     add("jobs", **{**JOB, "nargs": "*", "help": "jobs to submit when it is open"})
@@ -397,7 +403,7 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     _add_page_options(add, with_address=True)
 
     text = "serve a page with the jobs, renders and tasks of a farm to browsers, and steer it there"
-    add = add_command("web", text, _FARM_SERVER, _NO_DATE).add_argument
+    add = add_command("web", text, _FARM_SERVER, _LOG).add_argument
     text = f"where browsers connect (default: {_PAGE}); elsewhere than loopback with --cert"
     add("--listen", metavar="HOST:PORT", default=_PAGE, help=text)
     add("--open", action="store_true", help="open it in this user's browser")
@@ -407,7 +413,7 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     add_submit_options(add_command("submit", text, _FARM_SERVER).add_argument)
 
     text = "connect agents that use websockets to an afserver, as its renders"
-    add = add_command("gateway", text, _AFSERVER, _NO_DATE).add_argument
+    add = add_command("gateway", text, _AFSERVER, _LOG).add_argument
     add("--listen", metavar="URL", help="wss://HOST:PORT for agents; 0.0.0.0: all addresses")
     add("--tokens", **_FILE, help="a file of lines NAME-OR-PATTERN TOKEN; mode 0600")
     add("--cert", **_FILE, help="the certificate and its chain (PEM)")

@@ -23,6 +23,8 @@ _KEYS = {  # of Settings.values, by the name of the option
     "allow_plain": "trio_afrender.allow_plain",
     "nimby": "trio_afrender.nimby",
     "plugins": "trio_afrender.plugins",
+    "log_format": "trio_afrender.log.format",
+    "log_file": "trio_afrender.log.file",
     "store": "af_store_folder",
     "user": "user_name",
 }

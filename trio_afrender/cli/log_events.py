@@ -46,6 +46,9 @@ _AGENT: Mapping[str, Mapping[str, str]] = {
         " were killed": "journal-failed path reason",
         "the journal %s is written again": "journal-recovered path",
     },
+    "agent.load_config": {
+        "%s": "config-problem text",
+    },
     "agent.memory_guard": {
         "task %s: %s: it is given back": "task-given-back task reason",
     },
@@ -188,7 +191,7 @@ _SERVERS: Mapping[str, Mapping[str, str]] = {
     },
     "transport.repeated_lines": {},
     "transport.websocket_client": {
-        "skipped a message of unknown type \"%s\"": "unknown-message type",
+        'skipped a message of unknown type "%s"': "unknown-message type",
         "%s: the websocket's reader ended": "websocket-reader-ended server",
         "%s: handshake failed": "handshake-failed server",
     },

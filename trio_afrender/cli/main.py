@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 import warnings
@@ -15,7 +16,7 @@ from trio_afrender.cli.standard_streams import (
     finish_stderr,
     prepare_streams,
 )
-from trio_afrender.cli.terminal import clean, print_line
+from trio_afrender.cli.terminal import clean, print_line, send_lines_to
 from trio_afrender.errors import (
     AfRenderError,
     ConfigError,
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 some task failed, 2 bad usage or
     input, 3 no server or refused, 130 interrupted, 141 the reader of stdout has gone."""
     prepare_streams()
+    send_lines_to(None)
     words = list(sys.argv[1:] if argv is None else argv)
     # Python warns of masks of jobs such as "[[a]" that a later version may read differently.
     warnings.filterwarnings("ignore", "Possible (nested )?set", FutureWarning)
@@ -68,10 +70,18 @@ def _run_command(words: Sequence[str]) -> int:
         make_parser()[0].print_help()
         return 0
     options = parse(words)
+    if hasattr(options, "log_format"):
+        _choose_early_form(options.command, options.log_format)
     # Imported only when needed: --help, --version and wrong arguments do not wait for trio.
     name = getattr(options, "module", options.command.partition(" ")[0])
     code: int = import_module(f"trio_afrender.cli.commands.{name}").run(options)
     return code
+
+
+def _choose_early_form(command: str, given: str | None) -> None:
+    """Print lines as JSON from the beginning, errors of settings too, if that is asked for here."""
+    if (given or os.environ.get("TRIO_AFRENDER__LOG__FORMAT")) == "json":
+        import_module("trio_afrender.cli.logging_setup").print_json(command)
 
 
 def _explain(error: BaseException, *, debug: bool) -> int:

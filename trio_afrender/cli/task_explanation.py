@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
@@ -21,7 +20,7 @@ from trio_afrender.cli.node_tables import states_cell, task_object, wait_object
 from trio_afrender.cli.terminal import clean, write_line
 from trio_afrender.cli.text_table import Line
 from trio_afrender.errors import LinkLost
-from trio_afrender.text import count_text
+from trio_afrender.text import count_text, utc_time
 
 __all__ = ("run_at_farm",)
 
@@ -93,7 +92,7 @@ def _describe(found: _Explanation) -> Sequence[Line]:
     facts += [count_text(task.errors, "error")] if task.errors else []
     facts += [f"on {task.render}"] if task.render else []
     if task.changed and task.over:
-        facts.append(time.strftime("ended %Y-%m-%d %H:%M:%S", time.localtime(task.changed)))
+        facts.append(f"ended {utc_time(task.changed)}")
     lines.append(["  ", *states_cell(task.states), clean(f"  {', '.join(facts)}")])
     if found.waits is not None:
         lines.append(["  It waits:"])

@@ -10,7 +10,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeAlias
 
 __all__ = (
@@ -19,10 +19,12 @@ __all__ = (
     "has_rich",
     "print_line",
     "print_lines",
+    "send_lines_to",
     "shorten_line",
     "tail",
     "write_line",
     "write_lines",
+    "write_stderr",
 )
 
 Part: TypeAlias = str | tuple[str, str]
@@ -35,6 +37,9 @@ _CONTROLS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 _NAMES = {"\n": "\\n", "\r": "\\r", "\t": "    "}
+
+_receivers: list[Callable[[str], None]] = []
+"""What `print_line` passes its lines to; empty: they are written to stderr."""
 
 
 def clean(text: str) -> str:
@@ -72,9 +77,23 @@ def tail(text: str, lines: int, width: int = 200) -> list[str]:
 
 
 def print_line(*lines: str) -> None:
-    """Write lines to stderr. That it is closed or its disk full is no error of the command."""
+    """Write lines to stderr, or to where `send_lines_to` sends them."""
+    if _receivers:
+        for line in lines:
+            _receivers[-1](line)
+    else:
+        write_stderr("".join(f"{line}\n" for line in lines))
+
+
+def send_lines_to(receive: Callable[[str], None] | None) -> None:
+    """Have `print_line` pass each line to `receive` until another call; None: write it to stderr."""
+    _receivers[:] = [] if receive is None else [receive]
+
+
+def write_stderr(text: str) -> None:
+    """Write to stderr. That it is closed or its disk full is no error of the command."""
     try:
-        sys.stderr.write("".join(f"{line}\n" for line in lines))
+        sys.stderr.write(text)
         sys.stderr.flush()
     except UnicodeEncodeError:
         pass

@@ -24,6 +24,7 @@ from trio_afrender.config.settings import (
     PREFIX,
     SERVICES,
     Config,
+    LogSettings,
     find_spec,
     suggest_key,
 )
@@ -31,11 +32,12 @@ from trio_afrender.config.value_rules import find_problem
 from trio_afrender.errors import ConfigError
 from trio_afrender.text import show_json
 
-__all__ = ("Settings", "load_settings", "make_config")
+__all__ = ("Settings", "load_settings", "make_config", "make_log_settings")
 
 _UNSET = SettingValue(None)
 _VARIABLE = "TRIO_AFRENDER__"
 """The prefix of variables for our own keys: ``TRIO_AFRENDER__LIMITS__RUN_TIME``."""
+_LOG = f"{PREFIX}log."
 _SECTION = PREFIX.removesuffix(".")
 _DERIVED = ("name", "user_name", "server")
 """Keys of `Settings.values` that are no keys of files: `config.derived` makes them."""
@@ -53,7 +55,13 @@ _FIELD_VALUES: Mapping[object, Callable[[Any], object]] = {
     tuple[tuple[str, str], ...]: lambda pairs: tuple(map(tuple, pairs)),
 }
 """What makes the value of a field from a JSON value, by the type of the field."""
-_OPTIONS = {"af_store_folder": "--store", "trio_afrender.nimby": "nimby", "user_name": "--user"}
+_OPTIONS = {
+    "af_store_folder": "--store",
+    "trio_afrender.log.file": "--log-file",
+    "trio_afrender.log.format": "--log-format",
+    "trio_afrender.nimby": "nimby",
+    "user_name": "--user",
+}
 """Options whose names are not those of their keys."""
 _NOT_KEYS = frozenset(
     {
@@ -363,6 +371,14 @@ def make_config(settings: Settings) -> Config:
     return Config(**fields)
 
 
+def make_log_settings(settings: Settings) -> LogSettings:
+    """Return the settings of a program's log. Raises `ConfigError` as `make_config` does."""
+    errors = _Errors()
+    fields = _make_section(LogSettings, _LOG, settings, errors)
+    errors.raise_all()
+    return LogSettings(**fields)
+
+
 def _convert_all(settings: Settings, errors: _Errors) -> dict[str, Any]:
     """Return the fields of `Config`, without those that are added to `errors`."""
     tables: dict[str, dict[str, dict[str, object]]] = {"limits": {}, "stuck": {}, "checks": {}}
@@ -379,6 +395,7 @@ def _convert_all(settings: Settings, errors: _Errors) -> dict[str, Any]:
     }
     if not settings["name"]:
         errors.texts.append(f"{settings.place('name')}: name must not be empty: give --name")
+    _make_section(LogSettings, _LOG, settings, errors)  # for their faults alone
     made = _make_section(Config, PREFIX, settings, errors)
     return {
         **made,

@@ -31,6 +31,7 @@ __all__ = (
     "Config",
     "GpuSlots",
     "Limits",
+    "LogSettings",
     "MemoryGuard",
     "PluginSettings",
     "SentAmounts",
@@ -308,6 +309,25 @@ class Timing:
     notice: float = _setting(
         5.0, "between two runs of `notice_command`, and for its answer", unit="seconds", least=0.5
     )
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class LogSettings:
+    """The log of a program that runs for long: of an agent, a farm, a gateway."""
+
+    format: str = _setting(
+        "text", "`text` or `json`, see [logging.md](logging.md)", choices=("text", "json")
+    )
+    file: Path | None = _setting(
+        None, "the file of the log, relative to the config file", shown="stderr"
+    )
+    file_bytes: int = _setting(
+        16 * 1024 * 1024,
+        "of that file, beyond which it is renamed and a new one begun",
+        unit="bytes",
+        least=64 * 1024,
+    )
+    files: int = _setting(5, "renamed files that are kept", least=0, most=1000)
 
 
 @attrs.frozen(slots=True)
@@ -673,6 +693,7 @@ def _collect_specs(settings: type[attrs.AttrsInstance], prefix: str) -> Iterator
 _SHOWN = {"af_render_cmd_wolsleep": "`wolsleep`, Windows `cmd.exe /c wolsleep`"}
 _KEYS = (
     *_collect_specs(Config, PREFIX),
+    *_collect_specs(LogSettings, f"{PREFIX}log."),
     *(
         SettingSpec(
             key=key,

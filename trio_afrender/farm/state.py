@@ -12,7 +12,6 @@ from __future__ import annotations
 import heapq
 import math
 import secrets
-import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -29,6 +28,7 @@ from trio_afrender.farm.task_bits import TaskBit
 from trio_afrender.farm.unstored import Unstored
 from trio_afrender.jobs.views import Texts
 from trio_afrender.protocol.messages import Reason, TaskKey
+from trio_afrender.text import utc_time
 
 __all__ = (
     "ROOT_POOL",
@@ -468,4 +468,4 @@ def time_limits(run: Run) -> tuple[tuple[float, str], ...]:
 
 
 def _line(when: float, text: str) -> str:
-    return f"{time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(when))} {text}\n"
+    return f"{utc_time(when)} {text}\n"

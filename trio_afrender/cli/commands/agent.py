@@ -13,14 +13,14 @@ import trio
 from trio_afrender.agent.agent import AgentHandle, run_agent
 from trio_afrender.cli.job_checks import check_folders
 from trio_afrender.cli.load_settings import load_options
-from trio_afrender.cli.logging_setup import logging_to
+from trio_afrender.cli.logging_setup import open_daemon_log
 from trio_afrender.cli.malloc import limit_malloc_arenas
 from trio_afrender.cli.run_command import run_by_shell
 from trio_afrender.cli.signals import ignore_signals, open_signals
 from trio_afrender.cli.systemd_notify import report_to_manager
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config import Config
-from trio_afrender.config.load import Settings, make_config
+from trio_afrender.config.load import Settings, make_config, make_log_settings
 from trio_afrender.errors import ConfigError
 from trio_afrender.process.oom_score import protect
 from trio_afrender.supervisor.cgroup import move_self_to_subcgroup
@@ -53,7 +53,8 @@ def run(options: Namespace) -> int:
     protect()
     move_self_to_subcgroup()
     level = logging.DEBUG if options.verbose else logging.INFO
-    with logging_to(print_line, level, times=not options.log_nodate):
+    log = make_log_settings(settings)
+    with open_daemon_log("agent", log, level, times=not options.log_nodate):
         try:
             trio.run(_serve, config)
         finally:

@@ -26,12 +26,12 @@ from trio_afrender.cli.job_checks import (
 )
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.local_agents import make_local_configs
-from trio_afrender.cli.logging_setup import logging_to
+from trio_afrender.cli.logging_setup import open_daemon_log
 from trio_afrender.cli.open_page import open_page, plan_page
 from trio_afrender.cli.signals import ignore_signals, open_signals
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config import Config
-from trio_afrender.config.load import Settings, make_config
+from trio_afrender.config.load import Settings, make_config, make_log_settings
 from trio_afrender.config.settings import Token
 from trio_afrender.errors import ConfigError, StoreError
 from trio_afrender.farm.farm import Farm, open_farm
@@ -86,10 +86,11 @@ def run(options: Namespace) -> int:
     check_folders(config.plugins)
     plan = _make_plan(options, settings, config)
     level = logging.DEBUG if options.verbose else logging.INFO
+    log = make_log_settings(settings)
     with ExitStack() as stack:
         make_private(plan.folder, instead="another --store")
         stack.enter_context(lock_folder(plan.folder, "another farm uses it: give another --store"))
-        stack.enter_context(logging_to(print_line, level, times=not options.log_nodate))
+        stack.enter_context(open_daemon_log("farm", log, level, times=not options.log_nodate))
         try:
             trio.run(_OpenFarm(plan).run)
         finally:

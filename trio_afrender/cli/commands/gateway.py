@@ -12,10 +12,10 @@ from typing import cast
 import trio
 
 from trio_afrender.cli.load_settings import find_afserver, load_options
-from trio_afrender.cli.logging_setup import logging_to
+from trio_afrender.cli.logging_setup import open_daemon_log
 from trio_afrender.cli.signals import open_signals
 from trio_afrender.cli.terminal import clean, print_line
-from trio_afrender.config.load import make_config
+from trio_afrender.config.load import make_config, make_log_settings
 from trio_afrender.errors import ConfigError
 from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
 from trio_afrender.gateway.identity_store import MAX_NAMES, IdentityStore, open_identity_store
@@ -66,9 +66,10 @@ def run(options: Namespace) -> int:
     store = Path(cast("str", settings["af_store_folder"]))
     folder = options.store or store / "trio_afrender_gateway" / str(listen.port)
     level = logging.DEBUG if options.verbose else logging.INFO
+    log = make_log_settings(settings)
     with (
         open_identity_store(folder, max(MAX_NAMES, 2 * options.max_agents)) as identities,
-        logging_to(print_line, level, times=not options.log_nodate),
+        open_daemon_log("gateway", log, level, times=not options.log_nodate),
     ):
         _raise_file_limit(options.max_agents)
         trio.run(_serve, config, identities)

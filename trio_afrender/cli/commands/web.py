@@ -11,11 +11,13 @@ import attrs
 import trio
 
 from trio_afrender.afserver.remote_farm import RemoteFarm
-from trio_afrender.cli.find_farm import find_remote_farm
-from trio_afrender.cli.logging_setup import logging_to
+from trio_afrender.cli.find_farm import choose_farm, complete_server
+from trio_afrender.cli.load_settings import load_options
+from trio_afrender.cli.logging_setup import open_daemon_log
 from trio_afrender.cli.open_page import open_page, plan_page
 from trio_afrender.cli.signals import open_signals
 from trio_afrender.cli.terminal import print_line
+from trio_afrender.config.load import make_config, make_log_settings
 
 if TYPE_CHECKING:
     from trio_afrender.web.settings import PageSettings
@@ -26,10 +28,13 @@ __all__ = ("run",)
 def run(options: Namespace) -> int:
     """Serve the page; return 0 when a signal has ended it. Raises `AfRenderError`."""
     settings = plan_page("--listen", options.listen, options, own_farm=False)
-    farm = find_remote_farm(options)
+    complete_server(options)
+    values = load_options(options)
+    farm = choose_farm(values, make_config(values), given=bool(options.server))
     settings = attrs.evolve(settings, own_farm=bool(farm.token))
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(2, options.verbose)]
-    with logging_to(print_line, level, times=not options.log_nodate):
+    log = make_log_settings(values)
+    with open_daemon_log("web", log, level, times=not options.log_nodate):
         trio.run(_serve, farm, settings, options)
     return 0
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.task_explanation import run_at_farm
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
+from trio_afrender.text import utc_time
 
 __all__ = ("run",)
 
@@ -131,7 +131,7 @@ def _outcome(facts: RunExplanation) -> str:
     if facts.get("exit_signal") is not None:
         text += f", signal {facts['exit_signal']}"
     if finished:
-        text += time.strftime(", %Y-%m-%d %H:%M:%S", time.localtime(_seconds(finished)))
+        text += f", {utc_time(_seconds(finished))}"
     if started and finished:
         return f"{text}, after {_seconds(finished) - _seconds(started):.1f} s"
     return text if started else f"{text}, never started"
