@@ -115,6 +115,10 @@ _TASKS: Mapping[str, Mapping[str, str]] = {
         "%s": "meters-failed reason",
         'meter "%s": %s': "meter-failed meter reason",
     },
+    "process.leftover_processes": {
+        "cannot look for processes now: %s": "search-failed reason",
+        "cannot signal pid %s now: %s": "signal-failed pid reason",
+    },
     "process.supervisor_client": {
         "the supervisor (pid %s) was stopped: continued": "supervisor-continued pid",
         "%s: it has not ended, as its record says: killed %s": "record-wrong folder pids",
@@ -138,6 +142,7 @@ _TASKS: Mapping[str, Mapping[str, str]] = {
     "tasklog.io_threads": {
         "%s stopped for a moment: %r": "part-restarted part reason",
         "no thread could be held back: %s": "reserve-missing reason",
+        "fewer descriptors are held back: %s": "reserve-missing reason",
     },
     "tasklog.supervised_log": {
         "cannot store output in %s: %s": "output-not-stored folder reason",
