@@ -68,8 +68,8 @@ async def test_the_report_has_every_task(tmp_path: Path) -> None:
     assert data["started"] <= data["finished"]
     good, bad = data["tasks"]
     assert set(good) == {
-        "job", "block", "task", "number", "run", "name", "render", "state", "status", "exit_code", "started",
-        "finished", "attempts", "percent", "frame", "activity", "report", "resources", "usage", "log", "output", "files", "why",
+        "job", "block", "task", "number", "run", "name", "block_name", "render", "state", "outcome", "status",
+        "exit_code", "started", "finished", "attempts", "percent", "frame", "frame_first", "frame_last", "frames_done", "activity", "report", "resources", "usage", "log", "output", "files", "why",
     }  # fmt: skip
     assert (good["state"], good["status"], good["exit_code"], good["output"]) == (
         "done",
@@ -221,6 +221,8 @@ async def test_the_first_signal_lets_running_tasks_finish(
         assert await command.wait() == 1
     assert states(report) == [("done", 1), ("killed", 0)]
     assert "tasks: 1 done, 1 not run" in command.err
+    outcomes = [task["outcome"] for task in json.loads(report.read_text())["tasks"]]
+    assert outcomes == ["done", "not run"]
     assert json.loads(report.read_text())["tasks"][0]["output"] == "finished\n"
 
 
@@ -365,6 +367,28 @@ async def test_a_report_leaves_what_it_is_written_to_as_it_is(tmp_path: Path, ki
     if kind == "full":
         assert "trio_afrender: report /dev/full: No space left on device\n" in err
     assert bool(out) == (kind == "stdout")
+
+
+async def test_a_report_is_a_page(tmp_path: Path) -> None:
+    job, page = write_job(tmp_path, "echo '<b>no seat</b>'; exit 4"), tmp_path / "r.html"
+    code, _, err = await run_command("run", job, "--report", page, "--retries", "0", home=tmp_path)
+    assert (code, f"report: {page}\n" in err) == (1, True)
+    text = page.read_text()
+    assert text.startswith("<!DOCTYPE html>")
+    assert "&lt;b&gt;no seat&lt;/b&gt;" in text
+
+
+async def test_a_report_has_the_frames_of_tasks(tmp_path: Path) -> None:
+    frames = {"flags": 1, "frame_first": 5, "frame_last": 8, "frames_per_task": 3}
+    job, report = write_job(tmp_path, "", command="true", **frames), tmp_path / "r.json"
+    code, _, _ = await run_command("run", job, "--report", report, home=tmp_path)
+    assert code == 0
+    tasks = json.loads(report.read_text())["tasks"]
+    keys = ("block_name", "outcome", "frame_first", "frame_last", "frame", "frames_done")
+    assert [[task[key] for key in keys] for task in tasks] == [
+        ["b", "done", 5, 7, 7, 0],
+        ["b", "done", 8, 8, 8, 0],
+    ]
 
 
 async def test_of_two_reports_the_good_one_is_written(tmp_path: Path) -> None:

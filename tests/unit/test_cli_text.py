@@ -15,8 +15,21 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from trio_afrender.cli.job_events import compare
-from trio_afrender.cli.progress_display import describe_progress, make_job_bar, make_task_bars
-from trio_afrender.cli.summary import describe_failure, name_failure, seconds_text, summarize
+from trio_afrender.cli.progress_display import (
+    PlainScreen,
+    QuietScreen,
+    RichProgress,
+    describe_progress,
+    make_job_bar,
+    make_task_bars,
+)
+from trio_afrender.cli.summary import (
+    colour_summary,
+    describe_failure,
+    name_failure,
+    seconds_text,
+    summarize,
+)
 from trio_afrender.cli.terminal import clean, shorten_line, tail
 from trio_afrender.jobs.report import make_report
 from trio_afrender.jobs.views import JobView, TaskView
@@ -272,3 +285,69 @@ def test_bars_are_as_wide_as_the_terminal(name: str, width: int) -> None:
         assert cell_len(line) == width
         assert "…" in line
         assert ("[" in line) == ("[" in name), "names are not markup"
+
+
+@pytest.mark.parametrize("folds", [True, False])
+def test_bars_that_a_narrower_terminal_has_folded_are_erased(
+    monkeypatch: pytest.MonkeyPatch, *, folds: bool
+) -> None:
+    monkeypatch.delenv("XTERM_VERSION", raising=False)
+    monkeypatch.setenv("TERM", "tmux-256color" if folds else "linux")
+    screen = RichProgress()
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100, height=20, markup=False)
+    screen.console = screen._live.console = console
+    view = job(task(1, "running", attempts=1))
+    screen.open()
+    screen.draw(view, "", "", 0.0)
+    assert "render / frame 1" in out.getvalue()
+    console.width = 40
+    out.truncate(0)
+    screen.draw(view, "", "", 1.0)
+    # Two lines of 97 columns were six rows of 40; rich itself erases two rows.
+    assert out.getvalue().count("\x1b[2K") == (6 if folds else 0) + 2
+    assert out.getvalue().count("\x1b[1A") == (5 if folds else 0) + 1
+    out.truncate(0)
+    screen.draw(view, "", "", 2.0)
+    assert out.getvalue().count("\x1b[2K") == 2  # once
+    screen.close()
+
+
+def test_tasks_without_a_parser_have_no_percentage() -> None:
+    view = job(task(1, "running", attempts=1))
+    console = Console(width=80, file=io.StringIO())
+    shown = []
+    for unparsed in ((), (0,)):
+        with console.capture() as captured:
+            console.print(make_task_bars(view.tasks, 77, unparsed))
+        shown.append("0%" in captured.get())
+    assert shown == [True, False]
+
+
+def test_the_summary_has_warnings_and_colours() -> None:
+    black = (Reason(time=0, event="image", text="the image is black all over"),)
+    tasks = [attrs.evolve(task(number, "done", attempts=1), why=black) for number in range(3)]
+    view = job(*tasks, attrs.evolve(task(3, "error", attempts=1), exit_code=1), state="error")
+    lines = summarize(view)
+    assert "warning: render / frame 0 and 2 more: the image is black all over" in lines
+    coloured = colour_summary(view)
+    assert ["".join(p if isinstance(p, str) else p[0] for p in line) for line in coloured] == lines
+    assert ("error", "bold red") in coloured[0]
+    assert ("3 done", "green") in coloured[0]
+    assert coloured[-1][0] == ("failed", "bold red")
+
+
+def test_a_quiet_screen_names_what_lasts(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = QuietScreen()
+    for now in (0.0, 5.0, 9.0, 20.0):
+        screen.draw(job(), "no memory", "", now)
+    assert capsys.readouterr().err == "nothing runs: no memory\n"
+
+
+def test_plain_lines_come_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = PlainScreen()
+    view = job(task(1, "running", attempts=1))
+    for now in range(0, 31, 5):
+        screen.draw(view, "", "ends about 12:00", float(now))
+    line = "0 of 1 tasks ended; running: render / frame 1 0%; ends about 12:00\n"
+    assert capsys.readouterr().err == line * 3

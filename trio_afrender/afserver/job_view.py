@@ -128,6 +128,7 @@ def _make_task(
         attempts=attempts,
         percent=100 if state == "done" else _number(progress, "per"),
         frame=_number(progress, "frm"),
+        frames=block.frame_span(key.task) if block and known else None,
         percentframe=_number(progress, "pfr"),
         activity=str(progress.get("act", "")),
         resources=str(progress.get("res", "")),

@@ -12,7 +12,7 @@ import trio
 from trio_afrender.cli.job_events import compare
 from trio_afrender.cli.job_forecast import JobForecast
 from trio_afrender.cli.progress_display import Screen
-from trio_afrender.cli.summary import label, name_failure, seconds_text, state_text
+from trio_afrender.cli.summary import label, name_failure, seconds_text
 from trio_afrender.jobs.job_spec import JobSpec
 from trio_afrender.jobs.task_choice import TaskPlace, only_chosen
 from trio_afrender.jobs.views import FINAL_STATES, JobView
@@ -141,7 +141,7 @@ class _Follower:
                 if task.started is not None and task.finished is not None:
                     took = f" in {seconds_text(task.finished - task.started)}"
                 self._screen.line(
-                    f"[{ended}/{len(view.tasks)}] {label(task)}: {state_text(task)}{took}"
+                    f"[{ended}/{len(view.tasks)}] {label(task)}: {task.outcome}{took}"
                 )
             if failed and "failed" in kinds and self._failures_shown < _MAX_FAILURES_SHOWN:
                 self._failures_shown += 1

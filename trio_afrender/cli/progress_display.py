@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from trio_afrender.cli.summary import label, seconds_text, state_text
+from trio_afrender.cli.summary import label, seconds_text
 from trio_afrender.cli.terminal import clean, has_rich, print_line, shorten_line
 from trio_afrender.extras import how_to_install
 from trio_afrender.jobs.views import FINAL_STATES, JobView, TaskView
@@ -135,8 +135,8 @@ class RichProgress:
         self.console = Console(stderr=True, markup=False, highlight=False, emoji=False)
         self._unparsed = unparsed
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
-        self._drawn: tuple[int, int] | None = None
-        """Width of the terminal and number of lines when the bars were last drawn."""
+        self._drawn: tuple[int, Sequence[int]] | None = None
+        """Width of the terminal, and of each line, when the bars were last drawn."""
 
     def open(self) -> None:
         self._live.start()
@@ -163,6 +163,7 @@ class RichProgress:
 
     def draw(self, job: JobView, waiting: str, outlook: str, now: float) -> None:
         from rich.console import Group
+        from rich.segment import Segment
         from rich.text import Text
 
         self._erase_folded()
@@ -179,8 +180,10 @@ class RichProgress:
             parts.append(Text(clean(waiting), style="yellow", no_wrap=True, overflow="ellipsis"))
         elif outlook:
             parts.append(Text(outlook, style="dim", no_wrap=True, overflow="ellipsis"))
-        self._live.update(Group(*parts, make_job_bar(job, width)), refresh=True)
-        self._drawn = self.console.width, len(shown) + len(parts) + 1 - bool(shown)
+        group = Group(*parts, make_job_bar(job, width))
+        lines = self.console.render_lines(group, pad=False)
+        self._live.update(group, refresh=True)
+        self._drawn = self.console.width, [Segment.get_line_length(line) for line in lines]
 
     def _erase_folded(self) -> None:
         """Erase the bars if the terminal has become narrower.
@@ -193,17 +196,16 @@ class RichProgress:
         width = self.console.width
         if self._drawn is None or width >= self._drawn[0]:
             return
-        before, lines = self._drawn
+        _, lines = self._drawn
         self._drawn = None
         if os.environ.get("TERM") in _UNFOLDED or "XTERM_VERSION" in os.environ:
             return
-        # Lines are drawn `_ECHO_COLUMNS` narrower than the terminal was; rich erases `lines` of them.
-        folded = -(-(before - _ECHO_COLUMNS) // width)
+        rows = sum(max(1, -(-length // width)) for length in lines)
         up, erase = (ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)
         with self.console:  # one write
-            self.console.control(Control(erase, *[up, erase] * (lines * folded - 1)))
+            self.console.control(Control(erase, *[up, erase] * (rows - 1)))
             # The cursor has to be where rich expects it: in the last of its lines.
-            self.console.control(Control(*[(ControlType.CURSOR_DOWN, 1)] * (lines - 1)))
+            self.console.control(Control(*[(ControlType.CURSOR_DOWN, 1)] * (len(lines) - 1)))
 
 
 def make_task_bars(tasks: Sequence[TaskView], width: int, unparsed: Collection[int] = ()) -> Table:
@@ -251,7 +253,7 @@ def make_job_bar(job: JobView, width: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    states = Counter(state_text(task) for task in job.tasks)
+    states = Counter(task.outcome for task in job.tasks)
     ended = sum(states[state] for state in ("done", "skipped", "error", "killed"))
     running = sum(task.percent for task in job.tasks if task.state == "running") / 100
     counts = f"{ended} of {len(job.tasks)}"

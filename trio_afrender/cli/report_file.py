@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from trio_afrender.cli.report_page import make_report_page
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
 from trio_afrender.jobs.report import make_report
@@ -39,7 +40,10 @@ def write_reports(view: JobView, reports: Iterable[Path]) -> list[str]:
     """Write the reports of a job; return a sentence for each one that cannot be written."""
     problems = []
     for report in reports:
-        text = json.dumps(make_report(view), indent=2) + "\n"
+        if report.suffix.casefold() in _PAGE_SUFFIXES:
+            text = make_report_page(view)
+        else:
+            text = json.dumps(make_report(view), indent=2) + "\n"
         try:
             if str(report) == "-":
                 sys.stdout.write(text)

@@ -19,14 +19,12 @@ __all__ = (
     "list_warnings_of_tasks",
     "name_failure",
     "seconds_text",
-    "state_text",
     "summarize",
 )
 
 _MAX_FAILURES = 10
 """Failed tasks shown in full; the others are counted."""
 _SLOWEST = 3
-_MAX_WARNINGS = 5
 _WARNING_EVENTS = ("image", "assets", "parser", "plugin", "post", "gap", "store")
 """Events of reasons that a person should know of a task that is done."""
 _STYLES = {
@@ -44,11 +42,6 @@ def label(task: TaskView) -> str:
     return clean(f"{task.block_name} / {task.name}")
 
 
-def state_text(task: TaskView) -> str:
-    """Return the state of a task for display: a task killed before its first run is "not run"."""
-    return "not run" if task.state == "killed" and not task.attempts else task.state
-
-
 def seconds_text(seconds: float) -> str:
     """Return a duration as ``5.2 s``, ``1:23 min`` or ``1:02:03 h``."""
     if seconds < 60:
@@ -61,7 +54,7 @@ def seconds_text(seconds: float) -> str:
 
 def summarize(job: JobView) -> list[str]:
     """Return the summary of a job in lines. Reads texts of failed tasks: blocking."""
-    counts = Counter(state_text(task) for task in job.tasks)
+    counts = Counter(task.outcome for task in job.tasks)
     states = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
     took = ""
     if job.started is not None and job.finished is not None:
@@ -86,7 +79,7 @@ def summarize(job: JobView) -> list[str]:
     return lines
 
 
-def list_warnings_of_tasks(tasks: Sequence[TaskView]) -> list[str]:
+def list_warnings_of_tasks(tasks: Sequence[TaskView], most: int = 5) -> list[str]:
     """Return warnings about tasks that are done: damaged images, missing files, faults of plugins.
 
     Tasks with the same warning share a line.
@@ -98,11 +91,11 @@ def list_warnings_of_tasks(tasks: Sequence[TaskView]) -> list[str]:
             for text in dict.fromkeys(texts):
                 found.setdefault(clean(text), []).append(task)
     lines = []
-    for text, of in list(found.items())[:_MAX_WARNINGS]:
+    for text, of in list(found.items())[:most]:
         others = f" and {len(of) - 1} more" if len(of) > 1 else ""
         lines.append(f"{label(of[0])}{others}: {text}")
-    if len(found) > _MAX_WARNINGS:
-        lines.append(f"... and {len(found) - _MAX_WARNINGS} more warnings")
+    if len(found) > most:
+        lines.append(f"... and {len(found) - most} more warnings")
     return lines
 
 

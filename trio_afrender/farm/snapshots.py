@@ -34,6 +34,7 @@ def view_job(job: Job, texts: Texts) -> JobView:
                     attempts=task.attempts,
                     percent=task.percent,
                     frame=task.frame,
+                    frames=spec.frame_span(key.task),
                     percentframe=task.percentframe,
                     activity=task.activity,
                     report=task.report,

@@ -125,6 +125,13 @@ class BlockSpec:
             )
         return listed_frames(self.frames_per_task, task)
 
+    def frame_span(self, task: int) -> tuple[int, int, int] | None:
+        """First frame, last frame and step of a task; None in a block that lists its tasks."""
+        if not self.numeric:
+            return None
+        first, last, _ = self.frames(task)
+        return first, last, max(1, self.frames_inc)
+
     def task_name(self, task: int) -> str:
         """The displayed name, such as ``frame 1-7 / 2``."""
         if not self.numeric:

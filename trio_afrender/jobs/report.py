@@ -13,9 +13,10 @@ __all__ = ("make_report",)
 def make_report(job: JobView) -> dict[str, object]:
     """Make the report of a job, texts included. Blocking: reads the texts from the store.
 
-    Times are Unix time or None. ``status`` is Afanasy's number, None for a task that never ran. A
-    negative ``exit_code`` is the number of a signal. ``why`` has the reasons of all attempts, and before
-    them the cause of the last failure.
+    Times are Unix time or None. ``status`` is Afanasy's number, None for a task that never ran; its
+    ``state`` is ``killed``, its ``outcome`` ``not run``. A negative ``exit_code`` is the number of a signal.
+    ``frame`` is the number of the frame that was rendered last, ``frames_done`` how many the parser has
+    seen finished. ``why`` has the reasons of all attempts, and before them the cause of the last failure.
     """
     return {
         "job": job.name,
@@ -30,15 +31,20 @@ def make_report(job: JobView) -> dict[str, object]:
                 "number": task.number,
                 "run": task.run,
                 "name": task.name,
+                "block_name": task.block_name,
                 "render": task.render,
                 "state": task.state,
+                "outcome": task.outcome,
                 "status": task.status,
                 "exit_code": task.exit_code,
                 "started": task.started,
                 "finished": task.finished,
                 "attempts": task.attempts,
                 "percent": task.percent,
-                "frame": task.frame,
+                "frame": task.current_frame,
+                "frame_first": task.frames[0] if task.frames is not None else None,
+                "frame_last": task.frames[1] if task.frames is not None else None,
+                "frames_done": task.frame,
                 "activity": task.activity,
                 "report": task.report,
                 "resources": task.resources,

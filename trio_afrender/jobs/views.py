@@ -56,6 +56,9 @@ class TaskView:
     attempts: int = 0
     percent: int = 0
     frame: int = 0
+    """How many frames the parser has seen finished."""
+    frames: tuple[int, int, int] | None = None
+    """First frame, last frame and step; None: the block lists its tasks."""
     percentframe: int = 0
     activity: str = ""
     report: str = ""
@@ -66,6 +69,19 @@ class TaskView:
     why: tuple[Reason, ...] = ()
     _attempt: int = attrs.field(repr=False)
     _texts: Texts = attrs.field(repr=False, eq=False)
+
+    @property
+    def outcome(self) -> str:
+        """`state` for people: a task that ended before its first run is ``not run``."""
+        return "not run" if self.state == "killed" and not self.attempts else self.state
+
+    @property
+    def current_frame(self) -> int:
+        """The number of the frame that is rendered now, or was last; in a list, of finished frames."""
+        if self.frames is None:
+            return self.frame
+        first, last, step = self.frames
+        return last if self.state == "done" else min(first + max(0, self.frame) * step, last)
 
     @property
     def key(self) -> TaskKey:
