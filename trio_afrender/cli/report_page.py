@@ -229,7 +229,7 @@ def _make_failures(job: JobView) -> str:
 
 def _make_failure(task: TaskView, *, is_open: bool) -> str:
     cause = task.cause or "it is not known why"
-    facts = [count_text(task.attempts, "try").replace("trys", "tries")]
+    facts = ["1 try" if task.attempts == 1 else f"{task.attempts} tries"]
     if task.exit_code is not None:
         code = f"exit code {task.exit_code}" if task.exit_code >= 0 else f"signal {-task.exit_code}"
         facts += [] if code in cause else [code]
