@@ -72,6 +72,10 @@ renderers: $(VENV)/.test
 web-test: $(VENV)/.demo $(VENV)/.test
 	WEB=all $(BIN)/python -m pytest tests/integration/test_page_in_browser.py
 
+# pyright looks for the package in the environment of the first python on PATH.
+types: $(VENV)/.types
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --verifytypes trio_afrender --ignoreexternal
+
 # The interpreter is that of the hosts: Debian's, not the one that this is run with.
 EXTRAS ?= cli,web
 deb: $(VENV)/.test
@@ -97,6 +101,10 @@ $(BIN)/python:
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.types: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[types]'
 	@touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml

@@ -45,7 +45,7 @@ class FrameReader:
         self._limit = limit
         self._error = error
         self._data = bytearray()
-        self.last = b""
+        self.last: bytes = b""
         """The frame of the message that was yielded last, for passing it on as it is."""
 
     def feed(self, data: bytes) -> Iterator[dict[str, object]]:

@@ -37,7 +37,7 @@ class Registration:
     """Registers one render on one server, and sets its nimby and paused states there."""
 
     def __init__(self, requests: AfserverRequests, state: LinkState, timing: Timing) -> None:
-        self.registered_as = Register(name="")
+        self.registered_as: Register = Register(name="")
         self._requests = requests
         self._state = state
         self._timing = timing

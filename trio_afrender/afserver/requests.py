@@ -48,7 +48,7 @@ class AfserverRequests:
     `LinkRefused` (another version of the protocol) and `ProtocolError`."""
 
     def __init__(self, dialer: Dialer, state: LinkState) -> None:
-        self.url = dialer.address.url
+        self.url: str = dialer.address.url
         self._dialer = dialer
         self._state = state
 

@@ -48,7 +48,7 @@ from trio_afrender.version import __version__
 
 __all__ = ("AgentHandle", "RunView", "run_agent")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 ONLINE, NIMBY_OWNER, NIMBY = 1, 2, 4
 FIRST_SAMPLE_TIMEOUT = 2.0

@@ -46,7 +46,7 @@ from trio_afrender.tasklog.io_threads import hold_descriptors
 
 __all__ = ("Dispatcher",)
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 EVENT_BUFFER_SIZE = 64
 LOOP_NAME = "the dispatcher"

@@ -17,7 +17,7 @@ from trio_afrender.task.task_info import make_task_info
 
 __all__ = ("HostActions",)
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 SLEEP_LIMIT = 60.0
 """Seconds of being awake after the end of the command to sleep; then the host does not sleep."""

@@ -30,7 +30,7 @@ from trio_afrender.tasklog.io_threads import work_in_thread
 
 __all__ = ("DiskJournal", "open_journal")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _MAX_SIZE = 1024 * 1024 * 1024
 """Bytes of a journal that is read."""
@@ -47,7 +47,7 @@ class DiskJournal:
     def __init__(self, path: Path, held: PendingState, size: int, *, refused: bool = False) -> None:
         self.held = held
         """The state that an earlier agent left, as of the opening."""
-        self.durable = 0
+        self.durable: int = 0
         self._path = path
         self._waiting: list[bytes] = []
         self._position = 0

@@ -35,7 +35,7 @@ __all__ = (
     "time_to_next_check",
 )
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 FLOOR_FRACTION = 8
 """The floor is at most the host's memory divided by this; `room` is at most twice as much."""

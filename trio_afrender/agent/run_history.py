@@ -23,7 +23,7 @@ from trio_afrender.tasklog.io_threads import work_in_thread
 
 __all__ = ("DiskRunHistory", "RunHistory", "make_line", "read_history")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_FILE_SIZE = 5 * 1024 * 1024
 WRITE_DELAY = 1.0

@@ -33,7 +33,7 @@ from trio_afrender.transport.interfaces import Connect, Link
 
 __all__ = ("Session", "SessionSettings")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_IN_FLIGHT = 16
 """Unacknowledged updates: enough to keep a link busy, few enough to repeat after a loss."""
@@ -109,10 +109,10 @@ class Session:
         connect_timeout: float,
         watchdog: LoopWatchdog,
     ) -> None:
-        self.state = "connecting"
+        self.state: str = "connecting"
         """``connecting``, ``online`` or ``closed``."""
-        self.render_id = 0
-        self.registrations = 0
+        self.render_id: int = 0
+        self.registrations: int = 0
         """How often the server has accepted a register."""
         self._connect = connect
         self._outbox = outbox

@@ -24,7 +24,7 @@ from trio_afrender.task.status_rules import StopKind
 
 __all__ = ("Shutdown",)
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 FLUSH_BUDGET = 5.0
 """Seconds of the budget for the last outcomes and the deregistration."""

@@ -42,7 +42,7 @@ __all__ = (
     "recover",
 )
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 @attrs.frozen(kw_only=True)

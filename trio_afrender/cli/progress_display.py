@@ -132,7 +132,7 @@ class RichProgress:
         from rich.console import Console
         from rich.live import Live
 
-        self.console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+        self.console: Console = Console(stderr=True, markup=False, highlight=False, emoji=False)
         self._unparsed = unparsed
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
         self._drawn: tuple[int, Sequence[int]] | None = None

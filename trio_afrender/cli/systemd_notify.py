@@ -17,7 +17,7 @@ import trio
 
 __all__ = ("Reported", "report_to_manager")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 FIRST, PERIOD = 0.5, 10.0
 """Seconds between two status reports without a watchdog. The pause doubles from the first to the

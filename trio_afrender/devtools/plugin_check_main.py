@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ SAMPLE = (
     "é\ufffd\x00\x1b[31m\n0/0 1e999% -1% " + "9" * 400 + "%\n\n[" + "=" * 70_000 + "]\nunfinished"
 )
 """Typical lines of programs, and lines that break careless parsers."""
-TASK = {
+TASK: Mapping[str, object] = {
     "command_block": "render @#@ @#@", "files_block": ["out.@####@.exr"], "block_flags": 1,
     "frame_start": 1, "frame_finish": 2, "frames_num": 2, "wdir": "/", "task_name": "frame 1-2",
     "environment": {"A": "1"},

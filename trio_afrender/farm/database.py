@@ -102,7 +102,7 @@ class Database:
     """The file of one farm, open from `open` to `close`. Another farm cannot open it meanwhile."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder.absolute() / _NAME
+        self.path: Path = folder.absolute() / _NAME
         self._connection: sqlite3.Connection | None = None
 
     def open(self) -> StoredRecords:

@@ -52,7 +52,7 @@ class DiskFarmStore:
     in_memory = False
 
     def __init__(self, folder: Path) -> None:
-        self.folder = Path(os.path.abspath(folder))  # noqa: PTH100 - Path.resolve follows links
+        self.folder: Path = Path(os.path.abspath(folder))  # noqa: PTH100 - Path.resolve follows links
         self._root = str(self.folder)
 
     def open(self) -> int:

@@ -45,8 +45,8 @@ class AfserverExchanges:
     ) -> None:
         self.address = address
         self.counters = counters
-        self.turns = FairGate(MAX_EXCHANGES, count_wait=self._count_wait)
-        self.slow_turns = FairGate(MAX_SLOW_EXCHANGES)
+        self.turns: FairGate = FairGate(MAX_EXCHANGES, count_wait=self._count_wait)
+        self.slow_turns: FairGate = FairGate(MAX_SLOW_EXCHANGES)
         self._open_stream = open_stream or open_quickly
         self._timeout = timeout
 

@@ -64,7 +64,7 @@ class AgentSession:
         rate: float,
     ) -> None:
         self.name = name
-        self.token = ws.grant.digest
+        self.token: bytes = ws.grant.digest
         """The SHA-256 of the agent's token."""
         self._ws = ws
         self._counters = counters
@@ -75,7 +75,7 @@ class AgentSession:
         self._writing = trio.CancelScope()
         self._end_reason = ""
         self._unknown: set[str] = set()
-        self.over = trio.Event()
+        self.over: trio.Event = trio.Event()
         """Set when no message will be sent or handled any more."""
 
     def __str__(self) -> str:

@@ -41,7 +41,7 @@ class MetricSource:
         self._fields = fields
         self._read = read
         self._idle = idle
-        self.busy = False
+        self.busy: bool = False
         """Whether a thread reads it: there is never more than one for a source."""
         self._values: Fields = {}
         self._hangs = False

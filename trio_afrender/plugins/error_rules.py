@@ -132,8 +132,8 @@ class _Output:
             states = line.removesuffix("\r").split("\r")
             lines.extend(state[:MAX_LINE] for state in states)
             numbers.extend([number] * len(states))
-        self.text = "\n".join(lines)
-        self.lowered = _lower(self.text)
+        self.text: str = "\n".join(lines)
+        self.lowered: str = _lower(self.text)
         self._numbers = numbers if first_line else ()
 
     @cached_property

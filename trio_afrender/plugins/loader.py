@@ -107,7 +107,7 @@ def _is_there(path: str, kind: Callable[[int], bool]) -> bool:
         raise
 
 
-builtin_folder = PluginFolder(_ROOT)
+builtin_folder: PluginFolder = PluginFolder(_ROOT)
 
 
 @attrs.frozen(eq=False)

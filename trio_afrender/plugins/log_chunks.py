@@ -66,7 +66,7 @@ class LogChunks:
         self._batcher = LineBatcher()
         self._base = 0  # log offset of the batcher's first byte
         self._pending = b""  # bytes read whose text is not complete
-        self.position = 0
+        self.position: int = 0
         """Offset up to which the log was read."""
 
     @property
@@ -117,5 +117,6 @@ class LogChunks:
 
     def _restart(self, offset: int) -> None:
         self._batcher = LineBatcher()
-        self._base = self.position = offset
+        self._base = offset
+        self.position = offset
         self._pending = b""

@@ -90,7 +90,7 @@ class TaskWorker:
         remember_base()  # before plugin code is loaded, which can change the base class
         with capturing(self._printed):
             self._service: Any = self._make_service(spec, settings, copied=copied)
-            self.facts = self._read_facts()
+            self.facts: ServiceFacts = self._read_facts()
             default, above = spec.assets
             if (above or self.facts.checks.get("assets", default)) == "off":
                 self._silence_assets()

@@ -32,7 +32,7 @@ from trio_afrender.tasklog.io_threads import PAUSES, call_in_thread, retry_exhau
 
 __all__ = ("kill_leftovers", "wait_gone")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 POLL_INTERVAL = 0.05
 """Seconds between two checks of a process, where no pidfd exists."""

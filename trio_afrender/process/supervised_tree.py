@@ -74,7 +74,7 @@ class SupervisedTree:
         kill_leftovers: Callable[[float], Awaitable[tuple[int, ...]]],
         attached: bool = False,
     ) -> None:
-        self.state = state if state is not None else TreeState()
+        self.state: TreeState = state if state is not None else TreeState()
         self._raw = sock
         self._sock = trio.socket.from_stdlib_socket(sock) if sock is not None else None
         self._output = SupervisedOutput(self)
@@ -88,7 +88,7 @@ class SupervisedTree:
         self._numbers = count(1)
         self.failure: dict[str, object] | None = None
         """Why the leader could not be started."""
-        self.lost = False
+        self.lost: bool = False
         """The task supervisor ended before it reported the end of the tree: it was killed."""
         self._detached = False
         self._leftovers_killed = False

@@ -47,7 +47,7 @@ __all__ = (
     "stop_trees",
 )
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 START_TIMEOUT = 20.0
 """Seconds for a supervisor to start: its interpreter may be on a slow share."""

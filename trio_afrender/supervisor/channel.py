@@ -27,7 +27,7 @@ class Channel:
         self._frames = FrameReader()
         self._out = b""
         self._peer_closed = False
-        self.over = False
+        self.over: bool = False
         """The other end has closed the socket, and everything it sent has been received."""
 
     def fileno(self) -> int:

@@ -37,7 +37,7 @@ from trio_afrender.user_switch import CAPABILITIES, find_missing_capabilities
 
 __all__ = ("main",)
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT = 10.0
 """Seconds for an earlier supervisor of the same store to end."""

@@ -15,7 +15,7 @@ from trio_afrender.supervisor.peer_proof import check_peer
 
 __all__ = ("ListeningSocket",)
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 PAUSE = 0.1
 """Seconds without a look at the socket after the kernel refused a connection."""

@@ -29,6 +29,8 @@ class OutputCapture:
             held=log.held,
             group=log.group,
         )
+        self.descriptor: int
+        self.writing: int
         self.descriptor, self.writing = os.pipe()
         """The read end, -1 once the pipe has ended; and the write end."""
         os.set_blocking(self.descriptor, False)

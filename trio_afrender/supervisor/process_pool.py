@@ -24,7 +24,7 @@ from trio_afrender.supervisor.task_supervisor import HostCapabilities, TaskSuper
 
 __all__ = ("PoolProcess", "fork_pool_process", "get_folders")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 IDLE_NAME = "af:idle"
 """The command of an idle pool process in `ps`."""
@@ -38,7 +38,7 @@ class PoolProcess(FdChannel):
         self.pid = pid
         self.record = ""
         """Record path of the tree that it holds now; empty for none, or for one without a record."""
-        self.idle_since = 0.0
+        self.idle_since: float = 0.0
 
     def send(self, message: bytes, descriptors: list[int]) -> None:
         """Send a start message, as the agent sent it, with its descriptors; or a removal.

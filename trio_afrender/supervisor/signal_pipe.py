@@ -16,6 +16,7 @@ class SignalPipe:
     """
 
     def __init__(self) -> None:
+        self.descriptor: int
         self.descriptor, self._writing = os.pipe()
         """The read end, and the end into which the interpreter writes a byte for each signal."""
         os.set_blocking(self.descriptor, False)

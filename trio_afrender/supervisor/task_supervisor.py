@@ -45,7 +45,7 @@ from trio_afrender.user_switch import UserIds
 
 __all__ = ("HostCapabilities", "TaskSupervisor")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 OUTPUT_REPORT_INTERVAL = 0.02
 """Seconds between two states that report nothing but more output."""

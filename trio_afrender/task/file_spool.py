@@ -32,7 +32,7 @@ from trio_afrender.task.run_folder import safe_name
 
 __all__ = ("FileSpool", "is_spooled")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _DIGEST_LENGTH = 32
 

@@ -26,7 +26,7 @@ from trio_afrender.process.procfs import continue_stopped
 
 __all__ = ("ImageProblem", "ImageWorker", "ProcessImageWorker", "open_image_worker")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 IDLE_TIMEOUT = 20.0
 """Seconds without an image after which the worker is ended."""

@@ -29,7 +29,7 @@ from trio_afrender.tasklog.interfaces import RunLog
 
 __all__ = ("ProcessEnd", "supervise")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 @attrs.frozen(slots=True, kw_only=True)

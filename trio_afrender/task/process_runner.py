@@ -35,7 +35,7 @@ class ProcessRunner:
     def __init__(
         self, state: RunState, run_folder: RunFolder, plugins: PluginTask, thumbnails: Thumbnails
     ) -> None:
-        self.monitors = ProcessMonitors(state, run_folder.log, plugins.facts)
+        self.monitors: ProcessMonitors = ProcessMonitors(state, run_folder.log, plugins.facts)
         self._state = state
         self._run_folder = run_folder
         self._progress = ProgressReader(state, run_folder, plugins, thumbnails)

@@ -33,7 +33,7 @@ from trio_afrender.tasklog.redact import Redactor
 
 __all__ = ("run_task",)
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_LOG_PIECE = 256 * 1024
 """Characters of log in one message: plugins may write a lot."""

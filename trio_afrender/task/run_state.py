@@ -33,7 +33,7 @@ from trio_afrender.text import shorten
 
 __all__ = ("RunState",)
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_EXCEPTION_TEXT = 300
 """Characters of an exception in the agent's log; the task's log has all of it."""

@@ -28,9 +28,9 @@ class Suspension:
     """
 
     def __init__(self) -> None:
-        self.reason = ""
+        self.reason: str = ""
         """Why the run is to be suspended; empty: it is to run."""
-        self.ended = float("-inf")
+        self.ended: float = float("-inf")
         """When it was last resumed, in trio's time."""
         self._since = 0.0
         self._total = 0.0

@@ -72,7 +72,7 @@ class TreeUsage:
     """The usage of one run over all its process trees, from one measurement to the next."""
 
     def __init__(self, now: float) -> None:
-        self.usage = TaskUsage()
+        self.usage: TaskUsage = TaskUsage()
         self._time = now
         self._settled = 0.0
         self._before: Mapping[_Key, ProcessUsage] = {}

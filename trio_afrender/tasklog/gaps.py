@@ -31,9 +31,9 @@ class MissingRanges:
     """The missing ranges of one log. Used by its writer only; any thread may read `ranges`."""
 
     def __init__(self, folder: Path, ranges: tuple[MissingRange, ...] = ()) -> None:
-        self.ranges = ranges
+        self.ranges: tuple[MissingRange, ...] = ranges
         """Ascending; replaced as a whole."""
-        self.lost = sum(each.end - each.start for each in ranges if each.kind == LOST)
+        self.lost: int = sum(each.end - each.start for each in ranges if each.kind == LOST)
         """Bytes that could not be stored."""
         self._folder = folder
         self._dropped_note = _last(ranges, DROPPED)

@@ -28,7 +28,7 @@ __all__ = (
     "work_in_thread",
 )
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_THREADS = 4
 RESERVED_THREADS = 2

@@ -19,9 +19,9 @@ class SizeEvent:
     """A size that never decreases, and an end."""
 
     def __init__(self, size: int = 0) -> None:
-        self.size = size
-        self.ended = False
-        self.grew_at = -math.inf
+        self.size: int = size
+        self.ended: bool = False
+        self.grew_at: float = -math.inf
         """When the size last grew, in trio's time."""
         self._changed = RepeatedEvent()
 

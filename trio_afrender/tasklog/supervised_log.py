@@ -16,7 +16,7 @@ from trio_afrender.tasklog.size_event import SizeEvent
 
 __all__ = ("SupervisedLog", "open_supervised_log")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class SupervisedLog:

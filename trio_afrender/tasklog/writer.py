@@ -107,12 +107,12 @@ class SegmentWriter:
         self._held = b""
         self._can_splice = hasattr(os, "splice")
         self._disk_refuses = False
-        self.disk_error = ""
+        self.disk_error: str = ""
         """The text of the first disk error; empty: there was none."""
         stored = segments[-1].end if segments else 0
         # The last bytes may be lost ones, and offsets count them too.
         self._size = max((stored, *(each.end for each in missing.ranges)))
-        self.state = LogState()
+        self.state: LogState = LogState()
         self._publish()
 
     def fill_from(self, fd: int) -> int | None:

@@ -214,7 +214,7 @@ class FakeSpawn:
     """A `Spawn` that makes fakes, which the test controls."""
 
     def __init__(self, *, dies_of: Iterable[TreeSignal] = (TERM, KILL)) -> None:
-        self.dies_of = frozenset(dies_of)
+        self.dies_of: frozenset[TreeSignal] = frozenset(dies_of)
         """`dies_of` of new fakes."""
         self.started: float | None = None
         """`started` of new fakes."""

@@ -239,7 +239,7 @@ class ScriptedLink:
         self.link = link
         self.acking = True
         """Whether `receive` acknowledges updates."""
-        self.closed = trio.Event()
+        self.closed: trio.Event = trio.Event()
 
     async def receive(self) -> FromRender:
         """Receive the next message; acknowledge it if it is an update. Raises `LinkLost`."""

@@ -32,7 +32,7 @@ class ConnectionSeats:
         # The oldest first, in both: dictionaries keep the order of insertion.
         self._groups: dict[str, dict[_Seat, None]] = {}
         self._taken = 0
-        self.displaced = 0
+        self.displaced: int = 0
         """How many connections have lost their seats to newer ones."""
 
     @contextmanager

@@ -23,9 +23,9 @@ class MessageSizes:
     def __init__(self) -> None:
         self.finished: deque[int] = deque()
         """The sizes of whole messages that are not consumed, the oldest first."""
-        self.unfinished = 0
+        self.unfinished: int = 0
         """Bytes of the message that is not complete yet."""
-        self.pending = 0
+        self.pending: int = 0
         """Bytes of all these messages."""
         self._header: bytes | bytearray = b""
         """The beginning of a header that is not complete yet."""

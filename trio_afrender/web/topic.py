@@ -22,7 +22,7 @@ _MAX_CHANGES = 256
 _MAX_BYTES = 512 * 1024
 """Of the changes that a topic keeps."""
 
-encode_json_text = json.JSONEncoder(
+encode_json_text: Callable[[object], str] = json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":"), allow_nan=False
 ).encode
 """The JSON of a value, without blanks and without line feeds: strings have those as escapes."""
@@ -145,7 +145,7 @@ class TableTopic(Topic):
     def show(self) -> None:
         """Let viewers see the rows from now on."""
         if self.describe is None:
-            self.describe = self._describe
+            self.describe: Callable[[], str] | None = self._describe
             self.replace()
 
     def _describe(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal, TypeAlias
 
 import attrs
@@ -22,7 +22,9 @@ __all__ = (
 Answer: TypeAlias = dict[str, object]
 
 # No blanks, no escapes but those that JSON needs: clients get UTF-8. Dictionaries keep their order.
-encode_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+encode_text: Callable[[object], str] = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), allow_nan=False
+).encode
 """The JSON of a value."""
 
 

@@ -55,7 +55,7 @@ class RootRequests:
         self._state = farm.state
         self._gui = GuiFolder(gui_folder) if gui_folder else None
         self._threads = trio.CapacityLimiter(_THREADS)
-        self.registry = MonitorRegistry(
+        self.registry: MonitorRegistry = MonitorRegistry(
             state=self._state,
             describe_task=lambda key, kind, text: describe_task(self._state, key, kind, text),
             describe_progress=lambda key: progress_of(self._state, key),

@@ -55,7 +55,7 @@ class GuiFolder:
     """A studio's CGRU folder. Nothing outside it is served, whatever links are in it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = Path(os.path.realpath(folder))
+        self.folder: Path = Path(os.path.realpath(folder))
 
     def serve(self, target: str) -> HttpAnswer:
         """Return the file of a request. Raises `HttpRefused`."""

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from trio_afrender.frame_ranges import fill_numbers
-from trio_afrender.plugins.compat.unsupported import make_getattr
+from trio_afrender.plugins.compat.unsupported import NameFinder, make_getattr
 from trio_afrender.plugins.loader import import_builtin
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = (
     "setBlockFlag",
 )
 
-BlockFlags = dict(FLAGS)
+BlockFlags: dict[str, int] = dict(FLAGS)
 
 _NOT_IN_NAMES = re.compile(r"""[ ~`!@#$%^&*()+\[\]{};:'",<>/?\\|]""")
 _HASHES = re.compile(r"@#+@|#+")
@@ -76,4 +76,4 @@ def patternFromFile(path: str) -> str:
     return _LAST_DIGITS.sub(lambda found: f"@{'#' * len(found.group())}@", path)
 
 
-__getattr__ = make_getattr("afcommon")
+__getattr__: NameFinder = make_getattr("afcommon")

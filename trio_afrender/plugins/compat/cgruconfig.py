@@ -17,7 +17,7 @@ from typing import Any
 from trio_afrender.config.cgru_files import platform_tokens
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.plugins.compat import active_settings
-from trio_afrender.plugins.compat.unsupported import make_getattr
+from trio_afrender.plugins.compat.unsupported import NameFinder, make_getattr
 
 __all__ = ("VARS", "getVar", "reconfigure")
 
@@ -87,4 +87,4 @@ def _read_environment() -> dict[str, Any]:
 
 
 active_settings.follow(_fill)
-__getattr__ = make_getattr("cgruconfig")
+__getattr__: NameFinder = make_getattr("cgruconfig")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from trio_afrender.plugins.compat import cgruconfig
-from trio_afrender.plugins.compat.unsupported import make_getattr
+from trio_afrender.plugins.compat.unsupported import NameFinder, make_getattr
 from trio_afrender.plugins.loader import import_builtin
 
 if TYPE_CHECKING:
@@ -43,4 +43,4 @@ PathMap = CompatPathMap
 """The name in CGRU."""
 
 
-__getattr__ = make_getattr("cgrupathmap")
+__getattr__: NameFinder = make_getattr("cgrupathmap")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from trio_afrender.plugins.compat.unsupported import make_getattr
+from trio_afrender.plugins.compat.unsupported import NameFinder, make_getattr
 
 __all__ = ("cgruSequence",)
 
@@ -46,4 +46,4 @@ def cgruSequence(i_files: Iterable[str], i_verbose: bool = False) -> list[dict[s
     return found
 
 
-__getattr__ = make_getattr("cgrusequence")
+__getattr__: NameFinder = make_getattr("cgrusequence")

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from trio_afrender.plugins.compat.unsupported import make_getattr
+from trio_afrender.plugins.compat.unsupported import NameFinder, make_getattr
 
 __all__ = (
     "ImgExtensions",
@@ -33,10 +33,10 @@ __all__ = (
     "toStr",
 )
 
-ImgExtensions = [
+ImgExtensions: list[str] = [
     "dpx", "exr", "jpg", "jpeg", "png", "tif", "tiff", "psd", "xcf", "insp", "dng",
 ]  # fmt: skip
-MovExtensions = ["mov", "avi", "mp4", "ogg", "mxf", "mpg", "mpeg"]
+MovExtensions: list[str] = ["mov", "avi", "mp4", "ogg", "mxf", "mpg", "mpeg"]
 
 _MEMORY = re.compile(r"\s*(\d+(?:\.\d*)?)\s*([kmgt]?b)\b", re.IGNORECASE)
 _TIMECODE = re.compile(r"\d(?:.*\d)?", re.DOTALL)
@@ -202,4 +202,4 @@ def _print(text: str) -> None:
     print(text)  # noqa: T201 - what plugin code prints is added to the task's log
 
 
-__getattr__ = make_getattr("cgruutils")
+__getattr__: NameFinder = make_getattr("cgruutils")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
-__all__ = ("make_getattr",)
+__all__ = ("NameFinder", "make_getattr")
+
+NameFinder: TypeAlias = Callable[[str], NoReturn]
+"""The ``__getattr__`` of a module."""
 
 
-def make_getattr(module: str) -> Callable[[str], NoReturn]:
+def make_getattr(module: str) -> NameFinder:
     """The ``__getattr__`` of a helper module: raises an AttributeError that explains the reason."""
 
     def find(name: str) -> NoReturn:

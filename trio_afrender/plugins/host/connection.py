@@ -18,7 +18,7 @@ from trio_afrender.plugins.host.host_link import HostLink
 
 __all__ = ("HostProcess", "find_trace", "open_host_process")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 TRACE_TIMEOUT = 0.5
 """Seconds it may take to print where its threads are."""

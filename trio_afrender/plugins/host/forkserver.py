@@ -32,7 +32,7 @@ __all__ = (
     "receive_messages",
 )
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 RECEIVE_SIZE = 64 * 1024
 MAX_PRINTED_TAIL = 16 * 1024
@@ -59,7 +59,7 @@ class ForkServer:
     """A running fork server. Made by `open_forkserver`, which also ends it."""
 
     def __init__(self, process: trio.Process, control: socket.socket) -> None:
-        self.gone = trio.Event()
+        self.gone: trio.Event = trio.Event()
         """Set when it does not answer any more."""
         self._process = process
         self._control = control

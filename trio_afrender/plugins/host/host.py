@@ -35,7 +35,7 @@ from trio_afrender.plugins.host.spawned_host import SpawnedHost, open_spawned_ho
 
 __all__ = ("HostDied", "PendingCall", "PluginHost", "restart_delay", "run_plugin_host")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 SLOW_CALL_FACTOR = 3
 """Time limits that a call may take when it gets no processor time, or shares its host."""
@@ -94,8 +94,8 @@ class PluginHost:
         self.shared = shared
         self.failure: HostFailure | None = None
         """Set as soon as the host takes no more calls, which may be long before it has ended."""
-        self.was_up = False
-        self.ended = trio.Event()
+        self.was_up: bool = False
+        self.ended: trio.Event = trio.Event()
         """Set when the process has ended and all its calls are finished."""
         self._limits = limits
         self._up = trio.Event()

@@ -15,7 +15,7 @@ from trio_afrender.plugins.host.host_protocol import PluginFrameReader, pack
 
 __all__ = ("HostLink",)
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 RECEIVE_SIZE = 256 * 1024
 MAX_PRINTED_TAIL = 64 * 1024

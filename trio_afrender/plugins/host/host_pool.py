@@ -26,7 +26,7 @@ from trio_afrender.tasklog.io_threads import retry_exhausted
 
 __all__ = ("HostRunner", "open_plugin_host")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_MEMORY = 1024 * 1024 * 1024
 """Bytes that each host may have resident, unless set otherwise."""
@@ -46,7 +46,7 @@ class HostRunner:
         folders: Sequence[Path],
         limits: CallLimits,
     ) -> None:
-        self.fork_servers = ForkServers(nursery)
+        self.fork_servers: ForkServers = ForkServers(nursery)
         """The processes that hosts are forked from; the meters' host comes from them too."""
         self._nursery = nursery
         self._settings = settings

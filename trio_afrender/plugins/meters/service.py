@@ -34,7 +34,7 @@ from trio_afrender.protocol.messages import CustomMeter
 
 __all__ = ("MAX_MEMORY", "MeterSource", "Meters", "NoMeters")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_MEMORY = 512 * 1024 * 1024
 """Bytes of resident memory at which the meters' host is killed."""

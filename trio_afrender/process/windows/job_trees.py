@@ -30,7 +30,7 @@ from trio_afrender.tasklog.writer import MAX_HELD, SEGMENT_SIZE, SegmentWriter, 
 
 __all__ = ("JobTrees", "open_job_trees", "priority_class")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 PIPE_SIZE = 1024 * 1024
 """Bytes that a program may print ahead of the agent."""

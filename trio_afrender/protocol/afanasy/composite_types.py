@@ -134,9 +134,11 @@ class RecordType(Generic[T]):
         fixed: Mapping[str, Any] | None = None,
     ) -> None:
         self.make = make
-        self.parts = tuple((tuple(names.split()), kind) for names, kind in parts)
-        self.fixed = dict(fixed or {})
-        self.min_size = sum(kind.min_size for _, kind in parts)
+        self.parts: tuple[tuple[tuple[str, ...], FieldType[Any]], ...] = tuple(
+            (tuple(names.split()), kind) for names, kind in parts
+        )
+        self.fixed: dict[str, Any] = dict(fixed or {})
+        self.min_size: int = sum(kind.min_size for _, kind in parts)
 
     def write(self, out: bytearray, value: T) -> None:
         for names, kind in self.parts:

@@ -56,7 +56,7 @@ class ByteReader:
 
     def __init__(self, data: bytes, *, items: int = MAX_ITEMS) -> None:
         self.data = data
-        self.position = 0
+        self.position: int = 0
         self._items = items
 
     @property
@@ -103,11 +103,11 @@ class Number:
 
     def __init__(self, code: str) -> None:
         self._format = struct.Struct(f">{code}")
-        self.min_size = self._format.size
+        self.min_size: int = self._format.size
         self.code = code
         bits = 8 * self.min_size
         self.lowest = 0 if code.isupper() else -(2 ** (bits - 1))
-        self.highest = self.lowest + 2**bits - 1
+        self.highest: int = self.lowest + 2**bits - 1
 
     def write(self, out: bytearray, value: int) -> None:
         try:

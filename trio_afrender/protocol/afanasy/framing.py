@@ -99,7 +99,7 @@ class Receiver:
         self._limit = limit
         self._data = bytearray()
         self._head: _Head | None = None
-        self.surplus = 0
+        self.surplus: int = 0
         """Bytes received after the message."""
 
     @property

@@ -34,8 +34,8 @@ class ProcessMonitors:
     """The monitors of one run, for each of its processes in turn."""
 
     def __init__(self, state: RunState, log: RunLog, facts: ServiceFacts) -> None:
-        self.memory_shortage = MemoryShortage(state)
-        self.usage = UsageMonitor(state, self.memory_shortage)
+        self.memory_shortage: MemoryShortage = MemoryShortage(state)
+        self.usage: UsageMonitor = UsageMonitor(state, self.memory_shortage)
         self._state = state
         # A suspension is for the run, so it holds for post commands too.
         self._of_each: tuple[Monitor, ...] = (SuspensionMonitor(state), self.usage)

@@ -41,8 +41,8 @@ class MemoryShortage:
     """Watches the host's memory for one run; `sentence` and `table` are empty if it was not short."""
 
     def __init__(self, state: RunState) -> None:
-        self.sentence = ""
-        self.table = ""
+        self.sentence: str = ""
+        self.table: str = ""
         self._state = state
         self._headroom = state.dependencies.headroom
         self._kills: int | None = None

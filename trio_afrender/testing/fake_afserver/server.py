@@ -83,7 +83,7 @@ class NativeServer:
     """The fake server. Made by `open_native_server`."""
 
     def __init__(self, listener: MemoryListener | None, port: int) -> None:
-        self.book = FakeAfserverState()
+        self.book: FakeAfserverState = FakeAfserverState()
         self.listener = listener
         """In memory: `refusing` makes connects fail."""
         self.port = port
