@@ -158,6 +158,7 @@ function drawSession() {
 
 /** Load the page again if the server is another one, or the user has other rights than before. */
 function compareSession(session) {
+  setClock(session.time);
   const differs = ["version", "server", "kind", "steer", "user"].some((key) => session[key] !== page.session[key]);
   if (differs) location.reload();
 }

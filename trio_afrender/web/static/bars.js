@@ -5,7 +5,7 @@ import { KINDS, runs } from "./states.js";
 
 /** Make a bar, to be filled by `showBar`. */
 export function makeBar() {
-  return el("div", { class: "bar", role: "img" });
+  return el("div", { class: "bar", role: "img", "aria-label": "no progress known yet" });
 }
 
 /** Fill a bar from blocks (their `bar` letters, weighted by their tasks) with a text for readers. */

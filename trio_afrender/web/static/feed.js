@@ -113,7 +113,6 @@ export class Feed {
   }
 
   server(data) {
-    if (data.time) setClock(data.time);
     this.tell(data.connected
       ? { up: true, text: "" }
       : { up: false, text: data.error || "The farm does not answer.", since: data.since });

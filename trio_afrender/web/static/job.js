@@ -25,6 +25,7 @@ const SORTS = {
   changed: ["Last changed first", (task) => -task.changed],
   render: ["Render", (task) => task.render],
 };
+const MAX_MISSES = 12; // frames without an image, after which none is looked for
 const NAMES = ["state", "block", "q", "sort", "as", "size"];
 
 export function makeView(page, names) {
@@ -47,7 +48,7 @@ export function makeView(page, names) {
   const tasks = new TaskStore(id, () => {
     drawFrames();
     drawImage();
-    if (tasks.error) drawHead();
+    if (tasks.error || toolLine.hidden) drawHead();
   });
 
   // The head
@@ -62,14 +63,16 @@ export function makeView(page, names) {
   const bell = button("", () => row && page.notifier.toggle(row), { class: "act bell", "aria-pressed": "false" });
   fill(bell, icon("bell"), "Notify me");
   bell.title = "Notify me when this job ends or fails";
-  const tools = makeToolbar("job", () => (tasks.serial === null ? [] : [{ id, serial: tasks.serial }]),
+  const serial = () => tasks.serial ?? row?.serial ?? null;
+  const tools = makeToolbar("job", () => [{ id, serial: serial() }],
     { first: ["pause", "start", "stop", "retry"], label: "Change this job" });
+  const toolLine = el("div", { class: "toolline", hidden: true }, tools, bell);
   const head = el("div", { class: "jobhead" },
     el("div", { class: "what" },
       el("a", { href: "/jobs", class: "back" }, icon("back"), "Jobs"),
       el("div", { class: "title" }, title, chips),
       bar, barLine, facts,
-      el("div", { class: "toolline" }, tools, bell)),
+      toolLine),
     imageLink);
 
   // Blocks
@@ -110,7 +113,7 @@ export function makeView(page, names) {
   const why = makeWhy({ job: id });
   const logLines = el("pre", { class: "lines", tabindex: "0", "aria-label": "Log of the job" });
   let values = {};
-  const settings = makeSettings("job", () => ({ id, serial: tasks.serial }), () => ({ ...known(), ...values }));
+  const settings = makeSettings("job", () => ({ id, serial: serial() }), () => ({ ...known(), ...values }));
   const stopListening = page.notifier.listen(drawHead);
 
   function known() {
@@ -130,6 +133,8 @@ export function makeView(page, names) {
     page.title(name);
     if (differs(title, name)) fill(title, outside(name, 1000));
     fill(chips, row ? stateChips(row.states) : null);
+    // What cannot be named for sure cannot be changed.
+    toolLine.hidden = serial() === null || Boolean(tasks.error);
     if (tasks.error && differs(facts, tasks.error)) fill(facts, el("div", { class: "gone" }, el("dd", null, tasks.error)));
     bell.setAttribute("aria-pressed", String(row ? page.notifier.wants(row) : false));
     if (!row) return;
@@ -164,10 +169,12 @@ export function makeView(page, names) {
   function drawImage() {
     let newest = null;
     for (const task of tasks.tasks.values()) {
-      if (!task.mayHaveImage || withoutImages.has(task.id + task.changed) || task.kind === "ready") continue;
+      // An image comes when a frame has ended.
+      if (!task.mayHaveImage || !["done", "warning", "error"].includes(task.kind)) continue;
+      if (withoutImages.has(task.id + task.changed)) continue;
       if (!newest || task.changed > newest.changed) newest = task;
     }
-    if (!newest || newest.image === shownImage) return;
+    if (!newest || newest.image === shownImage || withoutImages.size > MAX_MISSES) return;
     shownImage = newest.image;
     const next = new Image();
     next.onload = () => {
@@ -179,9 +186,8 @@ export function makeView(page, names) {
     };
     next.onerror = () => {
       // It has no image: the one before it may have one.
-      if (withoutImages.size > 200) return;
       withoutImages.add(newest.id + newest.changed);
-      if (withoutImages.size < 30) drawImage();
+      if (withoutImages.size <= MAX_MISSES) drawImage();
     };
     next.src = newest.image;
   }
@@ -216,12 +222,12 @@ export function makeView(page, names) {
     let made = null;
     settingsBox.addEventListener("toggle", async () => {
       if (!settingsBox.open) return;
-      made ??= makeSettings("block", () => ({ id: `${id}.${blockId}`, serial: tasks.serial }), () => settingsBox.values ?? {});
+      made ??= makeSettings("block", () => ({ id: `${id}.${blockId}`, serial: serial() }), () => settingsBox.values ?? {});
       if (!made.element.isConnected) settingsBox.append(made.element);
       settingsBox.values = await readValues("block", `${id}.${blockId}`);
       made.update();
     });
-    const blockTools = makeToolbar("block", () => [{ id: `${id}.${blockId}`, serial: tasks.serial }],
+    const blockTools = makeToolbar("block", () => [{ id: `${id}.${blockId}`, serial: serial() }],
       { first: ["retry"], label: "Change this block", small: true });
     const made_ = el("div", { class: "jobblock", role: "listitem" },
       el("div", { class: "blockname" }, el("div", null, name, states_), info),
@@ -399,7 +405,7 @@ export function makeView(page, names) {
     const [blockId, taskId] = key.split(".").map(Number);
     detail = makeTaskDetail(page, {
       job: id, block: blockId, task: taskId,
-      node: () => ({ id: `${id}.${key}`, serial: tasks.serial }),
+      node: () => ({ id: `${id}.${key}`, serial: serial() }),
       close: () => page.go(`/jobs/${id}${location.search}`),
       step: (by) => {
         const list = shownTasks();

@@ -24,6 +24,33 @@ const USAGE = {
   gpu_percent: ["GPUs", (value) => `${number(value)} %`],
 };
 
+/** What the farm has as a text, as `task_mem_mb:47 task_cpu_sec:0.4`: key -> [key of `USAGE`, factor]. */
+const RESOURCES = {
+  task_mem_mb: ["resident", 2 ** 20],
+  task_mem_peak_mb: ["resident_peak", 2 ** 20],
+  task_procs: ["processes", 1],
+  task_cpu: ["cpu_percent", 1],
+  task_cpu_sec: ["cpu_seconds", 1],
+  task_read_mb: ["read_bytes", 2 ** 20],
+  task_write_mb: ["written_bytes", 2 ** 20],
+  task_gpu_mb: ["gpu_memory", 2 ** 20],
+  task_gpu_peak_mb: ["gpu_memory_peak", 2 ** 20],
+  task_gpu: ["gpu_percent", 1],
+};
+
+/** Split a text of resources into figures that are known, and the rest. */
+function readResources(text) {
+  const found = {};
+  const rest = String(text ?? "").split(/\s+/).filter((word) => {
+    const [key, value] = word.split(":");
+    if (!(key in RESOURCES) || !Number.isFinite(Number(value))) return true;
+    const [name, factor] = RESOURCES[key];
+    found[name] = Number(value) * factor;
+    return false;
+  });
+  return [found, rest.join(" ")];
+}
+
 /** Make the panel of a task; `topics` are what it watches. */
 export function makeTaskDetail(page, { job, block, task, node, close, step }) {
   const key = `${block}.${task}`;
@@ -120,7 +147,7 @@ export function makeTaskDetail(page, { job, block, task, node, close, step }) {
       ["Errors", its.errors ? String(its.errors) : "", ""],
       ["Block", its.block_name, ""],
       ["Service", its.parser && its.parser !== its.service ? `${its.service}, parser ${its.parser}` : its.service, ""],
-      ["Resources", its.resources || "", ""],
+      ["Resources", readResources(its.resources)[1], ""],
       ["Report", its.report || "", ""],
     ].filter(([, text]) => text);
     for (const each of its.attempts ?? []) {
@@ -144,7 +171,8 @@ export function makeTaskDetail(page, { job, block, task, node, close, step }) {
   }
 
   function drawUsage(its) {
-    const list = Object.entries(its.usage ?? {}).filter(([name, value]) => USAGE[name] && Number(value) > 0)
+    const figures = { ...readResources(its.resources)[0], ...its.usage };
+    const list = Object.entries(figures).filter(([name, value]) => USAGE[name] && Number(value) > 0)
       .map(([name, value]) => [USAGE[name][0], USAGE[name][1](Number(value))]);
     usageBox.hidden = !list.length;
     fill(usage, list.map(([name, text]) => el("div", null, el("dt", null, name), el("dd", null, text))));
