@@ -47,7 +47,12 @@ def browser() -> Iterator[Browser]:
 
 def test_the_cornell_example_is_watched_to_its_end(browser: Browser, tmp_path: Path) -> None:
     pytest.importorskip("mitsuba", reason="Mitsuba is not installed (extra demo)")
-    submit = [sys.executable, ROOT / "examples/cornell/submit.py", "--output", tmp_path / "frames"]
+    submit: list[str | Path] = [
+        sys.executable,
+        ROOT / "examples/cornell/submit.py",
+        "--output",
+        tmp_path / "frames",
+    ]
     submit += ["--frames", "6", "--size", "96", "--samples", "9"]
     (tmp_path / "frames").mkdir()
     job = tmp_path / "cornell.json"
@@ -87,8 +92,8 @@ def open_large_farm(*words: str) -> Iterator[str]:
         [sys.executable, ROOT / "tests/support/large_page.py", *words],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         yield process.stdout.readline().rpartition(" is ")[2].strip().rstrip("/")
     finally:
         process.kill()

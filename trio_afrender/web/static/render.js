@@ -41,7 +41,7 @@ export function makeView(page, names) {
   const settingsPanel = el("section", { class: "panel", hidden: !page.session.steer }, el("h2", null, "Parameters"), settings.element);
   const element = el("div", { class: "view render" },
     el("a", { href: "/renders", class: "back" }, icon("back"), "Renders"),
-    el("div", { class: "title" }, title, chips), meanings, noteLine, el("div", { class: "toolline" }, tools),
+    el("div", { class: "title" }, title, chips), meanings, noteLine, el("div", { class: "toolline", hidden: true }, tools),
     el("div", { class: "columns" },
       el("div", { class: "stack" },
         el("section", { class: "panel" }, el("h2", null, "Runs"), taskBox),
@@ -51,10 +51,6 @@ export function makeView(page, names) {
     settingsPanel,
     el("section", { class: "panel" }, el("h2", null, "Log"), log),
     el("section", { class: "panel" }, el("h2", null, "Tasks that it has started and ended"), tasksLog));
-
-  whenSteering(() => {
-    noteEdit.hidden = !settingsOf("render").some((each) => each.name === "annotation");
-  });
 
   function known() {
     if (!given) return {};
@@ -89,6 +85,8 @@ export function makeView(page, names) {
     }
     if (!given) return;
     page.title(given.name);
+    noteEdit.hidden = !steers;
+    toolLine.hidden = false;
     fill(title, outside(given.name, 500));
     fill(chips, stateChips(given.states, renderWord));
     note.replaceChildren(given.annotation ? outside(given.annotation, 1000) : el("span", { class: "muted" }, "none"));
@@ -204,6 +202,13 @@ export function makeView(page, names) {
     const key = `${list.length} ${list[list.length - 1] ?? ""}`;
     if (differs(target, key)) fill(target, list.length ? list.slice(-400).map((line) => el("div", null, outside(line, 1000))) : "Nothing yet.");
   }
+
+  const toolLine = element.querySelector(".toolline");
+  let steers = false;
+  whenSteering(() => {
+    steers = settingsOf("render").some((each) => each.name === "annotation");
+    draw();
+  });
 
   const handler = {
     snapshot(data) {

@@ -28,7 +28,7 @@ export class Table {
     el("div", { role: "rowgroup", class: "headgroup" }, this.head), this.body);
     this.element = el("div", { class: "tablebox" }, this.grid, this.empty);
     this.window = new RowWindow(scroller, this.body, this.readHeight(), (a, b) => this.draw(a, b));
-    this.narrow = matchMedia("(max-width: 719px)");
+    this.narrow = matchMedia("(max-width: 899px)");
     this.onNarrow = () => this.window.setRowHeight(this.readHeight());
     this.narrow.addEventListener("change", this.onNarrow);
     this.body.addEventListener("keydown", (event) => this.key(event));
