@@ -19,11 +19,16 @@ from pathlib import Path
 
 from trio_afrender.safe_files import write_all
 
-__all__ = ("describe_unwritable", "write_user_file")
+__all__ = ("describe_unwritable", "expand_home", "write_user_file")
 
 READER_TIME = 10.0
 """Seconds in which a FIFO must find a reader, and in which a reader must take something."""
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def expand_home(path: str | Path) -> Path:
+    """Return the path with ``~`` and ``~user`` replaced; that of a user who does not exist stays."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - `Path.expanduser` raises RuntimeError for it
 
 
 def describe_unwritable(path: Path) -> str:

@@ -159,3 +159,24 @@ async def test_the_line_of_a_plugin_that_hangs_is_named(tmp_path: Path) -> None:
         assert (code, out) == (2, "")
         assert f'{kind} "evil" did not end in 1 s; it was at' in err
         assert "evil.py, line" in err
+
+
+@pytest.mark.parametrize("kind", ["link", "full", "folder"])
+async def test_a_page_is_written_to_what_is_there(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "log").write_text("PROGRESS: 5%\n")
+    target, link = tmp_path / "target.html", tmp_path / "link.html"
+    target.write_text("older")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    name = {"link": link, "full": Path("/dev/full"), "folder": tmp_path}[kind]
+    code, _, err = await run_command(
+        "check", "parser", "generic", "log", "--html", name, home=tmp_path
+    )
+    assert link.is_symlink()
+    assert target.stat().st_mode & 0o777 == 0o600
+    if kind == "link":
+        assert code == 0
+        assert target.read_text().startswith("<!DOCTYPE html>")
+    else:
+        problem = "No space left on device" if kind == "full" else "this is a folder"
+        assert (code, err) == (2, f"trio_afrender: page {name}: {problem}\n")

@@ -13,7 +13,7 @@ import pytest
 from support.agent_program import write_job
 from support.cli import make_environment, make_gate, open_command, open_gate, run_command
 
-from trio_afrender.cli.task_output import OutputLines
+from trio_afrender.cli.task_output import OutputLines, keep_some
 
 
 def tasks_of(report: Path) -> list[dict[str, Any]]:
@@ -206,3 +206,11 @@ def test_overwritten_lines_are_shown_now_and_then() -> None:
     assert list(lines.add("\n\n", 1.2)) == ["done"]
     assert list(lines.add("x" * 10**6, 1.3)) == []
     assert [len(line) for line in lines.end()] == [1000]
+
+
+def test_of_many_lines_at_once_some_are_shown() -> None:
+    lines = [str(number) for number in range(5000)]
+    shown = keep_some(lines)
+    assert len(shown) == 1001
+    assert (shown[0], shown[500], shown[-1]) == ("0", "[4000 lines are left out here]", "4999")
+    assert keep_some(lines[:1000]) == lines[:1000]

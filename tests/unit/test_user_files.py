@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from trio_afrender import user_files
-from trio_afrender.user_files import describe_unwritable, write_user_file
+from trio_afrender.user_files import describe_unwritable, expand_home, write_user_file
 
 
 def mode_of(path: Path) -> int:
@@ -24,6 +24,13 @@ def mode_of(path: Path) -> int:
 
 def names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
+
+
+def test_homes_of_users_are_found_where_they_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/jane")
+    assert expand_home("~/r.json") == Path("/home/jane/r.json")
+    assert expand_home(Path("~no_such_user/r.json")) == Path("~no_such_user/r.json")
+    assert expand_home("a~b") == Path("a~b")
 
 
 def test_a_new_file_has_the_mode_of_the_umask(tmp_path: Path) -> None:

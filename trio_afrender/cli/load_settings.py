@@ -12,6 +12,7 @@ from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config.load import Settings, load_settings
 from trio_afrender.errors import ConfigError
 from trio_afrender.transport.address import NativeAddress, is_native, parse_native
+from trio_afrender.user_files import expand_home
 
 __all__ = ("find_afserver", "load_options")
 
@@ -77,7 +78,7 @@ def find_afserver(settings: Settings, use: str) -> NativeAddress:
 def _to_text(value: object) -> object:
     """Return paths as the settings have them: absolute, as strings."""
     if isinstance(value, Path):
-        return str(Path.cwd() / value.expanduser())
+        return str(Path.cwd() / expand_home(value))
     if isinstance(value, list):
         return [_to_text(item) for item in value]
     return value

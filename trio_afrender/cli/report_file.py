@@ -12,7 +12,7 @@ from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
 from trio_afrender.jobs.report import make_report
 from trio_afrender.jobs.views import JobView
-from trio_afrender.user_files import describe_unwritable, write_user_file
+from trio_afrender.user_files import describe_unwritable, expand_home, write_user_file
 
 __all__ = ("check_output_file", "check_reports", "raise_first", "write_reports")
 
@@ -28,7 +28,7 @@ def check_reports(texts: Sequence[str]) -> tuple[Path, ...]:
 
 def check_output_file(option: str, text: str) -> Path:
     """Return the path of a file that is written after a job. Raises `ConfigError` if it cannot be."""
-    path = Path(text).expanduser().absolute()
+    path = expand_home(text).absolute()
     if not text or text.endswith("/"):
         raise ConfigError(f'{option} "{text}": give a file name')
     if problem := describe_unwritable(path):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from functools import partial
+from collections.abc import Collection, Iterator, Sequence
 
 import attrs
 import trio
@@ -18,10 +17,12 @@ from trio_afrender.jobs.views import TaskView
 from trio_afrender.protocol.messages import TaskKey
 from trio_afrender.text import without_escapes
 
-__all__ = ("OutputLines", "follow_tasks", "listen_from_start")
+__all__ = ("OutputLines", "follow_tasks", "keep_some", "listen_from_start")
 
 _MAX_LINE = 1000
 """Characters of a line that are shown."""
+_MAX_LINES = 1000
+"""Lines of one piece of output: more come at once than a terminal can show."""
 _MAX_LABEL = 40
 _OVERWRITTEN_INTERVAL = 1.0
 """Seconds between two states of a line that a program overwrites, as progress bars do."""
@@ -65,13 +66,22 @@ async def _follow(farm: Farm, task: TaskView, screen: Screen) -> None:
     await _print(screen, name, task, list(lines.end()))
 
 
-async def _print(screen: Screen, name: str, task: TaskView, lines: list[str]) -> None:
+async def _print(screen: Screen, name: str, task: TaskView, lines: Sequence[str]) -> None:
     def write() -> None:
-        for line in lines:
+        for line in keep_some(lines):
             screen.output(name, task.block + task.task, line)
 
     if lines:
-        await trio.to_thread.run_sync(partial(write), abandon_on_cancel=True, limiter=_printer)
+        await trio.to_thread.run_sync(write, abandon_on_cancel=True, limiter=_printer)
+
+
+def keep_some(lines: Sequence[str]) -> Sequence[str]:
+    """Return the first and the last of many lines, with a line that counts the others."""
+    left = len(lines) - _MAX_LINES
+    if left <= 0:
+        return lines
+    half = _MAX_LINES // 2
+    return [*lines[:half], f"[{left} lines are left out here]", *lines[-half:]]
 
 
 @attrs.define(slots=True)

@@ -10,6 +10,7 @@ import attrs
 
 from trio_afrender.errors import ConfigError
 from trio_afrender.text import show_json
+from trio_afrender.user_files import expand_home
 
 __all__ = ("SettingValue", "check", "from_text", "is_pair")
 
@@ -111,4 +112,4 @@ def is_pair(item: object) -> bool:
 
 
 def _absolute(text: str, folder: Path) -> str:
-    return os.path.normpath(folder / Path(text).expanduser()) if text else ""
+    return os.path.normpath(folder / expand_home(text)) if text else ""

@@ -31,6 +31,7 @@ from trio_afrender.config.settings import (
 from trio_afrender.config.value_rules import find_problem
 from trio_afrender.errors import ConfigError
 from trio_afrender.text import show_json
+from trio_afrender.user_files import expand_home
 
 __all__ = ("Settings", "load_settings", "make_config", "make_log_settings")
 
@@ -131,7 +132,7 @@ def load_settings(
     reading = FileSettings()
     _read_cgru_files(reading, environment)
     for path in files:
-        reading.read(Path.cwd() / path.expanduser(), required=True)
+        reading.read(Path.cwd() / expand_home(path), required=True)
     if name := environment.get("AF_SERVERNAME"):
         # Start scripts of containers set it and write it into the site's file, so it is above the
         # files and below CGRU_AF_SERVERNAME.

@@ -45,6 +45,7 @@ from trio_afrender.safe_files import write_whole
 from trio_afrender.transport.address import NativeAddress, is_loopback
 from trio_afrender.transport.tokens import TokenTable, make_token, read_token_file
 from trio_afrender.transport.websocket_server import BoundAddress, serve_websocket
+from trio_afrender.user_files import expand_home
 
 if TYPE_CHECKING:
     from trio_afrender.web.settings import PageSettings
@@ -122,7 +123,7 @@ def _make_plan(options: Namespace, settings: Settings, config: Config) -> _Plan:
         print_warnings(spec, config.plugins)
         specs.append(attrs.evolve(spec, user_name=spec.user_name or config.user_name))
     records = farms_folder(Path(str(settings["af_store_folder"])))
-    folder = Path.cwd() / (options.folder or records / f"store-{json.port}").expanduser()
+    folder = Path.cwd() / expand_home(options.folder or records / f"store-{json.port}")
     return _Plan(
         folder=folder,
         records=records,

@@ -12,6 +12,7 @@ from pathlib import Path
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
 from trio_afrender.transport.tokens import make_token, parse_expiry, read_token_file
+from trio_afrender.user_files import expand_home
 
 __all__ = ("run",)
 
@@ -37,7 +38,7 @@ def run(options: Namespace) -> int:
         sys.stdout.write(f"{token.secret}\n")
         print_line(f"line for the gateway's file (--tokens): {line}")
         return 0
-    path = Path.cwd() / options.out.expanduser()
+    path = Path.cwd() / expand_home(options.out)
     _write_token(path, token.secret)
     sys.stdout.write(f"{line}\n")
     print_line(

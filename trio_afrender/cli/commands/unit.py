@@ -12,6 +12,7 @@ from trio_afrender.cli.systemd_units import UnitPlan, make_unit, unit_name
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
 from trio_afrender.transport.address import is_native
+from trio_afrender.user_files import expand_home
 
 __all__ = ("find_program", "run")
 
@@ -99,7 +100,7 @@ def _path(option: str, path: Path | None) -> list[str]:
     if path is None:
         return []
     specifier = str(path).startswith(("%h/", "%S/"))
-    return [option, str(path if specifier else Path.cwd() / path.expanduser())]
+    return [option, str(path if specifier else Path.cwd() / expand_home(path))]
 
 
 def _print_notes(plan: UnitPlan) -> None:
