@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from support.cli import open_command, run_command
 from support.parsers import LOGS
 from support.plugins import PLUGINS
