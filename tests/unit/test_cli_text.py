@@ -225,6 +225,12 @@ def test_a_failure_begins_with_its_cause() -> None:
     assert name_failure(silent) == name_failure(failed)[:1]
 
 
+def test_a_failure_counts_the_tries_that_have_ended() -> None:
+    why = steps("cause: one", "retry: again")
+    again = attrs.evolve(task(1, "running", attempts=2), why=why)
+    assert name_failure(again) == ["failed: render / frame 1: one, 1 try"]
+
+
 @pytest.mark.parametrize(
     ("events", "cause"),
     [

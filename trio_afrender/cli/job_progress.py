@@ -147,8 +147,9 @@ class _Follower:
                 self._failures_shown += 1
                 first, *rest = name_failure(task)
                 again = ", trying again" if event.kind == "retried" else ""
-                for line in (first + again, *rest):
-                    self._screen.line(line)
+                self._screen.line(first + again, "yellow" if again else "bold red")
+                for line in rest:
+                    self._screen.line(line, "dim")
                 if self._failures_shown == _MAX_FAILURES_SHOWN:
                     self._screen.line("(further failures are only counted)")
         self._screen.draw(view, waiting, outlook, now)

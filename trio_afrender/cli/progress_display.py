@@ -47,8 +47,8 @@ class Screen(Protocol):
 
     def close(self) -> None: ...
 
-    def line(self, text: str) -> None:
-        """Write a line that stays. `text` is cleaned."""
+    def line(self, text: str, style: str = "") -> None:
+        """Write a line that stays. `text` is cleaned; `style` is one of rich's, for terminals."""
         ...
 
     def output(self, name: str, number: int, text: str) -> None:
@@ -76,7 +76,7 @@ class QuietScreen:
 
     def close(self) -> None: ...
 
-    def line(self, text: str) -> None:
+    def line(self, text: str, style: str = "") -> None:
         print_line(text)
 
     def output(self, name: str, number: int, text: str) -> None:
@@ -148,11 +148,11 @@ class RichProgress:
         self._live.update(Text(""), refresh=True)
         self._live.stop()
 
-    def line(self, text: str) -> None:
+    def line(self, text: str, style: str = "") -> None:
         from rich.text import Text
 
         self._erase_folded()
-        self.console.print(Text(text), soft_wrap=True)
+        self.console.print(Text(text, style=style), soft_wrap=True)
 
     def output(self, name: str, number: int, text: str) -> None:
         from rich.text import Text

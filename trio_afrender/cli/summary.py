@@ -150,7 +150,8 @@ def describe_failure(task: TaskView) -> list[str]:
 
 
 def _ending(task: TaskView) -> str:
-    tries = "1 try" if task.attempts == 1 else f"{task.attempts} tries"
+    ended = max(1, task.attempts - (task.state == "running"))
+    tries = "1 try" if ended == 1 else f"{ended} tries"
     if task.cause:
         return f"{clean(task.cause)}, {tries}"
     if task.exit_code is None:
