@@ -39,6 +39,7 @@ LAYERS = (
     ("plugins",),
     ("task",),
     ("transport",),
+    ("metrics",),
     ("afserver",),
     ("agent",),
     ("farm",),

@@ -169,7 +169,7 @@ def test_a_file_is_divided_at_its_size_and_few_are_kept(
     assert numbers == list(range(5000 - len(numbers), 5000))
     assert lines[-1].endswith("Z printed")
     # stderr has what the command prints, and not the records.
-    assert capsys.readouterr().err.endswith("Z printed\n")
+    assert capsys.readouterr().err == "printed\n"
 
 
 def test_a_file_that_was_renamed_is_made_again(tmp_path: Path) -> None:

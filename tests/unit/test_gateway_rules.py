@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_afrender.errors import ConfigError
-from trio_afrender.gateway.counters import GatewayCounters, format_counters
+from trio_afrender.gateway.counters import GatewayCounters, collect_gateway
 from trio_afrender.gateway.pending_commands import PendingCommands, undelivered
 from trio_afrender.gateway.rate_limit import TokenBucket
 from trio_afrender.gateway.settings import ListenAddress, parse_address, parse_listen
+from trio_afrender.metrics.families import format_families
 from trio_afrender.protocol.messages import Events, Register, Registered, RunRef, TaskExec
 
 
@@ -150,7 +151,7 @@ def test_an_address_has_a_host_and_a_port(text: str) -> None:
 def test_counters_have_the_text_format_of_prometheus() -> None:
     counters = GatewayCounters()
     counters.agents, counters.exchanges, counters.exchange_seconds = 3, 12_345_678, 0.25
-    lines = format_counters(counters).splitlines()
+    lines = format_families(collect_gateway(counters)).splitlines()
     assert "# TYPE trio_afrender_gateway_agents gauge" in lines
     assert "trio_afrender_gateway_agents 3" in lines
     assert "# TYPE trio_afrender_gateway_exchanges_total counter" in lines

@@ -19,6 +19,7 @@ from functools import partial
 import attrs
 import trio
 
+from trio_afrender.agent.agent_counters import PREFIX, AgentCounters, collect_host
 from trio_afrender.agent.agent_dependencies import AgentDependencies, open_agent_dependencies
 from trio_afrender.agent.connect import check_server, make_connect
 from trio_afrender.agent.dispatcher import Dispatcher
@@ -37,7 +38,15 @@ from trio_afrender.backoff import Backoff
 from trio_afrender.config import Config
 from trio_afrender.errors import LinkRefused
 from trio_afrender.hostinfo.rates import until_tick
-from trio_afrender.protocol.messages import GpuCard, HostResources, Register, TaskExec, TaskKey
+from trio_afrender.metrics.families import MetricFamily, counter, gauge
+from trio_afrender.protocol.messages import (
+    GpuCard,
+    HostResources,
+    Register,
+    TaskExec,
+    TaskKey,
+    TaskUpdate,
+)
 from trio_afrender.task.gpu_slots import GpuAllocator, host_gpu_allocations
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
@@ -124,7 +133,15 @@ class _Agent:
         )
         self._final_command = ""
         """A shell command to start after the render has left the farm."""
-        self._outbox = Outbox(journal=dependencies.journal, ended=dependencies.history.note)
+        self._counters = AgentCounters(trio.current_time)
+
+        def note_ended(update: TaskUpdate, task: TaskExec | None) -> None:
+            self._counters.note_ended(update)
+            dependencies.history.note(update, task)
+
+        self._outbox = Outbox(
+            journal=dependencies.journal, ended=note_ended, delivered=self._counters.note_closed
+        )
         self._dispatcher = Dispatcher(
             config,
             self._dependencies,
@@ -132,6 +149,7 @@ class _Agent:
             wake=self._wake,
             forget=self._forget,
             announce=self._put_state,
+            counters=self._counters,
         )
         self._session = Session(
             connect,
@@ -178,6 +196,60 @@ class _Agent:
             )
             for state in self._dispatcher.running.values()
         )
+
+    def metrics(self) -> tuple[MetricFamily, ...]:
+        state = self.state
+        session, sizes = self._session, self._outbox.sizes()
+        figures = [
+            *self._counters.collect(),
+            gauge(f"{PREFIX}up", "Whether the agent is registered.", float(state == "online")),
+            gauge(f"{PREFIX}draining", "Whether it is ending.", float(state == "draining")),
+            gauge(
+                f"{PREFIX}accepting",
+                "Whether it takes new tasks.",
+                float(state == "online" and not self._dispatcher.unavailable),
+            ),
+            gauge(f"{PREFIX}runs_running", "Runs in progress.", len(self._dispatcher.running)),
+            gauge(f"{PREFIX}max_tasks", "The most runs at once.", self.config.max_tasks),
+            gauge(
+                f"{PREFIX}hanging_loops",
+                "Loops of the agent that hang, as the watchdog counts.",
+                len(self._watchdog.overdue()),
+            ),
+            counter(
+                f"{PREFIX}registrations",
+                "How often the server has accepted a register.",
+                session.registrations,
+            ),
+            counter(
+                f"{PREFIX}links_failed",
+                "Links to the server that ended by an error or were not opened.",
+                session.failed_links,
+            ),
+            gauge(
+                f"{PREFIX}outbox_outcomes",
+                "Outcomes that the server has not closed yet.",
+                sizes["outcomes"],
+            ),
+            gauge(
+                f"{PREFIX}outbox_entries",
+                "Lines, files and listened texts that were not acknowledged yet.",
+                sizes["entries"],
+            ),
+            gauge(
+                f"{PREFIX}outbox_updates",
+                "Updates that were sent and not acknowledged yet.",
+                sizes["updates"],
+            ),
+            counter(
+                f"{PREFIX}helper_failures",
+                "Processes beside the agent that were lost or replaced.",
+                self._dependencies.helper_failures(),
+                "helper",
+            ),
+            *collect_host(self._resources),
+        ]
+        return tuple(figure.labelled("render", self.config.name) for figure in figures)
 
     def open_events(self) -> AgentEvents:
         return self._dispatcher.open_events()

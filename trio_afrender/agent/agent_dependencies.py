@@ -103,6 +103,8 @@ class AgentDependencies(TaskDependencies):
     """The runs of an earlier agent that continue, and the processes of it that were ended."""
     wait_gone: Callable[[Collection[int]], Awaitable[None]] = wait_gone
     """Waits until processes have ended that no KILL ends."""
+    helper_failures: Callable[[], Mapping[str, int]] = dict
+    """How often each kind of process beside the agent was replaced or lost, since the start."""
     environ: Mapping[str, str] = attrs.field(factory=dict)
     """The variables that tasks inherit, with those that `find_inheritable` withholds."""
     jitter: random.Random = attrs.field(factory=random.Random)
@@ -199,6 +201,10 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
                 time_limit=config.timing.plugin,
                 fork_servers=plugins.fork_servers,
             ),
+            helper_failures=lambda: {
+                "supervisor": trees.restarts,
+                "plugin_host": plugins.failures,
+            },
             run_token=run_token,
             server_identity=server_identity,
             load_files=load_files,

@@ -18,6 +18,7 @@ from itertools import chain, repeat
 
 import trio
 
+from trio_afrender.agent.agent_counters import AgentCounters
 from trio_afrender.agent.loop_watchdog import LoopWatchdog
 from trio_afrender.agent.outbox import Outbox
 from trio_afrender.agent.run_events import AgentEvents, RunEventHub
@@ -72,6 +73,7 @@ class Dispatcher:
         wake: Callable[[], None],
         forget: Callable[[TaskExec], None],
         announce: Callable[[], None],
+        counters: AgentCounters | None = None,
     ) -> None:
         self.running: dict[str, RunState] = {}
         """The runs by run id, each from its start until its outcome is in the outbox."""
@@ -95,6 +97,7 @@ class Dispatcher:
             EVENT_BUFFER_SIZE
         )
         self._nursery: trio.Nursery | None = None
+        self._counters = counters or AgentCounters(trio.current_time)
         self._events = RunEventHub(partial(self.set_unavailable, "events"))
 
     def open_events(self) -> AgentEvents:
@@ -277,6 +280,7 @@ class Dispatcher:
             give_backs=self._give_backs.get(task.key, 0),
         )
         self._outbox.put_accepted(task)
+        self._counters.note_accepted(task.run)
         self._launch(state)
 
     def continue_runs(self, tasks: Iterable[TaskExec]) -> None:
@@ -392,6 +396,8 @@ class Dispatcher:
                 logger.info("task %s (%s): %s; %s", key, task.name, event.status.name, text)
                 self._remove(task)
             case TaskUpdate():
+                if event.started is not None:
+                    self._counters.note_started(event.run)
                 self._outbox.put_progress(event)
                 self._events.progressed(event)
             case LogLine():

@@ -9,6 +9,7 @@ import trio
 
 from trio_afrender.agent.run_events import AgentEvents
 from trio_afrender.config import Config
+from trio_afrender.metrics.families import MetricFamily
 from trio_afrender.protocol.messages import TaskKey
 
 __all__ = ("Agent", "AgentHandle", "RunView")
@@ -45,6 +46,7 @@ class Agent(Protocol):
     def stop_task(self, which: TaskKey | str, reason: str) -> bool: ...
     def suspend_task(self, which: TaskKey | str, reason: str) -> bool: ...
     def check(self) -> tuple[str, ...]: ...
+    def metrics(self) -> tuple[MetricFamily, ...]: ...
 
 
 class AgentHandle:
@@ -117,6 +119,10 @@ class AgentHandle:
         every few seconds. A server that does not answer is no fault of a loop.
         """
         return self._agent.check()
+
+    def metrics(self) -> tuple[MetricFamily, ...]:
+        """Return figures for Prometheus; `trio_afrender.metrics` formats and serves them."""
+        return self._agent.metrics()
 
     async def finished(self) -> None:
         """Wait until the agent has ended."""

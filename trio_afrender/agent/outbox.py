@@ -86,6 +86,8 @@ class Outbox:
     journal: Journal = attrs.field(factory=NoJournal)
     ended: Callable[[TaskUpdate, TaskExec | None], None] = lambda _update, _task: None
     """Called with each new outcome."""
+    delivered: Callable[[str], None] = lambda _run: None
+    """Called with each run that the server has closed."""
     _progress: dict[str, TaskUpdate] = attrs.field(factory=dict)
     _known: set[str] = attrs.field(factory=set)
     """Runs whose start has been sent in this session."""
@@ -229,6 +231,7 @@ class Outbox:
         ref = RunRef(run=run, job=0, block=0, task=0)  # The journal reads the run alone.
         self.journal.write(make_record(Events(closes=(ref,))))
         self._outcomes.pop(run, None)
+        self.delivered(run)
         self._progress.pop(run, None)
         self._known.discard(run)
         self._numbers.pop(run, None)
@@ -253,6 +256,14 @@ class Outbox:
     def in_flight(self) -> int:
         """How many updates were taken and not acknowledged."""
         return len(self._in_flight)
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many outcomes, entries and unacknowledged updates it holds."""
+        return {
+            "outcomes": len(self._outcomes),
+            "entries": len(self._queue) + sum(len(entries) for _, entries in self._in_flight),
+            "updates": len(self._in_flight),
+        }
 
     @property
     def holds(self) -> bool:

@@ -112,6 +112,8 @@ class Session:
         self.state: str = "connecting"
         """``connecting``, ``online`` or ``closed``."""
         self.render_id: int = 0
+        self.failed_links: int = 0
+        """How many links ended by an error, or could not be opened."""
         self.registrations: int = 0
         """How often the server has accepted a register."""
         self._connect = connect
@@ -200,6 +202,7 @@ class Session:
         except* (LinkLost, ProtocolError, OSError) as group:
             # The same error is a warning once. An agent that waits a night for its server would fill
             # its log otherwise.
+            self.failed_links += 1
             text = str(_first(group))
             level = logging.DEBUG if text == self._last_error else logging.WARNING
             self._last_error = text

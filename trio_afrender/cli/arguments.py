@@ -155,7 +155,7 @@ def _hint(option: str, command: str, commands: Mapping[str, argparse.ArgumentPar
     alike = "--" if option.startswith("--") else "-"
     names = sorted(options[command], key=lambda name: name.startswith("--") == (alike == "--"))
     spelled = {name.lstrip("-"): name for name in names if len(name) > 2}
-    near = find_near(option.lstrip("-"), spelled, cutoff=0.7)
+    near = find_near(option.lstrip("-"), spelled, cutoff=0.6)
     return "".join(f', did you mean "{spelled[name]}"?' for name in near)
 
 
@@ -284,6 +284,9 @@ _LOG.add_argument(
 _LOG.add_argument(
     "--log-file", **_FILE, help="write the log to this file, in parts of log.file_bytes"
 )
+_METRICS = _option(
+    "--metrics", metavar="HOST:PORT", help="serve figures for Prometheus at this address"
+)
 _AFSERVER = _option(
     "--server", metavar="URL", help="af://HOST:PORT (default: af_servername, af_serverport)"
 )
@@ -369,7 +372,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
 def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     render = _make_render_options()
     text = "register this host as a render with a farm's server and run its tasks (the default)"
-    add = add_command("agent", text, render, _NO_SUPERVISOR, _LOG).add_argument
+    add = add_command("agent", text, render, _NO_SUPERVISOR, _LOG, _METRICS).add_argument
     text = "take only the owner's jobs (nimby), or none (NIMBY)"
     add("nimby", nargs="?", action=_Nimby, choices=NIMBIES, help=text)
     text = "only run this command, in the shell and environment of tasks"
@@ -383,7 +386,7 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     _add_page_options(run.add_argument, with_address=True)
 
     text = "keep a farm open on this machine, for the commands that look at farms and steer them"
-    add_farm = add_command("farm", text, _PLUGINS, _NO_SUPERVISOR, _LOG)
+    add_farm = add_command("farm", text, _PLUGINS, _NO_SUPERVISOR, _LOG, _METRICS)
     add_farm.epilog = f"{FARM_LIMITS} {COMMAND_ENDING}"
     add = add_farm.add_argument
     add("jobs", **{**JOB, "nargs": "*", "help": "jobs to submit when it is open"})
@@ -413,7 +416,7 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     add_submit_options(add_command("submit", text, _FARM_SERVER).add_argument)
 
     text = "connect agents that use websockets to an afserver, as its renders"
-    add = add_command("gateway", text, _AFSERVER, _LOG).add_argument
+    add = add_command("gateway", text, _AFSERVER, _LOG, _METRICS).add_argument
     add("--listen", metavar="URL", help="wss://HOST:PORT for agents; 0.0.0.0: all addresses")
     add("--tokens", **_FILE, help="a file of lines NAME-OR-PATTERN TOKEN; mode 0600")
     add("--cert", **_FILE, help="the certificate and its chain (PEM)")
@@ -430,7 +433,6 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     text = "messages per second allowed to an agent (default: 50)"
     rate = _within(float, 1, 1e6, "1 to 1000000 messages a second")
     add("--rate", type=rate, default=50.0, metavar="N", help=text)
-    add("--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus at this address")
     add("--store", **_FOLDER, help="the folder for the ids of renders")
 
 

@@ -35,10 +35,13 @@ class TextLines:
 
     times: bool = True
     level: bool = True
+    dated_messages: bool = True
+    """Whether lines that the command prints have times as well."""
 
     def format(self, record: logging.LogRecord) -> list[str]:
-        head = f"{utc_time(record.created)} " if self.times else ""
         is_line = getattr(record, "event", "") == MESSAGE  # it names its level itself, if any
+        timed = self.times and (self.dated_messages or not is_line)
+        head = f"{utc_time(record.created)} " if timed else ""
         head += f"{record.levelname} " if self.level and not is_line else ""
         text = record.getMessage()
         if details := getattr(record, "exception", ""):

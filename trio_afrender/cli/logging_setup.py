@@ -203,7 +203,7 @@ def open_daemon_log(
     form: LineForm = JsonLines(program)
     if not as_json:
         # The journal has times and levels of its own.
-        form = TextLines(times and not journal, not journal)
+        form = TextLines(times and not journal, not journal, dated_messages=False)
 
     def write(line: str, number: int) -> None:
         write_stderr(f"{priority_prefix(number) if journal else ''}{line}\n")

@@ -1,14 +1,15 @@
-"""The counters of a gateway and their text for Prometheus. No I/O."""
+"""The counters of a gateway, as figures for Prometheus. No I/O."""
 
 from __future__ import annotations
 
 import attrs
 
+from trio_afrender.metrics.families import MetricFamily, counter, gauge
 from trio_afrender.transport.websocket_server import ConnectionCounts
 
-__all__ = ("GatewayCounters", "format_counters")
+__all__ = ("PREFIX", "GatewayCounters", "collect_gateway")
 
-_PREFIX = "trio_afrender_gateway_"
+PREFIX = "trio_afrender_gateway_"
 
 
 def _count(text: str, kind: str = "counter") -> float:
@@ -55,16 +56,15 @@ class GatewayCounters(ConnectionCounts):
     exchanges_failed: float = _count("Exchanges with the server that were not answered.")
     exchanges_waited: float = _count("Exchanges with the server that waited for others.")
     exchange_seconds: float = _count("Seconds that answered exchanges took, waiting included.")
-    metrics_displaced: float = _count("Connections for metrics that were closed for newer ones.")
     identities_expired: float = _count("Stored ids of renders that were removed.")
 
 
-def format_counters(counters: GatewayCounters) -> str:
-    """Format the counters in the text format of Prometheus, version 0.0.4."""
-    lines = []
-    for field in attrs.fields(GatewayCounters):
-        text, kind = field.metadata["text"], field.metadata["kind"]
-        name = _PREFIX + field.name + ("_total" if kind == "counter" else "")
-        value = getattr(counters, field.name)
-        lines.append(f"# HELP {name} {text}\n# TYPE {name} {kind}\n{name} {value:.10g}\n")
-    return "".join(lines)
+def collect_gateway(counters: GatewayCounters) -> list[MetricFamily]:
+    """Return the figures of a gateway for Prometheus."""
+    make = {"counter": counter, "gauge": gauge}
+    return [
+        make[field.metadata["kind"]](
+            PREFIX + field.name, field.metadata["text"], getattr(counters, field.name)
+        )
+        for field in attrs.fields(GatewayCounters)
+    ]

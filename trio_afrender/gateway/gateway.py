@@ -16,12 +16,13 @@ from trio_afrender.afserver.requests import AfserverRequests
 from trio_afrender.errors import AfRenderError, LinkLost, ProtocolError
 from trio_afrender.gateway.afserver_requests import AfserverExchanges
 from trio_afrender.gateway.agent_session import AgentSession
-from trio_afrender.gateway.counters import GatewayCounters
+from trio_afrender.gateway.counters import PREFIX, GatewayCounters, collect_gateway
 from trio_afrender.gateway.identity_store import IdentityStore, MemoryIdentityStore
-from trio_afrender.gateway.metrics import serve_metrics
 from trio_afrender.gateway.render_proxy import RenderProxy
 from trio_afrender.gateway.settings import GatewayConfig
 from trio_afrender.gateway.token_reload import TokenReload
+from trio_afrender.metrics.metrics_port import MetricsPort, serve_metrics
+from trio_afrender.metrics.program_metrics import collect_program
 from trio_afrender.protocol.afanasy.clamp import strip_json_breakers
 from trio_afrender.protocol.messages import Refused, Register
 from trio_afrender.transport.connection_seats import host_of
@@ -302,7 +303,13 @@ async def run_gateway(
         )
         gateway.url = bound.url
         if config.metrics is not None:
-            gateway.metrics_port = await nursery.start(serve_metrics, counters, config.metrics)
+            served = MetricsPort(
+                lambda: [*collect_gateway(counters), *collect_program("gateway")], PREFIX
+            )
+            address = config.metrics
+            gateway.metrics_port = await nursery.start(
+                serve_metrics, served, address.host, address.port
+            )
         nursery.start_soon(gateway.watch_tokens)
         nursery.start_soon(gateway.expire_identities)
         task_status.started(gateway)

@@ -227,6 +227,11 @@ class TreeHolder(Protocol):
         """A sentence about it for the agent's log."""
         ...
 
+    @property
+    def restarts(self) -> int:
+        """How many supervisors were started in place of one that was lost."""
+        ...
+
     async def spawn(self, launch: Launch) -> ProcessTree:
         """As `Spawn`. Raises `StoreError` too, if the folders of the run cannot be made."""
         ...

@@ -141,6 +141,8 @@ class SupervisorClient:
     def __init__(self, store: Path) -> None:
         self._store = store
         self._nursery: trio.Nursery | None = None
+        self.restarts = 0
+        """How many supervisors were started in place of one that was lost."""
         self._sock: trio.socket.SocketType | None = None
         self._lock = trio.Lock()
         self._listening: dict[SupervisedTree, object] = {}
@@ -435,6 +437,7 @@ class SupervisorClient:
                         if last:
                             raise SpawnError(f"the supervisor does not answer: {error}") from error
                         logger.warning("lost the supervisor (%s): starting another one", error)
+                        self.restarts += 1
                         if self._sock is not None:
                             self._sock.close()
                         try:

@@ -11,10 +11,12 @@ import attrs
 import trio
 
 from trio_afrender.agent.agent import AgentHandle, run_agent
+from trio_afrender.agent.agent_counters import PREFIX
 from trio_afrender.cli.job_checks import check_folders
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.logging_setup import open_daemon_log
 from trio_afrender.cli.malloc import limit_malloc_arenas
+from trio_afrender.cli.metrics_option import MetricsOption, read_metrics_option
 from trio_afrender.cli.run_command import run_by_shell
 from trio_afrender.cli.signals import ignore_signals, open_signals
 from trio_afrender.cli.systemd_notify import report_to_manager
@@ -22,6 +24,8 @@ from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config import Config
 from trio_afrender.config.load import Settings, make_config, make_log_settings
 from trio_afrender.errors import ConfigError
+from trio_afrender.metrics.families import MetricFamily
+from trio_afrender.metrics.program_metrics import collect_program
 from trio_afrender.process.oom_score import protect
 from trio_afrender.supervisor.cgroup import move_self_to_subcgroup
 from trio_afrender.transport.address import is_loopback
@@ -44,6 +48,7 @@ def run(options: Namespace) -> int:
         )
     _warn_about_loopback(settings)
     check_folders(config.plugins)
+    metrics = read_metrics_option(options)
     token_file = str(settings["trio_afrender.token_file"])
     token = read_token_file(Path(token_file)) if token_file else None
     config = attrs.evolve(config, token=token)
@@ -56,7 +61,7 @@ def run(options: Namespace) -> int:
     log = make_log_settings(settings)
     with open_daemon_log("agent", log, level, times=not options.log_nodate):
         try:
-            trio.run(_serve, config)
+            trio.run(_serve, config, metrics)
         finally:
             # A second SIGTERM of a service manager must not make a failure of an orderly end.
             ignore_signals()
@@ -75,17 +80,21 @@ def _warn_about_loopback(settings: Settings) -> None:
         )
 
 
-async def _serve(config: Config) -> None:
+async def _serve(config: Config, metrics: MetricsOption) -> None:
     leaving = "leaving; running tasks " + (
         "continue under the supervisor" if config.supervisor else "are stopped and given back"
     )
     escalation = _SignalEscalation(leaving if config.drain == "leave" else "")
     async with open_signals(escalation.handle_signal):
         with escalation.scope:
-            async with trio.open_nursery() as nursery:
-                escalation.handle = await nursery.start(run_agent, config)
-                nursery.start_soon(report_to_manager, escalation.handle)
-                nursery.start_soon(_leave_on_sigusr1, escalation.handle, leaving)
+            async with trio.open_nursery() as servers:
+                # Before the agent: a port in use is found before a task has been taken.
+                await metrics.serve(servers, escalation.collect, PREFIX)
+                async with trio.open_nursery() as nursery:
+                    escalation.handle = await nursery.start(run_agent, config)
+                    nursery.start_soon(report_to_manager, escalation.handle)
+                    nursery.start_soon(_leave_on_sigusr1, escalation.handle, leaving)
+                servers.cancel_scope.cancel()
 
 
 async def _leave_on_sigusr1(handle: AgentHandle, text: str) -> None:
@@ -114,6 +123,11 @@ class _SignalEscalation:
         self._leaving = leaving
         self.scope = trio.CancelScope()
         self.handle: AgentHandle | None = None
+
+    def collect(self) -> list[MetricFamily]:
+        """Return the figures of the agent, once it has started, and of this program."""
+        of_agent = self.handle.metrics() if self.handle is not None else ()
+        return [*of_agent, *collect_program("agent")]
 
     def handle_signal(self, count: int, name: str) -> None:
         if self.handle is None or count > 2:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from trio_afrender.cli.job_checks import (
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.local_agents import make_local_configs
 from trio_afrender.cli.logging_setup import open_daemon_log
+from trio_afrender.cli.metrics_option import MetricsOption, open_listeners, read_metrics_option
 from trio_afrender.cli.open_page import open_page, plan_page
 from trio_afrender.cli.signals import ignore_signals, open_signals
 from trio_afrender.cli.terminal import clean, print_line
@@ -35,11 +35,13 @@ from trio_afrender.config.load import Settings, make_config, make_log_settings
 from trio_afrender.config.settings import Token
 from trio_afrender.errors import ConfigError, StoreError
 from trio_afrender.farm.farm import Farm, open_farm
+from trio_afrender.farm.farm_metrics import PREFIX, collect_farm
 from trio_afrender.farm.json_interface import make_in_process_farm, open_requests, serve_json
-from trio_afrender.farm.json_interface.socket_owner import find_listener
 from trio_afrender.gateway.settings import ListenAddress, parse_address
 from trio_afrender.jobs.job_file import JobSpec
 from trio_afrender.jobs.submission import prefix_commands
+from trio_afrender.metrics.families import MetricFamily
+from trio_afrender.metrics.program_metrics import collect_program
 from trio_afrender.private_folder import lock_folder, make_private
 from trio_afrender.safe_files import write_whole
 from trio_afrender.transport.address import NativeAddress, is_loopback
@@ -71,6 +73,7 @@ class _Plan:
     json: ListenAddress
     listen: ListenAddress | None
     gui: Path | None
+    metrics: MetricsOption
     move_damaged: bool
     page: PageSettings | None
     user_name: str
@@ -130,6 +133,7 @@ def _make_plan(options: Namespace, settings: Settings, config: Config) -> _Plan:
         json=json,
         listen=listen,
         gui=options.gui,
+        metrics=read_metrics_option(options),
         move_damaged=options.move_damaged,
         page=plan_page("--web", options.web, options, own_farm=True) if options.web else None,
         user_name=config.user_name,
@@ -195,6 +199,7 @@ class _OpenFarm:
                 token=token,
                 requests=requests,
             )
+            await self.plan.metrics.serve(servers, partial(self._collect, farm), PREFIX)
             bound: BoundAddress = await servers.start(serve)
             with ExitStack() as stack:
                 folder = await trio.to_thread.run_sync(self._record, stack, bound, token)
@@ -217,6 +222,11 @@ class _OpenFarm:
                     self._open = True
                     await self._closing.wait()
                 servers.cancel_scope.cancel()
+
+    def _collect(self, farm: Farm) -> list[MetricFamily]:
+        """Return the figures of the farm, of its own agents and of this program."""
+        of_agents = [figure for handle in self._handles for figure in handle.metrics()]
+        return [*collect_farm(farm.state), *of_agents, *collect_program("farm")]
 
     def _record(self, stack: ExitStack, bound: BoundAddress, token: Token) -> Path | None:
         """Write where this farm is; return its folder, None if it cannot be written. Blocking."""
@@ -246,7 +256,7 @@ class _OpenFarm:
             farm.serve_link,
             tokens=tokens,
             host=listen.host,
-            listeners=await _open_listeners(listen),
+            listeners=await open_listeners(listen, "--listen"),
         )
         bound: BoundAddress = await servers.start(serve)
         if self.plan.listen is not None:
@@ -276,16 +286,3 @@ def _keep_token(path: Path) -> Token:
     except OSError as error:
         raise StoreError.of(path.parent, error) from error
     return read_token_file(path)
-
-
-async def _open_listeners(address: ListenAddress) -> list[trio.SocketListener]:
-    """Bind an address. Raises `ConfigError` that names the program that uses it."""
-    try:
-        return await trio.open_tcp_listeners(address.port, host=address.host)
-    except (OSError, socket.gaierror) as error:
-        holder = await trio.to_thread.run_sync(find_listener, address.port)
-        used = f", by {holder}" if holder else ""
-        problem = error.strerror or error
-        raise ConfigError(
-            f"cannot listen on {address.host}:{address.port}: {problem}{used}"
-        ) from error

@@ -350,6 +350,7 @@ async def run_plugin_host(
     limits: CallLimits,
     *,
     shared: bool,
+    note_failure: Callable[[], None] = lambda: None,
     task_status: trio.TaskStatus[PluginHost] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run one plugin host until it fails, is closed or this is cancelled; then kill and reap it.
@@ -376,6 +377,7 @@ async def run_plugin_host(
             if not host.was_up:
                 raise PluginError(f"it {host.failure.text}: {host.failure.details}".strip())
             logger.warning("plugin host %d: %s", process.pid, host.failure.text)
+            note_failure()
     finally:
         if host is not None:
             host.release()

@@ -52,6 +52,8 @@ class HostRunner:
         self._settings = settings
         self._folders = tuple(folder.resolve() for folder in folders)
         self._limits = limits
+        self.failures = 0
+        """How many hosts have ended by themselves, or had to be ended."""
         self._numbers = count(1)
         self._shared: PluginHost | None = None
         self._starting = trio.Lock()
@@ -153,6 +155,9 @@ class HostRunner:
                 host = self._shared = await self._start(shared=True)
         return host
 
+    def _note_failure(self) -> None:
+        self.failures += 1
+
     async def _start(self, *, shared: bool) -> PluginHost:
         """Start a host. Raises `PluginError` when it does not come up."""
         failed = 0
@@ -163,6 +168,7 @@ class HostRunner:
             self._folders,
             self._limits,
             shared=shared,
+            note_failure=self._note_failure,
         )
         while True:
             try:

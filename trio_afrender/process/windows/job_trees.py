@@ -58,6 +58,7 @@ class JobTrees:
     def __init__(self, win32: Win32) -> None:
         self._win32 = win32
         self._port = win32.create_port()
+        self.restarts = 0  # there is no supervisor
         self._trees: dict[int, JobTree] = {}
         """By the number under which a job's messages come."""
 
