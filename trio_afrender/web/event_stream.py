@@ -6,20 +6,20 @@ it can take more. A viewer that does not read gets the state as it is when it re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 from starlette.types import Receive, Scope, Send
 
 from trio_afrender.async_helpers import RepeatedEvent
-from trio_afrender.web.topic import Topic
+from trio_afrender.web.topic import Topic, encode_event, encode_json_text
 
 __all__ = ("EventStream",)
 
 _PAUSE = 0.2
 """Seconds between two pieces: changes of several topics at one moment travel together."""
 _BEAT = 15.0
-"""Seconds without a change after which a comment is sent: dead connections are noticed by it."""
+"""Seconds without a change after which the time is sent: both ends notice a dead connection by it."""
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -32,9 +32,12 @@ _RETRY = b"retry: 2000\n\n"
 class EventStream:
     """Sends the changes of some topics until the viewer is gone."""
 
-    def __init__(self, topics: Sequence[Topic], changed: RepeatedEvent) -> None:
+    def __init__(
+        self, topics: Sequence[Topic], changed: RepeatedEvent, clock: Callable[[], float]
+    ) -> None:
         self._topics = topics
         self._changed = changed
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS]})
@@ -57,6 +60,7 @@ class EventStream:
                 with trio.move_on_after(_BEAT):
                     await self._changed.wait()
                     continue
-                parts = [b":\n\n"]
+                now = encode_json_text({"time": round(self._clock(), 1)})
+                parts = [encode_event("time", now)]
             await send({"type": "http.response.body", "body": b"".join(parts), "more_body": True})
             await trio.sleep(_PAUSE)

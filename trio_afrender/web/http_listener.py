@@ -32,6 +32,8 @@ _SEND_TIMEOUT = 30.0
 _HANDSHAKE_TIMEOUT = 10.0
 _IDLE_TIMEOUT = 15.0
 """Seconds without a request after which a connection is closed, also before the first one."""
+_SILENCE = 60.0
+"""Seconds without a byte in either direction after which a connection is closed."""
 _MAX_CONNECTIONS = 600
 _MAX_HEAD = 16 * 1024
 
@@ -42,19 +44,28 @@ class _PacedStream(trio.abc.HalfCloseableStream):
     def __init__(self, stream: trio.SocketStream) -> None:
         self.socket = stream.socket
         self._stream = stream
+        # A stream of events is never silent so long; HTTP/2, which a browser may ask for, has no
+        # other limit.
+        self.silence = trio.CancelScope(deadline=trio.current_time() + _SILENCE)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         with trio.move_on_after(_SEND_TIMEOUT) as timeout:
             await self._stream.send_all(data)
+        self._note_use()
         if timeout.cancelled_caught:
             await trio.aclose_forcefully(self._stream)
             raise trio.BrokenResourceError(f"the peer took nothing for {_SEND_TIMEOUT:g} s")
+
+    def _note_use(self) -> None:
+        self.silence.deadline = trio.current_time() + _SILENCE
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        return await self._stream.receive_some(max_bytes)
+        data = await self._stream.receive_some(max_bytes)
+        self._note_use()
+        return data
 
     async def send_eof(self) -> None:
         await self._stream.send_eof()
@@ -86,12 +97,13 @@ async def serve_http(
         streams.add(stream)
         try:
             host = str(stream.socket.getpeername()[0])
-            paced: trio.abc.Stream = _PacedStream(stream)
+            paced = _PacedStream(stream)
+            served: trio.abc.Stream = paced
             if ssl_context is not None:
-                paced = trio.SSLStream(paced, ssl_context, server_side=True, https_compatible=True)
+                served = trio.SSLStream(paced, ssl_context, server_side=True, https_compatible=True)
             # Closing the socket ends the worker's reads and sends, also the shielded ones.
-            with seats.take(host, stream.socket.close):
-                await TCPServer(wrapped, config, context, {}, paced)  # type: ignore[arg-type]  # a plain stream too
+            with seats.take(host, stream.socket.close), paced.silence:
+                await TCPServer(wrapped, config, context, {}, served)  # type: ignore[arg-type]  # a plain stream too
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             _log.debug("the page: connection lost: %s", error)
         except Exception:  # noqa: BLE001 - one connection must not end the others

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,6 +41,8 @@ _BAR = 64
 """Letters of a bar."""
 _MAX_TEXT = 10_000
 """Characters of a name or a note that a row shows."""
+_IMAGE_PATH = re.compile(r"/(\d{1,9})\.(\d{1,9})/(?:files/)?[^/]+$")
+"""The end of the path of a task's image in a farm's store."""
 _MAX_METERS = 32
 _MAX_NETIFS = 32
 
@@ -83,7 +86,20 @@ def job_row(job: JobNode, pace: JobPace) -> Row:
         "error_hosts": job.count("error_hosts"),
         "hidden": job.hidden,
         "waits": wait if "WTM" in job.states else 0,
+        "project": _short(text_of(fields, "project")),
+        "department": _short(text_of(fields, "department")),
+        "thumbnail": _find_thumbnail(job),
     }
+
+
+def _find_thumbnail(job: JobNode) -> str:
+    """The task with the newest image, by the path of that; '' if there is none."""
+    match = _IMAGE_PATH.search(text_of(job.fields, "thumb_path"))
+    if match is None:
+        return ""
+    block, task = int(match[1]), int(match[2])
+    known = block < len(job.blocks) and task < job.blocks[block].tasks
+    return f"{job.id}.{block}.{task}" if known else ""
 
 
 def block_row(block: BlockNode) -> Row:

@@ -324,7 +324,7 @@ async def _stream_events(page: Page, request: Request) -> Response:
             topics = [stack.enter_context(page.topics.open(name)) for name in names]
         except UnknownTopic as error:
             raise ConfigError(str(error)) from None
-        stream = EventStream([page.watch.server, *topics], page.watch.changed)
+        stream = EventStream([page.watch.server, *topics], page.watch.changed, page.watch.clock)
         return _StreamResponse(stream, stack.pop_all())
     raise AssertionError
 

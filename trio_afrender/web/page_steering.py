@@ -304,7 +304,12 @@ class Steering:
         if change.kind in ("task", "block"):
             return await self._find_tasks(change)
         ids = [int(number) for number, _ in change.nodes]
-        known = {node.id: node for node in await list_nodes(self.farm, change.kind, ids)}
+        if change.kind == "job" and change.verb == "set":
+            # A list of jobs leaves much out, which undoing would then take for empty.
+            listed: Sequence[Node] = await self.farm.jobs(ids=ids, full=True)
+        else:
+            listed = await list_nodes(self.farm, change.kind, ids)
+        known = {node.id: node for node in listed}
         nodes: list[Node] = []
         problems = []
         for number, identity in change.nodes:

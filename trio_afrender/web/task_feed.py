@@ -13,7 +13,7 @@ from trio_afrender.errors import JobGone, LinkLost, LinkRefused, ProtocolError
 from trio_afrender.text import base_name
 from trio_afrender.web.farm_watch import FarmWatch
 from trio_afrender.web.job_tasks import JobTasks
-from trio_afrender.web.task_rows import find_reasons, tail_lines, task_row
+from trio_afrender.web.task_rows import find_reasons, read_attempts, tail_lines, task_row
 from trio_afrender.web.topic import Topic, encode_json_text
 
 __all__ = ("feed_task", "file_objects", "task_name")
@@ -112,6 +112,7 @@ class _TaskDetail:
             "error_hosts": self._errors,
             "log": self._log,
             "why": self._why,
+            "attempts": read_attempts(self._log),
             "curve": [list(point) for point in self._watch.curves.curve(self._key)],
         }
         changes = {k: v for k, v in shown.items() if self._shown.get(k, _UNSET) != v}

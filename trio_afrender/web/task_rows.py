@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from trio_afrender.afserver.remote_nodes import Fields, TaskNode, integer_of, text_of
 from trio_afrender.web.topic import Row
 
-__all__ = ("compact_row", "curve_key", "find_reasons", "read_usage", "tail_lines", "task_row")
+__all__ = (
+    "compact_row",
+    "curve_key",
+    "find_reasons",
+    "read_attempts",
+    "read_usage",
+    "tail_lines",
+    "task_row",
+)
 
 MAX_LOG_LINES = 400
 _MAX_LINE = 10_000
 _MAX_USAGE = 64
+_MAX_ATTEMPTS = 100
+_BEGUN = re.compile(
+    r'(\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ) attempt (\d{1,9}): handed to render "(.*?)", run '
+)
+_ENDED = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ) (\w+) \(\d+\) from ")
 
 
 def compact_row(block: int, task: int, item: Fields, render: int, *, waits: bool) -> list[int]:
@@ -86,6 +101,32 @@ def tail_lines(text: str | Sequence[str], most: int = MAX_LOG_LINES) -> list[str
     if len(lines) > most:
         shown[0] = f"[{len(lines) - most + 1} earlier lines are not shown]"
     return shown
+
+
+def read_attempts(log: Sequence[str]) -> list[Row]:
+    """The attempts of a task by its log, as this program's farm writes it; none of an afserver's."""
+    found: list[Row] = []
+    for line in log:
+        if match := _BEGUN.match(line):
+            found.append(
+                {
+                    "attempt": int(match[2]),
+                    "render": match[3],
+                    "started": _unix_time(match[1]),
+                    "finished": 0,
+                    "state": "",
+                }
+            )
+        elif (match := _ENDED.match(line)) and found and not found[-1]["finished"]:
+            found[-1] |= {"finished": _unix_time(match[1]), "state": match[2]}
+    return found[-_MAX_ATTEMPTS:]
+
+
+def _unix_time(text: str) -> int:
+    try:
+        return int(datetime.strptime(text, "%Y-%m-%d %H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+    except ValueError:  # the 99th of a month
+        return 0
 
 
 def find_reasons(log: Sequence[str]) -> list[str]:

@@ -44,6 +44,7 @@ from trio_afrender.metrics.families import MetricFamily
 from trio_afrender.metrics.program_metrics import collect_program
 from trio_afrender.private_folder import lock_folder, make_private
 from trio_afrender.safe_files import write_whole
+from trio_afrender.text import shorten
 from trio_afrender.transport.address import NativeAddress, is_loopback
 from trio_afrender.transport.tokens import TokenTable, make_token, read_token_file
 from trio_afrender.transport.websocket_server import BoundAddress, serve_websocket
@@ -207,7 +208,7 @@ class _OpenFarm:
                     await self._open_agents(farm, servers, agents, folder)
                     for spec in self.plan.specs:
                         number = farm.submit(spec)
-                        print_line(f'job "{clean(spec.name)}" is {number}')
+                        print_line(f'job "{shorten(clean(spec.name), 100)}" is {number}')
                     self._announce(bound)
                     if self.plan.page is not None:
                         place = NativeAddress(host=bound.host, port=bound.port).url
