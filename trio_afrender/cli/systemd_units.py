@@ -77,7 +77,9 @@ def _head(plan: UnitPlan) -> list[str]:
     else:
         commands = [
             f"# /etc/systemd/system/{name}.service",
-            f"#   useradd --system --create-home {plan.run_as}",
+            # Debian has a group "render" for cards, so it may be there without the user.
+            f"#   groupadd --system --force {plan.run_as}",
+            f"#   useradd --system --create-home --gid {plan.run_as} {plan.run_as}",
             f"#   systemctl daemon-reload && systemctl enable --now {name}",
         ]
         if plan.kind == "agent":
