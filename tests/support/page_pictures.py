@@ -94,7 +94,7 @@ def list_views(cornell: int, stuck: int) -> Mapping[str, View]:
         "jobs": ("/jobs", show_nothing, SIZE),
         "job": (f"/jobs/{cornell}", show_nothing, SIZE),
         "renders": ("/renders", show_nothing, (1200, 420)),
-        "render": ("/renders/1", show_nothing, (1200, 860)),
+        "render": ("/renders/1", show_nothing, (1200, 690)),
         "frame": (f"/jobs/{cornell}/0.0", show_nothing, (1200, 900)),
         "sheet": (f"/jobs/{cornell}/sheet", show_nothing, (1200, 780)),
         "book": (f"/jobs/{cornell}/sheet", show_book, SIZE),
@@ -126,7 +126,7 @@ def main(options: argparse.Namespace) -> None:
         words: tuple[Any, ...] = ("--agents", "2", "--json", "127.0.0.1:0", "--web", "127.0.0.1:0")
         store = ("--af_store_folder", home / "store")
         with (
-            open_program(home, "farm", *jobs, *words, *store) as farm,
+            open_program(home, "farm", *jobs, *words, *store, AF_USERNAME="ann") as farm,
             open_browser() as browser,
         ):
             address = page_address(farm)

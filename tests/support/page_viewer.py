@@ -92,15 +92,18 @@ def page_address(program: Program) -> str:
 
 
 @contextmanager
-def open_program(home: Path, *words: str | Path) -> Iterator[Program]:
-    """Start `trio_afrender`; at the end it is ended, and none of its processes may live."""
+def open_program(home: Path, *words: str | Path, **more: str) -> Iterator[Program]:
+    """Start `trio_afrender`; at the end it is ended, and none of its processes may live.
+
+    `more` are further variables of its environment.
+    """
     mark = uuid.uuid4().hex
     process = subprocess.Popen(
         [sys.executable, "-m", "trio_afrender", *map(str, words)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=make_environment(home, **{_MARK: mark}),
+        env=make_environment(home, **{_MARK: mark, **more}),
         cwd=home,
     )
     assert process.stdout is not None
