@@ -267,7 +267,7 @@ class parser:
                 self._candidate = (0, line.strip()[:_MAX_LINE], line)
             if self._candidate is not None:
                 at, line, text = self._candidate
-                ends = islice(_ENDS.finditer(data), text.count("\n", 0, at))
+                ends = islice(_ENDS.finditer(data), self._feeds_before(text, at))
                 feeds = sum(end.group() != "\r" for end in ends)
                 self.deciding_line = (self._lines + feeds + 1, line)
         self.has_failed = self.has_failed or self.error or self.fatalerror or self.badresult
@@ -277,6 +277,10 @@ class parser:
             self._has_own_report = True
         if not self._has_own_report:
             self.report = self._last_report = self._report_text()
+
+    def _feeds_before(self, text: str, at: int) -> int:
+        """Return how many lines of the batch end before a position of a text that was searched."""
+        return text.count("\n", 0, at)
 
     def _report_text(self) -> str:
         parts = [self._reported[decides] for decides in (True, False) if decides in self._reported]

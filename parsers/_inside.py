@@ -75,7 +75,7 @@ FRAME_SKIPPED = rule(
 def _announce(parser: RuleParser, found: Found) -> None:
     rest = found.group(1).strip()
     if rest[0] in _QUOTES:
-        last = max(rest.rfind(quote) for quote in _QUOTES)
+        last = max(map(rest.rfind, _QUOTES))
         parser.appendFile(rest[1:last] if last else rest[1:])
     elif (name := _UP_TO_ENDING.match(rest)) is not None:
         parser.appendFile(name.group())

@@ -24,7 +24,7 @@ many times slower. The number of words matters little.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
@@ -209,9 +209,13 @@ class Scanner:
                 at = lowered.find(trigger, end)
         return sorted(found.items())
 
+    def look_up(self, shapes: LineShapes) -> Collection[str]:
+        """Return the shapes of the lines that may mean anything."""
+        return self._index.look_up(shapes.different)
+
     def _find_candidates(self, shapes: LineShapes) -> list[tuple[int, int]]:
         """Return start and end of the lines with a trigger."""
-        candidates = self._index.look_up(shapes.different)
+        candidates = self.look_up(shapes)
         if not candidates:
             return []
         numbers = [number for number, shape in enumerate(shapes.lines) if shape in candidates]

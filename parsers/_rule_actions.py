@@ -43,6 +43,7 @@ Share: TypeAlias = Callable[..., float | None]
 
 _FLAGS = ("warning", "error", "badresult", "fatalerror", "finishedsuccess")
 _PLAIN_START = re.compile(r"(?:[\w @:=\"'!,-]|\\[^\w\s]){3}(?![*+?{])")
+_PLAIN_TEXT = re.compile(r"(?:[A-Za-z\d @:=,-](?![*+?{])){3,}")
 _MAY_CROSS_LINES = re.compile(r"\\[sWDnr]|\[\^|\(\?[a-z]*s|\\x0|\\[AZ]")
 
 
@@ -127,6 +128,8 @@ class Rule(NamedTuple):
     fast: bool
     """Whether it is `line_bound` and its pattern begins with plain text. A search for the pattern
     in a whole batch is then as fast as a search for plain text."""
+    anchor: str
+    """A text that each line with a match contains, and few others: shapes of lines have no digits."""
 
     @property
     def bulk(self) -> bool:
@@ -146,7 +149,16 @@ def rule(token: str, pattern: str, action: Action | Progress) -> Rule:
         raise ValueError("a rule needs a text to look for")
     line_bound = _matches_within_lines(token, pattern)
     fast = line_bound and _PLAIN_START.match(pattern) is not None
-    return Rule(token, compile_pattern(token, pattern, re.MULTILINE), action, line_bound, fast)
+    compiled = compile_pattern(token, pattern, re.MULTILINE)
+    return Rule(token, compiled, action, line_bound, fast, _choose_anchor(token, pattern))
+
+
+def _choose_anchor(token: str, pattern: str) -> str:
+    """Return the token; for one of digits alone the plain text with which the pattern begins."""
+    if any(char.isalpha() for char in token) or "|" in pattern:
+        return token
+    found = _PLAIN_TEXT.match(pattern)
+    return found.group() if found is not None else token
 
 
 def compile_pattern(token: str, pattern: str, flags: int = 0) -> re.Pattern[str]:

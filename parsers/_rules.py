@@ -42,7 +42,7 @@ from parsers._rule_actions import (
     report,
     rule,
 )
-from parsers._shapes import LineShapes, TextIndex, shapes_of
+from parsers._shapes import TextIndex, shapes_of
 
 __all__ = ("RuleParser",)
 
@@ -95,10 +95,12 @@ class RuleParser(parser):
         # Rules that set a flag are searched for by the scanner.
         others = (one for one in self.rules if not isinstance(one.action, Mark))
         self._rules = tuple((one, _rarest(one.token)) for one in (*MARKERS, *others))
-        self._tokens = frozenset(one.token for one, _ in self._rules)
-        self._index = _make_index(self._tokens)
+        self._anchors = frozenset(one.anchor for one, _ in self._rules)
+        self._index = _make_index(self._anchors)
         self._absent: frozenset[str] = frozenset()
-        """Tokens that do not occur in the current batch."""
+        """Anchors of rules that do not occur in the current batch."""
+        self._line_numbers: list[int] | None = None
+        """The numbers of the lines of the current batch that are read; None: all are."""
 
     def findMarkers(self, i_data: str) -> None:
         """Do nothing: the markers are rules here, so that their order among others is kept."""
@@ -107,9 +109,17 @@ class RuleParser(parser):
         text = str(i_args.get("data", ""))
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
-        few = len(self._tokens) <= FEW_TEXTS and not self._scanner.needs_shapes
+        few = len(self._anchors) <= FEW_TEXTS and not self._scanner.needs_shapes
         shapes = None if few else shapes_of(text)
-        self._absent = frozenset() if shapes is None else self._find_absent(shapes)
+        self._absent, self._line_numbers = frozenset(), None
+        if shapes is not None:
+            with_anchors = self._index.look_up(shapes.different)
+            self._absent = self._anchors.difference(*with_anchors.values())
+            wanted = {*with_anchors, *self._scanner.look_up(shapes)}
+            if not wanted:
+                text = ""
+            else:
+                text, shapes, self._line_numbers = shapes.select(text, wanted)
         done = 0
         taken: set[Verdict] = set()
         for start, end, verdict in self._scanner.scan(text, shapes):
@@ -135,17 +145,16 @@ class RuleParser(parser):
         rules = [
             one
             for one, rarest in self._rules
-            if one.token not in self._absent and rarest in text and one.token in text
+            if one.anchor not in self._absent and rarest in text and one.token in text
         ]
         if rules and self._is_over:
             rules = [one for one in rules if not is_progress(one.action)]
         if rules:
             self._apply(rules, text)
 
-    def _find_absent(self, shapes: LineShapes) -> frozenset[str]:
-        """Return the tokens of rules that certainly do not occur in lines of these shapes."""
-        found = self._index.look_up(shapes.different)
-        return self._tokens.difference(*found.values())
+    def _feeds_before(self, text: str, at: int) -> int:
+        feeds = super()._feeds_before(text, at)
+        return feeds if self._line_numbers is None else self._line_numbers[feeds]
 
     def _take_verdict(self, verdict: Verdict, text: str, start: int, end: int) -> None:
         """Set the flags of a line, and keep the line if it decides or is reported."""
@@ -371,9 +380,9 @@ class RuleParser(parser):
 
 
 @lru_cache(256)
-def _make_index(tokens: frozenset[str]) -> TextIndex:
-    """Return the index of these tokens; parsers of one class share it."""
-    return TextIndex(tokens)
+def _make_index(anchors: frozenset[str]) -> TextIndex:
+    """Return the index of these texts; parsers of one class share it."""
+    return TextIndex(anchors)
 
 
 def _rarest(token: str) -> str:

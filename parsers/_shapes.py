@@ -6,7 +6,8 @@ on its shape (of texts with digits: may occur), so each shape is searched for al
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import compress, count
 from typing import NamedTuple
 
 __all__ = ("LineShapes", "TextIndex", "shapes_of")
@@ -14,6 +15,8 @@ __all__ = ("LineShapes", "TextIndex", "shapes_of")
 _SHAPE = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ123456789", "abcdefghijklmnopqrstuvwxyz000000000")
 _MAX_SHAPES = 4096
 """Shapes that are kept, of each kind."""
+_MOST_KEPT = 0.6
+"""The share of a batch's lines up to which the others are left out."""
 _MAX_LENGTH = 400
 """Characters of a shape that is kept."""
 
@@ -23,6 +26,24 @@ class LineShapes(NamedTuple):
 
     lines: list[str]
     different: set[str]
+
+    def select(
+        self, text: str, wanted: Collection[str]
+    ) -> tuple[str, LineShapes, list[int] | None]:
+        """Return the lines of these shapes: as a text, their shapes, and their numbers from 0.
+
+        `text` is the one that has these shapes. In most batches few lines mean anything, and a
+        search of the others for each of many texts takes longer than to leave them out. Where most
+        lines would stay, all do, and the numbers are None.
+        """
+        kept = list(map(wanted.__contains__, self.lines))
+        if sum(kept) > _MOST_KEPT * len(kept):
+            return text, self, None
+        chosen = "\n".join(compress(text.split("\n"), kept))
+        if not kept[-1] and chosen:
+            chosen += "\n"  # the last line of a text without one is not ended
+        shapes = list(compress(self.lines, kept))
+        return chosen, LineShapes(shapes, set(wanted)), list(compress(count(), kept))
 
 
 def shapes_of(text: str) -> LineShapes:

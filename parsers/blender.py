@@ -75,8 +75,10 @@ def _pass_share(kind: str, *, own: bool = True) -> Progress:
     """Percents of a pass: the first group, or first of second. `own`: of Blender's own engines."""
 
     def share(parser: blender, groups: tuple[str, ...]) -> float | None:
+        if parser.has_own_engine and not own:
+            return None
         percent = fraction(parser, groups)
-        if percent is None or (parser.has_own_engine and not own):
+        if percent is None:
             return None
         parser.has_own_engine = own
         return in_passes(parser, kind, percent)

@@ -40,7 +40,7 @@ __all__ = ("AGENT", "SCENARIOS", "SUPERVISOR", "Case", "FaultStage", "open_stage
 AGENT, SUPERVISOR = 1, 2
 KINDS = {AGENT: "agent", SUPERVISOR: "supervisor"}
 SETTINGS = FarmSettings(errors_retries=0, pause=0.05, pause_limit=0.5, zombie_time=8.0)
-BUDGET = 25.0
+BUDGET = 60.0
 """Seconds for a scenario; the waits of an agent for a host that has nothing left are part of it."""
 GROWTH = 64 * 1024 * 1024
 """Bytes that the agent may have grown by."""

@@ -10,6 +10,7 @@ from support.parsers import NAMES, PARSERS, load, read
 from parsers._messages import Messages, Scanner, like, make_scanner
 from parsers._rules import RuleParser, _tables_of
 from parsers._shapes import TextIndex, shapes_of
+from parsers.parser import new_frame, rule
 
 RULE_PARSERS = [name for name in PARSERS if issubclass(load(name), RuleParser)]
 
@@ -62,3 +63,49 @@ def test_positions_are_those_of_the_lines() -> None:
     text = "one\n\nError 12\ntwo\nError 7"
     assert [text[start:end] for start, end, _ in scanner.scan(text)] == ["Error 12", "Error 7"]
     assert scanner.scan("one\ntwo\n") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "chosen", "numbers"),
+    [
+        ("one\ntwo 1\nthree\n", {"two 0"}, "two 1\n", [1]),
+        ("one\ntwo 1\nthree\nTwo 2", {"two 0"}, "two 1\nTwo 2", [1, 3]),
+        ("one\n\nthree\n", {"three"}, "three\n", [2]),
+        ("a\nb\nc\n", {"a", "b", "c"}, "a\nb\nc\n", None),
+    ],
+)
+def test_lines_are_selected_by_their_shapes(
+    text: str, wanted: set[str], chosen: str, numbers: list[int] | None
+) -> None:
+    selected, shapes, found = shapes_of(text).select(text, wanted)
+    assert (selected, found) == (chosen, numbers)
+    assert shapes.lines[: len(found or ())] == [
+        line for line in shapes_of(text).lines if line in wanted and found
+    ]
+
+
+@pytest.mark.parametrize("name", RULE_PARSERS)
+def test_lines_that_mean_nothing_change_nothing_but_numbers_of_lines(name: str) -> None:
+    """A batch of mostly other lines is read without them."""
+    for log in NAMES:
+        lines = read(log).decode("utf-8", "replace").splitlines()[:60]
+        results = []
+        for plain in ("", "a plain line\n" * 9):
+            made = load(name)()
+            made.setTaskInfo({"frames_num": 10, "wdir": ""})
+            made.parse({"data": "".join(f"{line}\n{plain}" for line in lines), "mode": "RUN"})
+            deciding = made.deciding_line
+            number = deciding and 1 + (deciding[0] - 1) // (10 if plain else 1)
+            results.append(
+                (made.percent, made.frame, made.percentframe, made.activity, made.report,
+                 made.warning, made.error, made.badresult, made.fatalerror, made.files_all,
+                 made.missing_assets, deciding and deciding[1], number)
+            )  # fmt: skip
+        assert results[0] == results[1], log
+
+
+def test_a_token_of_digits_is_found_by_the_text_before_it() -> None:
+    one = rule("100", r"R90000 +100 *%", new_frame)
+    assert (one.token, one.anchor) == ("100", "R90000")
+    assert rule("100", r"\d+ of 100", new_frame).anchor == "100"
+    assert rule("100%", r"a 100%|b 100%", new_frame).anchor == "100%"
