@@ -73,7 +73,7 @@ async def test_every_fault_is_an_error_with_a_command(tmp_path: Path) -> None:
     for check, text, fix in (
         ("server", "cannot connect to 127.0.0.1:1", "nc -vz 127.0.0.1 1"),
         ("token", "can be read by others (mode 644)", f"chmod 600 {tmp_path}/token"),
-        ("store", "is a link or a file", "rm "),
+        ("store", "is a link or a file", "mv "),
         ("mount", "/nowhere/at/all", "mount /nowhere/at/all"),
     ):
         assert found[check]["level"] == "error"
@@ -88,7 +88,7 @@ async def test_every_fault_is_an_error_with_a_command(tmp_path: Path) -> None:
     assert code == 1
     assert f"the plugin folder {tmp_path}/gone does not exist" in out
     assert "parser moth: SyntaxError" in out
-    assert f"fix: trio_afrender check --plugins {tmp_path}/studio" in out
+    assert f"see: trio_afrender check --plugins {tmp_path}/studio" in out
     assert out.splitlines()[-1].startswith("2 error")
 
 

@@ -53,7 +53,7 @@ def test_a_store_that_is_not_a_folder(folder: Path) -> None:
     folder.rmdir()
     folder.symlink_to(folder.parent)
     [finding] = store(folder)
-    assert (finding.level, finding.fix) == ("error", f"rm '{folder}'")
+    assert (finding.level, finding.fix) == ("error", f"mv '{folder}' '{folder}.old'")
     assert "is a link or a file" in finding.text
 
 
@@ -61,7 +61,8 @@ def test_a_store_of_another_user(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     owner = folder.stat().st_uid
     monkeypatch.setattr(os, "getuid", lambda: owner + 7)
     [finding] = store(folder)
-    assert (finding.level, finding.fix) == ("error", f"chown -R {owner + 7} '{folder}'  # as root")
+    assert (finding.level, finding.fix) == ("error", f"chown -R {owner + 7} '{folder}'")
+    assert finding.how == "root"
     assert f"belongs to user {owner}, and this is user {owner + 7}" in finding.text
 
 
@@ -81,7 +82,8 @@ def test_a_store_that_may_not_be_written(folder: Path, monkeypatch: pytest.Monke
     folder.rmdir()
     [finding] = store(folder)
     assert finding.text == f"this user may not write to {folder.parent}"
-    assert finding.fix == f"mkdir -p '{folder}' && chown {os.getuid()} '{folder}'  # as root"
+    assert finding.fix == f"mkdir -p '{folder}' && chown {os.getuid()} '{folder}'"
+    assert finding.how == "root"
 
 
 def test_a_store_on_a_broken_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +164,7 @@ def test_mounts(problems: dict[str, str], expected: list[tuple[str, str]]) -> No
 def test_no_token(server: str, level: str) -> None:
     findings = list(check_token(Config(name="n1", server=server), ""))
     assert [each.level for each in findings] == ([level] if level else [])
-    assert all("--token-file ~/.config/afrender.token" in each.fix for each in findings)
+    assert all(each.fix.startswith("trio_afrender token n1 --out") for each in findings)
 
 
 @pytest.mark.parametrize(
@@ -208,9 +210,12 @@ def test_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_settings() -> None:
-    keys = ["af_render_nise", "af_render_nice", "studio_key", "af_completely_other"]
-    [typo] = check_settings(keys, ())
-    assert typo.text == ('the setting "af_render_nise" is unknown, did you mean "af_render_nice"?')
-    [problem] = check_settings((), ("x.json: not JSON",))
-    assert (problem.level, problem.text) == ("warning", "x.json: not JSON")
-    assert [each.level for each in check_settings(keys[1:], ())] == ["ok"]
+    good = dict.fromkeys(["af_render_nice", "studio_key", "af_completely_other"], "/c.json")
+    [typo] = check_settings({"af_render_nise": "/c.json", **good}, ())
+    assert typo.text == (
+        'the setting "af_render_nise" in /c.json is unknown, did you mean "af_render_nice"?'
+    )
+    [problem] = check_settings({}, ("x.json:7:1: not JSON",))
+    assert (problem.level, problem.text) == ("warning", "x.json:7:1: not JSON")
+    assert (problem.fix, problem.how) == ("sed -n 7p x.json", "look")
+    assert [each.level for each in check_settings(good, ())] == ["ok"]

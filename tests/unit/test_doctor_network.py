@@ -64,6 +64,7 @@ def test_unit(change: dict[str, str], level: str, text: str, fix: str, user: boo
     assert fix in finding.fix
     folder = "~/.config/systemd/user" if user else "/etc/systemd/system"
     assert f"mkdir -p {folder}/r.service.d" in finding.fix
+    assert finding.how == ("run" if user else "root")
 
 
 def test_a_good_unit() -> None:

@@ -471,6 +471,9 @@ def _add_host_commands(add_command: Callable[..., _Parser]) -> None:
     text = "print the problems of this host as a render, and the command that fixes each"
     add = add_command("doctor", text, render, _JSON).add_argument
     add("--unit", default="", metavar="NAME", help="the systemd unit that runs the agent")
+    text = "run the commands that fix what needs no root, after a question for each"
+    add("--fix", action="store_true", help=text)
+    add("--yes", action="store_true", help="with --fix: do not ask")
 
     text = "print the outcome of a task on this host or at a farm, and the reasons for it"
     add = add_command("why", text, _JSON).add_argument

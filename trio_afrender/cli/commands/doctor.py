@@ -1,20 +1,26 @@
-"""``trio_afrender doctor``: prints the problems of this host, and the command that fixes each."""
+"""``trio_afrender doctor``: prints the problems of this host, and the command that fixes each.
+
+``--fix`` runs those commands that need no root, after a question for each.
+"""
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
 import trio
 
+from trio_afrender.cli.confirmation import Declined, confirm
 from trio_afrender.cli.doctor import files, machine, network
-from trio_afrender.cli.doctor.finding import ERROR, OK, WARNING, Finding
+from trio_afrender.cli.doctor.finding import ERROR, HAND, LOOK, OK, ROOT, RUN, WARNING, Finding
 from trio_afrender.cli.load_settings import load_options
-from trio_afrender.cli.terminal import clean, write_line
+from trio_afrender.cli.terminal import clean, print_line, write_line
 from trio_afrender.config import Config
 from trio_afrender.config.load import Settings, load_settings, make_config
 from trio_afrender.errors import ConfigError
@@ -25,6 +31,9 @@ CHECK_TIMEOUT = 15.0
 """Seconds for one check."""
 MOUNT_TIMEOUT = 5.0
 """Seconds for one folder of the paths map."""
+FIX_TIMEOUT = 60.0
+"""Seconds for one command of ``--fix``."""
+HEADS = {RUN: "fix", ROOT: "fix, as root", HAND: "fix by", LOOK: "see"}
 LEVELS = (ERROR, WARNING, OK)
 STYLES = {OK: "green", WARNING: "yellow", ERROR: "bold red"}
 
@@ -34,41 +43,107 @@ Check: TypeAlias = Callable[[], Iterable[Finding]]
 def run(options: Namespace) -> int:
     """Print the findings to stdout; return 1 if one is an error.
 
-    Settings that cannot be used are an error; then the other checks use the default settings.
+    Settings that cannot be used are an error; then the other checks use the default settings. With
+    ``--fix`` the findings are those after the fixes. Raises `ConfigError` without an answer.
     """
+    findings = _examine(options)
+    fixed: list[dict[str, object]] = []
+    if options.fix and (fixable := [each for each in findings if each.how == RUN]):
+        if not options.json:
+            _print(findings)
+        fixed = [row for each in fixable if (row := _fix(each, yes=options.yes)) is not None]
+        findings = _examine(options)
+        if not options.json:
+            write_line("after the fixes:")
+    elif options.fix:
+        print_line("there is nothing that can be fixed without root")
+    if options.json:
+        # Scripts read the documented key "mend", so it is not the name of the attribute.
+        rows = [
+            {
+                "check": each.check,
+                "level": each.level,
+                "text": each.text,
+                "mend": each.fix,
+                "how": each.how if each.fix else "",
+            }
+            for each in findings
+        ]
+        more = {"fixed": fixed} if options.fix else {}
+        report = {"findings": rows, **_count(findings), **more}
+        sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    else:
+        _print(findings)
+    return 1 if _count(findings)[ERROR] else 0
+
+
+def _examine(options: Namespace) -> list[Finding]:
     findings: list[Finding] = []
     try:
         settings = load_options(options)
         config = make_config(settings)
     except ConfigError as error:
         # The agent would not start, which is a reason to run the doctor, so it must not fail too.
-        findings = [Finding("config", ERROR, str(error), "trio_afrender config")]
+        findings = [
+            Finding("config", ERROR, line, files.show_place(line))
+            for line in str(error).splitlines()
+        ]
         settings = load_settings(environment={})
         config = make_config(settings)
-    findings += trio.run(_run_checks, config, settings, options.unit)
-    counts = {level: sum(each.level == level for each in findings) for level in LEVELS}
-    if options.json:
-        # Scripts read the documented key "mend", so it is not the name of the attribute.
-        rows = [
-            {"check": each.check, "level": each.level, "text": each.text, "mend": each.fix}
-            for each in findings
-        ]
-        sys.stdout.write(json.dumps({"findings": rows, **counts}, indent=2) + "\n")
-    else:
-        level_width, width = max(map(len, LEVELS)), max(len(each.check) for each in findings)
-        for each in findings:
-            level = (f"{each.level:<{level_width}}", STYLES[each.level])
-            write_line(level, f"  {each.check:<{width}}  {clean(each.text)}")
-            if each.fix:
-                write_line(f"{'':<{level_width + width + 4}}fix: {clean(each.fix)}")
-        write_line(", ".join(f"{count} {level}" for level, count in counts.items()))
-    return 1 if counts[ERROR] else 0
+    checked = trio.run(_run_checks, config, settings, options.unit)
+    # The defaults, with which the other checks run then, have no errors.
+    bad = bool(findings)
+    return [*findings, *(each for each in checked if not (bad and each.check == "config"))]
+
+
+def _count(findings: Iterable[Finding]) -> dict[str, int]:
+    counts = Counter(each.level for each in findings)
+    return {level: counts[level] for level in LEVELS}
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    level_width, width = max(map(len, LEVELS)), max(len(each.check) for each in findings)
+    for each in findings:
+        level = (f"{each.level:<{level_width}}", STYLES[each.level])
+        write_line(level, f"  {each.check:<{width}}  {clean(each.text)}")
+        if each.fix:
+            write_line(f"{'':<{level_width + width + 4}}{HEADS[each.how]}: {clean(each.fix)}")
+    write_line(", ".join(f"{count} {level}" for level, count in _count(findings).items()))
+
+
+def _fix(finding: Finding, *, yes: bool) -> dict[str, object] | None:
+    """Run the command of a finding, if the answer is yes; return what came of it."""
+    print_line(f"{finding.check}: {clean(finding.text)}")
+    try:
+        confirm(f"run: {finding.fix}", yes=yes)
+    except Declined:
+        return None
+    try:
+        done = subprocess.run(
+            ["/bin/sh", "-c", finding.fix],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=FIX_TIMEOUT,
+            check=False,
+        )
+        code, output = done.returncode, (done.stdout + done.stderr).strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        code, output = -1, str(error)
+    result = "done" if code == 0 else f"failed (exit code {code})"
+    print_line(f"{result}: {clean(finding.fix)}", *map(clean, output.splitlines()[:20]))
+    return {"check": finding.check, "mend": finding.fix, "exit_code": code}
 
 
 async def _run_checks(config: Config, settings: Settings, unit: str) -> list[Finding]:
     """Run all checks at once, each with its own time limit; return the findings in fixed order."""
     token_file = str(settings["trio_afrender.token_file"])
-    keys = [key for key, item in settings.values.items() if item.origin.startswith("file ")]
+    keys = {
+        key: item.origin.removeprefix("file ")
+        for key, item in settings.values.items()
+        if item.origin.startswith("file ")
+    }
     checks: dict[str, Check] = {
         "config": partial(files.check_settings, keys, settings.problems),
         "kernel": machine.check_kernel,

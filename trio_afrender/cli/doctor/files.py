@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import stat
 import tempfile
 import time
@@ -17,7 +18,7 @@ from shlex import quote
 
 import psutil
 
-from trio_afrender.cli.doctor.finding import ERROR, OK, WARNING, Finding
+from trio_afrender.cli.doctor.finding import ERROR, HAND, OK, ROOT, RUN, WARNING, Finding
 from trio_afrender.config import Config
 from trio_afrender.config.settings import CGRU, OTHERS
 from trio_afrender.devtools.plugin_check import PLUGIN_KINDS, check_plugins
@@ -25,7 +26,7 @@ from trio_afrender.errors import ConfigError
 from trio_afrender.plugins.lookup import list_plugins
 from trio_afrender.private_folder import find_unsafe
 from trio_afrender.task.usage_totals import show_bytes
-from trio_afrender.text import suggest
+from trio_afrender.text import find_near
 from trio_afrender.transport.tokens import read_token_file
 
 __all__ = (
@@ -37,6 +38,7 @@ __all__ = (
     "compare_disk",
     "compare_space",
     "probe_mount",
+    "show_place",
 )
 
 SPACE_NEEDED, SPACE_WANTED = 100 * 1024**2, 5 * 1024**3
@@ -54,6 +56,8 @@ NETWORK_FILE_SYSTEMS = (
     "beegfs",
     "ceph",
 )
+_OF_CGRU = re.compile("(af_|cmd_|paths)[A-Za-z0-9_]*")
+"""Names of keys that could be mistyped ones of CGRU's."""
 MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
 
 
@@ -65,33 +69,36 @@ def check_store(config: Config) -> Iterator[Finding]:
     quoted, user = quote(str(path)), os.getuid()
     if facts is not None and not stat.S_ISDIR(facts.st_mode):
         text = f"{path} is a link or a file, but must be a folder"
-        yield Finding("store", ERROR, text, f"rm {quoted}")
+        yield Finding("store", ERROR, text, f"mv {quoted} {quote(f'{path}.old')}", RUN)
         return
     if facts is not None and facts.st_uid != user:
         text = f"{path} belongs to user {facts.st_uid}, and this is user {user}"
-        yield Finding("store", ERROR, text, f"chown -R {user} {quoted}  # as root")
+        yield Finding("store", ERROR, text, f"chown -R {user} {quoted}", ROOT)
         return
     if unsafe := find_unsafe(path):
         folder, why = unsafe
         text = f"{folder} {why} choose another --store: others could exchange the store"
         writable = "can be written" in why
-        fix = f"chmod go-w {quote(str(folder))}" if writable else "trio_afrender agent --store DIR"
-        yield Finding("store", ERROR, text, fix)
+        fix, how = "trio_afrender agent --store DIR", HAND
+        if writable:
+            ours = folder.stat().st_uid == user
+            fix, how = f"chmod go-w {quote(str(folder))}", RUN if ours else ROOT
+        yield Finding("store", ERROR, text, fix, how)
         return
     if not os.access(parent, os.W_OK | os.X_OK):
-        fix = f"mkdir -p {quoted} && chown {user} {quoted}  # as root"
-        yield Finding("store", ERROR, f"this user may not write to {parent}", fix)
+        fix = f"mkdir -p {quoted} && chown {user} {quoted}"
+        yield Finding("store", ERROR, f"this user may not write to {parent}", fix, ROOT)
         return
     try:
         sync = _time_sync(parent)
     except OSError as error:
         problem = error.strerror or error
         text = f"a file in {path} cannot be written, synced or locked: {problem}"
-        yield Finding("store", ERROR, text, "trio_afrender agent --store DIR")
+        yield Finding("store", ERROR, text, "trio_afrender agent --store DIR", HAND)
         return
     if facts is not None and facts.st_mode & 0o077:
         text = f"{path} can be read by others (mode {stat.S_IMODE(facts.st_mode):o})"
-        yield Finding("store", WARNING, text, f"chmod 700 {quoted}")
+        yield Finding("store", WARNING, text, f"chmod 700 {quoted}", RUN)
     locked_by = _lock_holder(path / "lock")
     use = f", in use by the agent with pid {locked_by}" if locked_by else ""
     new = "" if facts is not None else " (not created yet)"
@@ -164,10 +171,10 @@ def compare_disk(path: Path, kind: str, sync: float) -> Iterator[Finding]:
         text = (
             f"{path} is on a {kind} mount: if it hangs, the logs and results of all tasks hang, too"
         )
-        yield Finding("store-disk", WARNING, text, local)
+        yield Finding("store-disk", WARNING, text, local, HAND)
     elif kind in MEMORY_FILE_SYSTEMS:
         text = f"{path} is in memory ({kind}): a power failure loses undelivered results"
-        yield Finding("store-disk", WARNING, text, local)
+        yield Finding("store-disk", WARNING, text, local, HAND)
     elif sync > SLOW_SYNC:
         text = f"a sync to the disk of {path} took {sync:.1f} s, and each result waits for one"
         yield Finding("store-disk", WARNING, text, "iostat -x 1 5")
@@ -198,10 +205,12 @@ def check_mounts(problems: Mapping[str, str]) -> Iterator[Finding]:
         match problem:
             case "hangs":
                 text = f"{path} of the paths map does not answer: tasks that use it would hang"
-                yield Finding("mount", ERROR, text, f"umount -l {quoted} && mount {quoted}")
+                yield Finding("mount", ERROR, text, f"umount -l {quoted} && mount {quoted}", ROOT)
             case "missing":
                 text = f"{path} of the paths map does not exist"
-                yield Finding("mount", ERROR, text, f"mount {quoted}")
+                # Without the folder, mount cannot mount it; without an entry of fstab, neither.
+                fix = f"mkdir -p {quoted} && mount {quoted}"
+                yield Finding("mount", ERROR, text, fix, ROOT)
             case "closed":
                 text = f"this user may not enter {path} of the paths map"
                 yield Finding("mount", ERROR, text, f"namei -l {quoted}")
@@ -216,14 +225,15 @@ def check_token(config: Config, path: str) -> Iterator[Finding]:
     if not path:
         if config.server.startswith(("ws://", "wss://")):
             text = "no token file is set, but every websocket server demands a token"
-            fix = "trio_afrender agent --token-file ~/.config/afrender.token"
-            yield Finding("token", WARNING, text, fix)
+            fix = f"trio_afrender token {quote(config.name)} --out FILE  # then --token-file FILE"
+            yield Finding("token", WARNING, text, fix, HAND)
         return
     try:
         mode = stat.S_IMODE(Path(path).stat().st_mode)
         if mode & 0o077:
             text = f"{path} can be read by others (mode {mode:o})"
-            yield Finding("token", ERROR, text, f"chmod 600 {quote(path)}")
+            how = RUN if Path(path).stat().st_uid == os.getuid() else ROOT
+            yield Finding("token", ERROR, text, f"chmod 600 {quote(path)}", how)
             return
         read_token_file(Path(path))
     except (ConfigError, OSError) as error:
@@ -262,17 +272,27 @@ def check_plugin_folders(config: Config) -> Iterator[Finding]:
         yield Finding("plugins", OK, text)
 
 
-def check_settings(keys: Collection[str], problems: Collection[str]) -> Iterator[Finding]:
-    """`keys` are all keys of the config files, `problems` the parts of them that were ignored."""
-    fix = "trio_afrender config"
+def check_settings(keys: Mapping[str, str], problems: Collection[str]) -> Iterator[Finding]:
+    """`keys` are all keys of the config files, with their files; `problems` are the parts of them that
+    were ignored."""
     for problem in problems:
-        yield Finding("config", WARNING, problem, fix)
+        yield Finding("config", WARNING, problem, show_place(problem))
     known = {*CGRU, *OTHERS}
-    unknown = [key for key in sorted(set(keys) - known) if key.startswith(("af_", "cmd_", "paths"))]
-    typos = [
-        f'"{key}" is unknown{near}' for key in unknown if (near := suggest(key, known, cutoff=0.9))
-    ]
-    for typo in typos:
-        yield Finding("config", WARNING, f"the setting {typo}", fix)
+    unknown = [key for key in sorted(set(keys) - known) if _OF_CGRU.fullmatch(key)]
+    typos = [(key, near[0]) for key in unknown if (near := find_near(key, known, cutoff=0.9))]
+    for key, near_key in typos:
+        path = Path(keys[key])
+        change = quote(f's/"{key}"/"{near_key}"/')
+        fix = f"sed -i --follow-symlinks {change} {quote(str(path))}"
+        text = f'the setting "{key}" in {path} is unknown, did you mean "{near_key}"?'
+        how = RUN if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else ROOT
+        yield Finding("config", WARNING, text, fix, how)
     if not problems and not typos:
         yield Finding("config", OK, "the config files have no errors")
+
+
+def show_place(problem: str) -> str:
+    """Return the command that shows the line which a problem of the settings names."""
+    if found := re.match(r"(.+?):(\d+):\d+: ", problem):
+        return f"sed -n {found[2]}p {quote(found[1])}"
+    return "trio_afrender config"

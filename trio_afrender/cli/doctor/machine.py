@@ -6,16 +6,29 @@ A fact that cannot be read counts as good.
 from __future__ import annotations
 
 import getpass
+import grp
 import os
 import platform
 import resource
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import TypeAlias
 
-from trio_afrender.cli.doctor.finding import ERROR, OK, WARNING, Finding, drop_in
+from trio_afrender.cli.doctor.finding import (
+    ERROR,
+    HAND,
+    LOOK,
+    OK,
+    ROOT,
+    RUN,
+    WARNING,
+    Finding,
+    drop_in,
+    persistent_sysctl,
+)
 from trio_afrender.config import Config
 from trio_afrender.hostinfo.gpu import GpuSampler
 from trio_afrender.process.procfs import PIDFD
@@ -47,12 +60,12 @@ TRIAL = "trio_afrender-doctor"
 """The beginning of the name of a control group that is created for a test."""
 DEVICES = ("nvidia[0-9]*", "nvidiactl", "kfd", "dri/renderD*")
 """Patterns of GPU device files in /dev."""
-UNIT = "trio_afrender.service"
-KERNEL_COMMAND = "apt-get install linux-image-amd64 && reboot"
+KERNEL_COMMAND = "uname -r; cat /etc/os-release  # a newer kernel counts after the next boot"
 UNIFY_COMMAND = (
     """echo 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX systemd.unified_cgroup_hierarchy=1"'"""
-    " >> /etc/default/grub && update-grub && reboot"
+    " >> /etc/default/grub && update-grub  # it counts after the next boot"
 )
+INSTALLERS = (("apt-get", "apt-get install"), ("dnf", "dnf install"), ("zypper", "zypper install"))
 
 
 def check_kernel(*, pidfd: bool = PIDFD) -> Iterator[Finding]:
@@ -71,7 +84,7 @@ def check_kernel(*, pidfd: bool = PIDFD) -> Iterator[Finding]:
             "/proc hides processes of other users (hidepid): orphaned processes of an embedded"
             " agent's tasks are not found"
         )
-        yield Finding("proc", WARNING, text, "mount -o remount,hidepid=0 /proc")
+        yield Finding("proc", WARNING, text, "mount -o remount,hidepid=0 /proc", ROOT)
 
 
 def _join_missing(*things: tuple[str, bool]) -> str:
@@ -81,8 +94,8 @@ def _join_missing(*things: tuple[str, bool]) -> str:
 def check_cgroup(proc: Path = PROC, root: Path = Path("/")) -> Iterator[Finding]:
     """Examine our control group; create a child group for a test and remove it at once."""
 
-    def warn(text: str, fix: str) -> Finding:
-        return Finding("cgroup", WARNING, text, fix)
+    def warn(text: str, fix: str, how: str = ROOT) -> Finding:
+        return Finding("cgroup", WARNING, text, fix, how)
 
     paths: dict[str, str] = {}
     mounts: dict[str, tuple[str, str]] = {}
@@ -107,14 +120,15 @@ def check_cgroup(proc: Path = PROC, root: Path = Path("/")) -> Iterator[Finding]
         controllers = (folder / "cgroup.controllers").read_text()
     if files is None:
         text = f"this user may not create control groups below {path}: {signals}"
-        yield warn(
-            text,
-            _delegate(path) if by_systemd else f"chown -R {os.getuid()} {SYS}{path}  # as root",
-        )
+        if by_systemd:
+            yield warn(text, *_delegate(path))
+        else:
+            yield warn(text, f"chown -R {os.getuid()} {SYS}{path}")
     elif lacking := _join_missing(
         ("cgroup.kill", "cgroup.kill" in files), ("the freezer", "cgroup.freeze" in files)
     ):
-        yield warn(f"control groups lack {lacking}: a newer kernel (5.14) has it", KERNEL_COMMAND)
+        text = f"control groups lack {lacking}: a newer kernel (5.14) has it"
+        yield warn(text, KERNEL_COMMAND, LOOK)
     elif "memory" in mounts:
         text = (
             "control groups are mixed: the memory controller is in version 1, where tasks have no"
@@ -124,7 +138,7 @@ def check_cgroup(proc: Path = PROC, root: Path = Path("/")) -> Iterator[Finding]
     elif "memory" not in controllers.split():
         text = f"the memory controller is not enabled for {path}: memory peaks are only sampled"
         fix = f"echo +memory > {SYS}{path.rpartition('/')[0]}/cgroup.subtree_control"
-        yield warn(text, _delegate(path) if by_systemd else fix)
+        yield warn(text, *(_delegate(path) if by_systemd else (fix, ROOT)))
     else:
         text = f"control groups below {path}, with cgroup.kill, freezer and memory"
         yield Finding("cgroup", OK, text)
@@ -146,23 +160,24 @@ def _list_new_group(folder: Path) -> Collection[str] | None:
     return files
 
 
-def _delegate(path: str) -> str:
+def _delegate(path: str) -> tuple[str, str]:
     """Return the command by which systemd lets this user create groups below that of a unit."""
     unit = path.rpartition("/")[2]
     if unit.endswith(".service") and not unit.startswith("user@"):
-        return drop_in(unit, "Delegate", "yes", user="user@" in path)
-    return "systemd-run --user --scope -p Delegate=yes trio_afrender agent"
+        user = "user@" in path
+        return drop_in(unit, "Delegate", "yes", user=user), RUN if user else ROOT
+    return "systemd-run --user --scope -p Delegate=yes trio_afrender agent", HAND
 
 
 def check_limits(config: Config) -> Iterator[Finding]:
     # The smallest ``pids.max`` of our group and those above it, in the unified tree.
-    group_processes = None
+    group_processes, group = None, Path()
     with suppress(OSError):
         folder = find_own()
         for level in (folder, *folder.parents) if folder is not None else ():
             limit = _read_number(level / "pids.max")
             if limit is not None and (group_processes is None or limit < group_processes):
-                group_processes = limit
+                group_processes, group = limit, level
     return compare_limits(
         _read_limit(resource.RLIMIT_NOFILE),
         _read_limit(resource.RLIMIT_NPROC),
@@ -170,6 +185,7 @@ def check_limits(config: Config) -> Iterator[Finding]:
         root=os.geteuid() == 0,
         max_tasks=config.max_tasks,
         group_processes=group_processes,
+        group=group,
     )
 
 
@@ -187,17 +203,18 @@ def compare_limits(
     root: bool,
     max_tasks: int,
     group_processes: int | None,
+    group: Path = Path(),
 ) -> Iterator[Finding]:
-    """`group_processes` is ``pids.max`` of the control group."""
+    """`group_processes` is ``pids.max`` of the control group whose folder is `group`."""
     soft, hard = files
     if soft is not None and soft < FILES_NEEDED:
         text = f"only {soft} open files are allowed: an agent needs {FILES_NEEDED}"
-        yield Finding("nofile", ERROR, text, _raise_limit("n", FILES_WANTED, hard))
+        yield Finding("nofile", ERROR, text, *_raise_limit("n", FILES_WANTED, hard))
     elif soft is not None and soft < FILES_WANTED and max_tasks > soft // 16:
         text = (
             f"only {soft} open files are allowed: they can be too few for {max_tasks} tasks at once"
         )
-        yield Finding("nofile", WARNING, text, _raise_limit("n", FILES_WANTED, hard))
+        yield Finding("nofile", WARNING, text, *_raise_limit("n", FILES_WANTED, hard))
     else:
         yield Finding("nofile", OK, f"{_figure(soft)} open files are allowed")
     own = None if root else processes[0]  # the kernel ignores it for root
@@ -206,16 +223,16 @@ def compare_limits(
         text = (
             f"only {least} processes are allowed: each thread counts, and renderers start hundreds"
         )
-        fix = _raise_limit("u", PROCESSES_WANTED, processes[1])
+        fix, how = _raise_limit("u", PROCESSES_WANTED, processes[1])
         if least == group_processes:
-            fix = f"systemctl set-property {UNIT} TasksMax=infinity"
-        yield Finding("nproc", WARNING, text, fix)
+            fix, how = _raise_group_limit(group), ROOT
+        yield Finding("nproc", WARNING, text, fix, how)
     else:
         yield Finding("nproc", OK, f"{_figure(least)} processes are allowed")
     if locked[0] is not None and locked[0] < MEMLOCK_WANTED and not root:
         text = f"only {locked[0]} bytes of memory may be locked: renderers on GPUs can need more"
         fix = "ulimit -l unlimited  # in a unit: LimitMEMLOCK=infinity"
-        yield Finding("memlock", WARNING, text, fix)
+        yield Finding("memlock", WARNING, text, fix, HAND)
     else:
         yield Finding("memlock", OK, f"{_figure(locked[0])} bytes of memory may be locked")
 
@@ -224,14 +241,24 @@ def _figure(count: int | None) -> str:
     return "any number of" if count is None else str(count)
 
 
-def _raise_limit(letter: str, wanted: int, hard: int | None) -> str:
+def _raise_group_limit(group: Path) -> str:
+    """Return the command that raises ``pids.max`` of the group that has the smallest one."""
+    if group.name.endswith((".service", ".scope", ".slice")):
+        return f"systemctl set-property {quote(group.name)} TasksMax=infinity"
+    return f"echo max > {quote(str(group / 'pids.max'))}"
+
+
+def _raise_limit(letter: str, wanted: int, hard: int | None) -> tuple[str, str]:
     """Return the command that raises a limit; above the hard limit only root can."""
     name = {"n": "nofile", "u": "nproc"}[letter]
     if hard is None or hard >= wanted:
-        return f"ulimit -{letter} {wanted}  # in a unit: Limit{name.upper()}={wanted}"
+        return f"ulimit -{letter} {wanted}  # in a unit: Limit{name.upper()}={wanted}", HAND
     return (
-        f'echo "* - {name} {wanted}" >> /etc/security/limits.d/trio_afrender.conf'
-        "  # as root; then log in again"
+        (
+            f'echo "* - {name} {wanted}" >> /etc/security/limits.d/trio_afrender.conf'
+            f"  # it counts after the next login; in a unit: Limit{name.upper()}={wanted}"
+        ),
+        ROOT,
     )
 
 
@@ -250,10 +277,12 @@ def check_pipes(config: Config, proc: Path = PROC) -> Iterator[Finding]:
             f"all pipes of a user may have {pages} pages, and {config.max_tasks} tasks need"
             f" {wanted}: with smaller pipes, {wait}"
         )
-        yield Finding("pipes", WARNING, text, f"sysctl -w fs.pipe-user-pages-soft={wanted * 2}")
+        fix = persistent_sysctl("fs.pipe-user-pages-soft", wanted * 2)
+        yield Finding("pipes", WARNING, text, fix, ROOT)
     elif size < PIPE_SIZE_WANTED:
         text = f"a pipe may have {size} bytes instead of {PIPE_SIZE_WANTED}: {wait}"
-        yield Finding("pipes", WARNING, text, f"sysctl -w fs.pipe-max-size={PIPE_SIZE_WANTED}")
+        fix = persistent_sysctl("fs.pipe-max-size", PIPE_SIZE_WANTED)
+        yield Finding("pipes", WARNING, text, fix, ROOT)
     else:
         text = f"the output of each task has a pipe of {PIPE_SIZE_WANTED} bytes"
         yield Finding("pipes", OK, text)
@@ -267,13 +296,17 @@ def check_debuggers(
     consequence = "reports on stuck tasks have no stacks"
     if not found:
         text = f"neither py-spy nor gdb is installed: {consequence}"
-        yield Finding("stacks", WARNING, text, "apt-get install gdb")
+        programs = (command for program, command in INSTALLERS if find(program) is not None)
+        install = next(programs, "")
+        fix, how = (f"{install} gdb", ROOT) if install else ("command -v gdb py-spy", LOOK)
+        yield Finding("stacks", WARNING, text, fix, how)
     elif scope == 3 or (scope and os.geteuid() != 0):
         text = f"{found} may not trace tasks (kernel.yama.ptrace_scope is {scope}): {consequence}"
-        fix = "sysctl -w kernel.yama.ptrace_scope=0"
-        if scope == 3:
-            fix = "reboot  # 3 holds until then; remove ptrace_scope from /etc/sysctl.d first"
-        yield Finding("stacks", WARNING, text, fix)
+        fix, how = persistent_sysctl("kernel.yama.ptrace_scope", 0), ROOT
+        if scope == 3:  # no command lowers it before the next boot
+            fix, how = "grep -rs ptrace_scope /etc/sysctl.conf /etc/sysctl.d", LOOK
+            text += "; 3 holds until the next boot: set it to 0 where it is set"
+        yield Finding("stacks", WARNING, text, fix, how)
     else:
         yield Finding("stacks", OK, f"{found} can read the stacks of a stuck task")
 
@@ -290,12 +323,8 @@ def check_gpus(config: Config, folder: Path = Path("/dev")) -> Iterator[Finding]
     except OSError as error:
         problem = str(error)
     if forbidden:
-        user = str(os.getuid())
-        with suppress(OSError, KeyError):  # not in the database of users, as in bare containers
-            user = getpass.getuser()
         text = f"this user may not open {', '.join(forbidden)}"
-        fix = f"usermod -aG video,render {user}  # as root; then log in again"
-        yield Finding("gpu", ERROR, text, fix)
+        yield Finding("gpu", ERROR, text, *_join_groups(map(Path, forbidden)))
     elif names:
         text = f"{len(names)} GPU{'s' * (len(names) > 1)}: {', '.join(names)}"
         yield Finding("gpu", OK, text)
@@ -306,6 +335,25 @@ def check_gpus(config: Config, folder: Path = Path("/dev")) -> Iterator[Finding]
         yield Finding("gpu", OK, f"{paths}: usable, but only NVIDIA GPUs are measured")
     else:
         yield Finding("gpu", OK, "no GPU on this host")
+
+
+def _join_groups(devices: Iterable[Path]) -> tuple[str, str]:
+    """Return the command that adds this user to the groups that may open all of the devices."""
+    groups = set()
+    for device in devices:
+        status = _status(device)
+        if status.st_mode & 0o060 != 0o060 or status.st_gid == 0:
+            return f"ls -l {quote(str(device))}", LOOK  # its group may not open it either
+        with suppress(KeyError):
+            groups.add(grp.getgrgid(status.st_gid).gr_name)
+    user = str(os.getuid())
+    with suppress(OSError, KeyError):  # not in the database of users, as in bare containers
+        user = getpass.getuser()
+    return f"usermod -aG {','.join(sorted(groups))} {user}  # it counts after the next login", ROOT
+
+
+def _status(device: Path) -> os.stat_result:
+    return device.stat()
 
 
 def _read_number(path: Path) -> int | None:

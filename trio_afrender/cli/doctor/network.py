@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from trio_afrender.cli.doctor.finding import ERROR, OK, WARNING, Finding, drop_in
+from trio_afrender.cli.doctor.finding import ERROR, OK, ROOT, RUN, WARNING, Finding, drop_in
 from trio_afrender.config import Config
 from trio_afrender.errors import ConfigError
 from trio_afrender.transport.address import parse_url
@@ -145,14 +145,14 @@ def compare_clock(skew: float | None, *, asleep: float, year: int) -> Iterator[F
     """`asleep` are the seconds that this host was asleep since its start."""
     fix = "timedatectl set-ntp true"
     if year < 2024:
-        yield Finding("clock", ERROR, f"the clock is wrong: it is in the year {year}", fix)
+        yield Finding("clock", ERROR, f"the clock is wrong: it is in the year {year}", fix, ROOT)
     elif skew is None:
         yield Finding("clock", OK, "the server sent no time to compare the clock with")
     elif abs(skew) > SKEW:
         level = ERROR if abs(skew) > BAD_SKEW else WARNING
         way = "ahead of" if skew > 0 else "behind"
         text = f"this host's clock is {abs(skew):.0f} s {way} the server's"
-        yield Finding("clock", level, text, fix)
+        yield Finding("clock", level, text, fix, ROOT)
     else:
         yield Finding("clock", OK, "this host's clock agrees with the server's")
     if asleep > SUSPEND_LIMIT:
@@ -161,7 +161,7 @@ def compare_clock(skew: float | None, *, asleep: float, year: int) -> Iterator[F
             " the tasks of a sleeping host to others"
         )
         fix = "systemctl mask sleep.target suspend.target hibernate.target"
-        yield Finding("sleep", WARNING, text, fix)
+        yield Finding("sleep", WARNING, text, fix, ROOT)
 
 
 def check_unit(
@@ -238,17 +238,17 @@ def compare_unit(
     They are as ``systemctl show`` prints them; one that is not available is missing. `shutdown` is the
     agent's budget for its shutdown, in seconds.
     """
-    good = True
+    good, how = True, RUN if user else ROOT
     for key, value, level, why in _WANTED:
         is_now = settings.get(key, "")
         if is_now and is_now != value:
             good = False
             fix = drop_in(name, key, value, user=user)
-            yield Finding("unit", level, f"{name} has {key}={is_now}: {why}", fix)
+            yield Finding("unit", level, f"{name} has {key}={is_now}: {why}", fix, how)
     if read_span(settings.get("WatchdogUSec", "")) == 0:
         good = False
         text = f"{name} has no watchdog: an agent that hangs is not restarted"
-        yield Finding("unit", WARNING, text, drop_in(name, "WatchdogSec", "60", user=user))
+        yield Finding("unit", WARNING, text, drop_in(name, "WatchdogSec", "60", user=user), how)
     stop = read_span(settings.get("TimeoutStopUSec", ""))
     if stop is not None and stop < shutdown + STOP_MARGIN:
         good = False
@@ -257,7 +257,7 @@ def compare_unit(
             f" may take {shutdown:g} s (timing.shutdown)"
         )
         fix = drop_in(name, "TimeoutStopSec", f"{shutdown + 3 * STOP_MARGIN:g}", user=user)
-        yield Finding("unit", WARNING, text, fix)
+        yield Finding("unit", WARNING, text, fix, how)
     if good:
         yield Finding("unit", OK, f"the settings of {name} suit an agent")
 
