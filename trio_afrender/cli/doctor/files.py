@@ -280,11 +280,11 @@ def check_settings(keys: Mapping[str, str], problems: Collection[str]) -> Iterat
     known = {*CGRU, *OTHERS}
     unknown = [key for key in sorted(set(keys) - known) if _OF_CGRU.fullmatch(key)]
     typos = [(key, near[0]) for key in unknown if (near := find_near(key, known, cutoff=0.9))]
-    for key, near_key in typos:
+    for key, likely in typos:
         path = Path(keys[key])
-        change = quote(f's/"{key}"/"{near_key}"/')
+        change = quote(f's/"{key}"/"{likely}"/')
         fix = f"sed -i --follow-symlinks {change} {quote(str(path))}"
-        text = f'the setting "{key}" in {path} is unknown, did you mean "{near_key}"?'
+        text = f'the setting "{key}" in {path} is unknown, did you mean "{likely}"?'
         how = RUN if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else ROOT
         yield Finding("config", WARNING, text, fix, how)
     if not problems and not typos:
