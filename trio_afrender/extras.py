@@ -82,17 +82,32 @@ def choose_command(
         pip = f"{shlex.quote(python)} -m pip install"
     url = urlsplit(str(origin.get("url", "")))
     path = unquote(url.path)
-    # An environment of `uv tool` is made anew by an upgrade, and its packages with it.
-    if (prefix / "uv-receipt.toml").is_file():
-        with_packages = " ".join(f"--with {shlex.quote(package)}" for package in packages)
-        place = shlex.quote(path) if url.scheme == "file" and Path(path).exists() else "WHEEL"
-        return f"uv tool install --force {with_packages} {place}"
     if url.scheme == "file" and Path(path).exists():
+        if (receipt := prefix / "uv-receipt.toml").is_file():
+            # `uv tool` makes the environment anew, with the extras that are named and no others.
+            extras = ",".join([*_read_uv_extras(receipt), extra])
+            return f"uv tool install --force {shlex.quote(f'{path}[{extras}]')}"
         kind = origin.get("dir_info")
         editable = isinstance(kind, dict) and kind.get("editable") is True
         place = shlex.quote(f"{path}[{extra}]")
         return f"{pip} {'--editable ' if editable else ''}{place}"
     return f"{pip} {quoted}"
+
+
+def _read_uv_extras(receipt: Path) -> list[str]:
+    """Return the extras that `uv tool` has installed; none if its record cannot be read."""
+    import tomllib
+
+    try:
+        record = tomllib.loads(receipt.read_text(encoding="utf-8"))
+        return [
+            extra
+            for requirement in record["tool"]["requirements"]
+            if requirement["name"].replace("-", "_") == DISTRIBUTION
+            for extra in requirement.get("extras", ())
+        ]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return []
 
 
 def _read_origin(found: Distribution) -> Mapping[str, object]:

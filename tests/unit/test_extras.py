@@ -83,9 +83,24 @@ def test_pipx(tmp_path: Path) -> None:
     assert command(tmp_path / "trio_afrender") == "pipx inject trio_afrender 'rich>=13'"
 
 
-def test_uv_tool(tmp_path: Path) -> None:
-    (tmp_path / "uv-receipt.toml").touch()
-    assert command(tmp_path, "uv") == "uv tool install --force --with 'rich>=13' WHEEL"
+@pytest.mark.parametrize(
+    ("receipt", "extras"),
+    [
+        ('[tool]\nrequirements = [{ name = "trio-afrender", extras = ["web"] }]', "web,cli"),
+        ('[tool]\nrequirements = [{ name = "trio-afrender" }, { name = "x" }]', "cli"),
+        ("[tool]\nrequirements = 3", "cli"),
+        ("no record", "cli"),
+    ],
+)
+def test_uv_tool(receipt: str, extras: str, tmp_path: Path) -> None:
+    wheel = tmp_path / "it.whl"
+    wheel.touch()
+    (tmp_path / "uv-receipt.toml").write_text(receipt)
+    made = command(tmp_path, "uv", url=f"file://{wheel}", archive_info={})
+    assert made == f"uv tool install --force '{wheel}[{extras}]'"
+    wheel.unlink()
+    made = command(tmp_path, "uv", url=f"file://{wheel}", archive_info={})
+    assert made == "uv pip install --python /v/bin/python 'rich>=13'"
 
 
 def test_this_installation() -> None:
