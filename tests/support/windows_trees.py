@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -83,6 +83,8 @@ class WindowsTrees:
 
 
 @asynccontextmanager
-async def open_windows_trees(folder: Path) -> AsyncIterator[WindowsTrees]:
-    async with open_job_trees() as holder:
+async def open_windows_trees(
+    folder: Path, titles: Sequence[str] = ()
+) -> AsyncIterator[WindowsTrees]:
+    async with open_job_trees(titles) as holder:
         yield WindowsTrees(holder, folder)

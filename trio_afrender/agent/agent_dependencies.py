@@ -134,7 +134,9 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
         identity = await do(partial(work_in_thread, store.identity))
         run_token = await do(partial(work_in_thread, store.make_run_token))
         journal = await do(partial(work_in_thread, partial(open_journal, store.journal)))
-        trees = await stack.enter_async_context(open_tree_holder(store.path))
+        trees = await stack.enter_async_context(
+            open_tree_holder(store.path, config.windows_must_die)
+        )
         # Processes of an earlier agent end before its folders are removed and before anything new
         # starts, so that two processes never write into one folder.
         adopt = partial(adopt_running_tasks, store, identity, journal.held, config)

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import attrs
+import trio
 
 from trio_afrender.process.task_user import TaskUser
 from trio_afrender.tasklog.interfaces import RunLog
 
 __all__ = (
+    "ClosedWindow",
     "ExitStatus",
     "FinalUsage",
     "Launch",
@@ -118,6 +120,16 @@ class ExitStatus:
         return f"exit code {self.code}" if self.code is not None else f"signal {self.signal}"
 
 
+@attrs.frozen(slots=True, kw_only=True)
+class ClosedWindow:
+    """A window of a member that was asked to close (Windows)."""
+
+    title: str
+    pid: int
+    answered: bool
+    """False for a window that does not answer; it is asked again."""
+
+
 class OutputPipe(Protocol):
     """The pipe that carries stdout and stderr of the whole tree."""
 
@@ -204,6 +216,11 @@ class ProcessTree(Protocol):
     def left_nothing(self) -> bool:
         """Whether the tree, once it is proven empty, is known to have neither printed anything nor
         left anything in `Persistence.folders`."""
+        ...
+
+    @property
+    def closed_windows(self) -> trio.MemoryReceiveChannel[ClosedWindow] | None:
+        """The windows of members that were asked to close; None where trees have no windows."""
         ...
 
     async def detach(self) -> bool:

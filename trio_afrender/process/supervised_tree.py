@@ -232,6 +232,10 @@ class SupervisedTree:
         )
 
     @property
+    def closed_windows(self) -> None:
+        return None
+
+    @property
     def left_nothing(self) -> bool:
         # A post command of an earlier agent may have written there since its end was stored.
         return self.state.bare and not self.attached

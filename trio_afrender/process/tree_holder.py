@@ -6,7 +6,7 @@ On Unix that is the supervisor, which outlives the agent; on Windows job objects
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -51,13 +51,15 @@ __all__ = (
 
 
 @asynccontextmanager
-async def open_tree_holder(store: Path) -> AsyncIterator[TreeHolder]:
+async def open_tree_holder(store: Path, titles: Sequence[str]) -> AsyncIterator[TreeHolder]:
     """Open what starts and holds the trees of the agent with that state directory.
+
+    On Windows it closes windows with one of the `titles`, too.
 
     Raises `SupervisorError`.
     """
     if sys.platform == "win32":
-        async with open_job_trees() as trees:
+        async with open_job_trees(titles) as trees:
             yield trees
     else:
         async with open_supervisor(store) as supervisor:

@@ -21,7 +21,13 @@ from trio.testing import memory_stream_one_way_pair
 
 from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.errors import SpawnError
-from trio_afrender.process.interfaces import ExitStatus, FinalUsage, Launch, TreeSignal
+from trio_afrender.process.interfaces import (
+    ClosedWindow,
+    ExitStatus,
+    FinalUsage,
+    Launch,
+    TreeSignal,
+)
 from trio_afrender.tasklog.interfaces import RunLog
 from trio_afrender.tasklog.memory_log import MemoryLog
 
@@ -86,6 +92,7 @@ class FakeChild:
     started: float | None = None
     """Unix time at which an earlier agent started it; None: this agent has started it."""
     left_nothing: bool = False
+    closed_windows: trio.MemoryReceiveChannel[ClosedWindow] | None = None
     """Whether the tree reports at its end that it has printed nothing and left no files."""
     leftovers: tuple[int, ...] = ()
     """Pids that KILL does not end: `kill_until_empty` waits for its deadline and returns them."""

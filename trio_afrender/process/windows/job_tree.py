@@ -14,7 +14,7 @@ from typing import Any, final
 
 import trio
 
-from trio_afrender.process.interfaces import ExitStatus, FinalUsage, TreeSignal
+from trio_afrender.process.interfaces import ClosedWindow, ExitStatus, FinalUsage, TreeSignal
 from trio_afrender.process.windows.win32 import MSG_LIMIT, StartedProcess, Win32
 from trio_afrender.tasklog.interfaces import RunLog
 from trio_afrender.tasklog.io_threads import call_in_thread, work_in_thread
@@ -30,6 +30,7 @@ BREAK_ENDED = 0xC000013A
 """The exit code of a program that CTRL_BREAK or CTRL_C ended, because it has no handler."""
 COUNT_INTERVAL = 0.25
 """Seconds between two counts of the members. Windows does not promise the message of the last end."""
+MAX_WINDOWS = 100
 READ_SIZE = 256 * 1024
 CONSOLE_HOST = "conhost.exe"
 
@@ -57,6 +58,7 @@ class JobTree:
         self._changed = trio.Event()
         self._reaping = trio.Lock()
         self._refused = 0
+        self._windows, self.closed_windows = trio.open_memory_channel[ClosedWindow](MAX_WINDOWS)
         self.on_reaped: Callable[[], None] = lambda: None
 
     @property
@@ -81,6 +83,11 @@ class JobTree:
         self._refused += message == MSG_LIMIT
         self._changed.set()
         self._changed = trio.Event()
+
+    def note_window(self, window: ClosedWindow) -> None:
+        """Pass on that a window of a member was asked to close. More than `MAX_WINDOWS` are dropped."""
+        with suppress(trio.WouldBlock, trio.BrokenResourceError):
+            self._windows.send_nowait(window)
 
     async def exited(self) -> None:
         await trio.lowlevel.checkpoint()

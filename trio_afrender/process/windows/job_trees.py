@@ -18,12 +18,14 @@ from typing import final
 
 import trio
 
+from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.errors import SpawnError, StoreError
 from trio_afrender.process.interfaces import Launch
 from trio_afrender.process.launch_errors import check_launch, explain_launch_error
 from trio_afrender.process.windows.command_line import make_command_line
 from trio_afrender.process.windows.job_tree import KILLED, JobOutput, JobTree
 from trio_afrender.process.windows.win32 import NO_WINDOW, StartedProcess, Win32, calls
+from trio_afrender.process.windows.window_closer import WindowCloser
 from trio_afrender.supervisor.run_folders import make_folders, remove_folders
 from trio_afrender.tasklog.io_threads import call_in_thread, work_in_thread
 from trio_afrender.tasklog.writer import MAX_HELD, SEGMENT_SIZE, SegmentWriter, open_writer
@@ -176,6 +178,11 @@ class JobTrees:
             await trio.to_thread.run_sync(receive, limiter=trio.CapacityLimiter(1))
         self._win32.close(self._port)
 
+    async def close_windows(self, titles: Sequence[str], scope: trio.CancelScope) -> None:
+        """Close windows until the scope is cancelled."""
+        with scope:
+            await WindowCloser(titles, lambda: self.trees, self._win32).run()
+
     def end(self) -> None:
         """Have `run` return."""
         self._win32.post_message(self._port, END_MESSAGE, 0)
@@ -197,12 +204,18 @@ def _name_fault(launch: Launch, error: OSError) -> None:
 
 
 @asynccontextmanager
-async def open_job_trees() -> AsyncIterator[JobTrees]:
-    """Open the holder of trees. Leaving ends nothing: the caller of `spawn` reaps each tree."""
+async def open_job_trees(titles: Sequence[str] = ()) -> AsyncIterator[JobTrees]:
+    """Open the holder of trees. Leaving ends nothing: the caller of `spawn` reaps each tree.
+
+    Windows with one of the `titles` are closed meanwhile (`window_closer`).
+    """
     trees = JobTrees(calls())
-    async with trio.open_nursery() as nursery:
+    async with open_bare_nursery() as nursery:
         nursery.start_soon(trees.run)
+        closing = trio.CancelScope()
+        nursery.start_soon(trees.close_windows, titles, closing)
         try:
             yield trees
         finally:
+            closing.cancel()
             trees.end()

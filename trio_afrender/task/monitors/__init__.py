@@ -12,6 +12,7 @@ import trio
 from trio_afrender.config import Limits
 from trio_afrender.plugins.interfaces import ServiceFacts
 from trio_afrender.process.interfaces import ProcessTree
+from trio_afrender.task.monitors.closed_windows import ClosedWindows
 from trio_afrender.task.monitors.interfaces import Monitor
 from trio_afrender.task.monitors.limits import LimitMonitor
 from trio_afrender.task.monitors.memory_shortage import MemoryShortage
@@ -38,7 +39,11 @@ class ProcessMonitors:
         self.usage: UsageMonitor = UsageMonitor(state, self.memory_shortage)
         self._state = state
         # A suspension is for the run, so it holds for post commands too.
-        self._of_each: tuple[Monitor, ...] = (SuspensionMonitor(state), self.usage)
+        self._of_each: tuple[Monitor, ...] = (
+            SuspensionMonitor(state),
+            self.usage,
+            ClosedWindows(state),
+        )
         # Limits and stuck detection are for the task's own process: each post command has a time
         # limit, and all of them together have ``post_time``.
         self._of_own: tuple[Monitor, ...] = ()
