@@ -1,12 +1,15 @@
-"""SIGINT, SIGTERM and SIGHUP: one trio task receives and counts them."""
+"""SIGINT, SIGTERM and SIGHUP, on Windows CTRL_BREAK and the end of the session: received and counted."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 
 import trio
+
+from trio_afrender.process.session_end import watch_session_end
 
 __all__ = ("ignore_signals", "open_signals")
 
@@ -20,18 +23,19 @@ async def open_signals(act: Callable[[int, str], None]) -> AsyncIterator[None]:
     after an error.
     """
 
+    numbers = count(1)
+
     async def watch(task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(*_received()) as signals:
             task_status.started()
-            count = 0
             async for number in signals:
-                count += 1
-                act(count, "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
+                act(next(numbers), _NAMES.get(number) or signal.Signals(number).name)
 
     async with trio.open_nursery() as nursery:
         await nursery.start(watch)
         try:
-            yield
+            with watch_session_end(lambda what: act(next(numbers), what)):
+                yield
         finally:
             nursery.cancel_scope.cancel()
 
@@ -42,8 +46,17 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+_BREAK: signal.Signals | None = getattr(signal, "SIGBREAK", None)
+"""CTRL_BREAK of Windows; None elsewhere."""
+_NAMES: dict[int, str] = {signal.SIGINT: "Ctrl-C"}
+if _BREAK is not None:
+    _NAMES[_BREAK] = "Ctrl-Break"
+
+
 def _received() -> tuple[signal.Signals, ...]:
-    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
-        return (signal.SIGINT, signal.SIGTERM)
-    return (signal.SIGINT, signal.SIGTERM, hangup)
+    plain = (signal.SIGINT, signal.SIGTERM)
+    if _BREAK is not None:
+        return (*plain, _BREAK)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return plain
+    return (*plain, signal.SIGHUP)
