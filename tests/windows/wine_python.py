@@ -13,6 +13,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -25,12 +26,11 @@ PACKAGES = (
     "wine64",
     "wine",
     "xvfb",
-    "xauth",
     "gcc-mingw-w64-x86-64",
     "binutils-mingw-w64-x86-64",
 )
 """Packages of Debian."""
-PROGRAMS = ("wine", "wineserver", "xvfb-run", "x86_64-w64-mingw32-gcc")
+PROGRAMS = ("wine", "wineserver", "Xvfb", "x86_64-w64-mingw32-gcc")
 LOADER = Path("/usr/lib/wine/wine64")
 CPYTHON = "panda3d==1.10.14"
 """Contains CPython 3.11.7; the next release has 3.11.9, which does not start with another one's Lib."""
@@ -98,26 +98,63 @@ class WinePython:
             "WINEDLLOVERRIDES": "mscoree,mshtml=",  # no offers to install .NET and a browser
         }
 
-    def run(self, *arguments: str) -> int:
+    def run(self, *arguments: str, prefix: str = "") -> int:
         """Run Wine's Python in its copy of the source; print what it prints, and return its exit code."""
         with self.start(*arguments) as process:
             assert process.stdout is not None
             for line in process.stdout:
-                sys.stdout.buffer.write(line.replace(b"\r\n", b"\n"))
+                sys.stdout.buffer.write(prefix.encode() + line.replace(b"\r\n", b"\n"))
                 sys.stdout.buffer.flush()
         return process.returncode
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start Wine's Python on a display of its own."""
+        """Start Wine's Python. `opened` must be open."""
         # A pipe, because Wine's Python cannot print to a file of Linux.
         return subprocess.Popen(
-            ["/usr/bin/xvfb-run", "-a", str(LOADER), r"C:\py\python.exe", *arguments],
+            [str(LOADER), r"C:\py\python.exe", *arguments],
             cwd=self.source,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Keep a display, Wine's server and a desktop for all programs; end all of them at the end."""
+        reading, writing = os.pipe()
+        display = subprocess.Popen(
+            ["/usr/bin/Xvfb", "-displayfd", str(writing), "-screen", "0", "1024x768x24"],
+            pass_fds=(writing,),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(writing)
+        with os.fdopen(reading) as number:
+            os.environ["DISPLAY"] = f":{number.readline().strip()}"
+        try:
+            # First the server and its services: they would keep the pipe of a program that starts them.
+            self._call("/usr/bin/wineserver", "-p")
+            self._call(str(LOADER), "cmd", "/c", "exit")
+            # The first window starts a desktop as a child of its program; this one is no task's.
+            desktop = self._begin(str(LOADER), "notepad")
+            try:
+                yield
+            finally:
+                self._call("/usr/bin/wineserver", "-k")
+                desktop.wait()
+        finally:
+            display.terminate()
+            display.wait()
+
+    def _begin(self, *words: str) -> subprocess.Popen[bytes]:
+        nothing = subprocess.DEVNULL
+        return subprocess.Popen(
+            words, env=self.environment, stdin=nothing, stdout=nothing, stderr=nothing
+        )
+
+    def _call(self, *words: str) -> None:
+        self._begin(*words).wait(timeout=300)
 
     def copy_source(self) -> None:
         """Make ``C:\\src`` equal to the source tree that this file is part of."""
@@ -128,10 +165,6 @@ class WinePython:
             shutil.copytree(ROOT / name, self.source / name, ignore=ignored)
         for name in COPIED_FILES:
             shutil.copy2(ROOT / name, self.source)
-
-    def stop(self) -> None:
-        """End all of Wine's processes of this prefix."""
-        subprocess.run(["/usr/bin/wineserver", "-k"], env=self.environment, check=False)
 
 
 def make_wine_python(folder: Path) -> WinePython:
@@ -155,7 +188,10 @@ def make_wine_python(folder: Path) -> WinePython:
         (folder / "dosdevices" / name).unlink(missing_ok=True)
     python.copy_source()
     check = "import trio, psutil, OpenImageIO; trio.run(trio.sleep, 0.01)"
-    if python.run("-c", check) != 0:
+    with python.opened():
+        started = python.run("-c", check) == 0
+        python.run("-m", "compileall", "-q", r"C:\py\Lib")
+    if not started:
         raise WineError(
             f"Wine's Python in {folder} does not start; remove the folder and try again"
         )
@@ -176,16 +212,10 @@ def _install_packages() -> None:
 
 
 def _make_prefix(python: WinePython) -> None:
-    # `wineboot` fails in parts that nothing here needs, so its exit code says nothing.
-    for words, limit in (("wineboot -i", 300), ("winecfg -v win10", 60)):
-        subprocess.run(
-            ["/usr/bin/xvfb-run", "-a", "timeout", str(limit), str(LOADER), *words.split()],
-            env=python.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            check=False,
-        )
+    # Parts of it fail that nothing here needs, so its exit code says nothing.
+    with python.opened():
+        python._call(str(LOADER), "wineboot", "-i")
+        python._call(str(LOADER), "winecfg", "-v", "win10")
     if not python.drive.is_dir():
         raise WineError(f"wineboot made no prefix in {python.folder}")
 

@@ -1,0 +1,264 @@
+"""Whole programs: a job of pictures under Wine, and an agent under Wine with servers on Linux.
+
+The agents are killed as Task Manager does it, and the servers restarted; no task may be lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from trio_afrender.protocol.messages import TaskExec
+from trio_afrender.testing import NativeServer, NativeState, open_native_server
+from windows.wine_python import ROOT, WinePython
+
+__all__ = ("run_acceptance",)
+
+LIMIT = 120
+"""Seconds for one check; none of them needs half of it."""
+COMMAND = str(ROOT / ".venv" / "bin" / "trio_afrender")
+WAIT = "ping -n 3 127.0.0.1 >nul & echo PROGRESS: 50% & echo task @#@"
+"""A task of two seconds."""
+
+
+class Failed(Exception):
+    """A check did not come out as it should."""
+
+
+def run_acceptance(python: WinePython, say: Callable[[str], None]) -> int:
+    """Run the checks; return how many failed."""
+    failed = 0
+    for check in (render_pictures, work_for_a_farm, work_for_an_afserver):
+        title = (check.__doc__ or "").partition("\n")[0]
+        begun = time.monotonic()
+        with tempfile.TemporaryDirectory(dir=python.drive, prefix="check-") as folder:
+            try:
+                check(python, Path(folder))
+            except Failed as error:
+                failed += 1
+                say(f"FAILED {title}: {error}")
+            else:
+                say(f"passed {title} ({time.monotonic() - begun:.0f} s)")
+    return failed
+
+
+def render_pictures(python: WinePython, folder: Path) -> None:
+    """`run` renders with OpenImageIO: progress, thumbnails, report"""
+    program = r"C:\src\tests\windows\render_image.py"
+    block = {
+        "name": "pictures",
+        "service": "generic",
+        "parser": "generic",
+        "working_directory": windows_path(folder),
+        "command": rf"C:\py\python.exe {program} picture.@####@.exr @#@",
+        "files": ["picture.@####@.exr"],
+        "frame_first": 1,
+        "frame_last": 3,
+    }
+    write_json(folder / "job.json", {"name": "pictures", "blocks": [block]})
+    place = windows_path(folder)
+    words = ("run", rf"{place}\job.json", "--store", place, "--report", rf"{place}\report.json")
+    with agent(python, *words, log=folder / "log") as running:
+        expect(running.wait(LIMIT) == 0, "exit code 0", read(folder / "log"))
+    report = json.loads(read(folder / "report.json"))
+    tasks = report["tasks"]
+    expect(report["state"] == "done" and len(tasks) == 3, "three tasks that are done", report)
+    expect(all(task["percent"] == 100 for task in tasks), "progress", tasks)
+    names = [file for task in tasks for file in task["files"]]
+    expect(len(names) == 3, "three thumbnails", names)
+    expect("100 %" in read(folder / "log") or "[3/3]" in read(folder / "log"), "progress", names)
+
+
+def work_for_a_farm(python: WinePython, folder: Path) -> None:
+    """an agent under Wine works for a farm on Linux by websocket; both are killed and restarted"""
+    block = {"name": "b", "service": "generic", "parser": "generic", "command": WAIT}
+    write_json(
+        folder / "job.json",
+        {"name": "mixed", "blocks": [{**block, "frame_first": 1, "frame_last": 8}]},
+    )
+    port, json_port = free_port(), free_port()
+    address = ("--listen", f"127.0.0.1:{port}", "--json", f"127.0.0.1:{json_port}")
+    store = ("--agents", "0", *address, "--store", str(folder / "farm"))
+    server = f"af://127.0.0.1:{json_port}"
+    place = windows_path(folder)
+    words: tuple[str, ...] = (
+        "agent",
+        "--server",
+        f"ws://127.0.0.1:{port}",
+        "--token-file",
+        rf"{place}\token",
+    )
+    words = (*words, "--name", "wine", "--store", rf"{place}\store")
+    with farm(folder, str(folder / "job.json"), *store) as token:
+        shutil.copy(token, folder / "token")
+        with agent(python, *words, log=folder / "agent-1") as first:
+            until("a task is done", lambda: job(server)["done"] >= 1, folder / "agent-1")
+            until("a task runs", lambda: job(server)["running"] >= 1, folder / "agent-1")
+            until("the task has started", lambda: bool(find_tasks(folder)), folder / "agent-1")
+            first.kill()
+            until("its tree has ended", lambda: not find_tasks(folder), folder / "agent-1")
+        with agent(python, *words, log=folder / "agent-2"):
+            until("it goes on", lambda: job(server)["done"] >= 3, folder / "agent-2")
+    with agent(python, *words, log=folder / "agent-3"), farm(folder, *store) as token:
+        shutil.copy(token, folder / "token")
+        until("all are done", lambda: job(server)["done"] == 8, folder / "agent-3")
+        expect(job(server)["error"] == 0, "no error", job(server))
+
+
+def work_for_an_afserver(python: WinePython, folder: Path) -> None:
+    """an agent under Wine works for the double of an afserver by the native protocol"""
+    trio.run(partial(_work_natively, python, folder))
+
+
+async def _work_natively(python: WinePython, folder: Path) -> None:
+    port = free_port()
+    place = windows_path(folder)
+    words: tuple[str, ...] = ("agent", "--server", f"af://127.0.0.1:{port}", "--name", "wine")
+    words = (*words, "--store", rf"{place}\store")
+    command = WAIT.replace("@#@", "1")
+    with agent(python, *words, log=folder / "agent"):
+        listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
+        async with open_native_server(listeners=listeners) as server:
+            tasks = [server.add_task(_make_task(number, command)) for number in range(3)]
+            await _done(server, folder, lambda: tasks[0].state is NativeState.DONE)
+            server.restart()
+            await _done(
+                server, folder, lambda: all(task.state is NativeState.DONE for task in tasks)
+            )
+            expect(server.complaints == [], "no complaint of the server", server.complaints)
+
+
+async def _done(server: NativeServer, folder: Path, holds: Callable[[], bool]) -> None:
+    try:
+        await server.until(holds, within=LIMIT)
+    except AssertionError:
+        raise Failed(f"the tasks are not done: {read(folder / 'agent')[-2000:]}") from None
+
+
+def _make_task(number: int, command: str) -> TaskExec:
+    return TaskExec(
+        run="",
+        job=2,
+        block=0,
+        task=number,
+        name=f"t{number}",
+        service="generic",
+        parser="generic",
+        command_task=command,
+    )
+
+
+# -- tools ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def agent(python: WinePython, *words: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command of the project under Wine, with its output in a file; kill it at the end."""
+    with log.open("wb") as file:
+        # `cat` between them, because Wine's Python cannot print to a file of Linux.
+        process = python.start("-m", "trio_afrender", *words)
+        copy = subprocess.Popen(["/bin/cat"], stdin=process.stdout, stdout=file)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+            with suppress(subprocess.TimeoutExpired):
+                copy.wait(10)
+            copy.kill()
+            copy.wait()
+
+
+@contextmanager
+def farm(folder: Path, *words: str) -> Iterator[str]:
+    """Keep a farm open on Linux; yield the path of the token for its agents."""
+    log = folder / "farm.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [COMMAND, "farm", *words],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "CGRU_AF_STORE_FOLDER": str(folder / "store")},
+        )
+    try:
+        until("the farm is open", lambda: "the farm is open" in read(log), log)
+        line = next(line for line in read(log).splitlines() if "--token-file" in line)
+        yield line.split("--token-file ")[1].split()[0]
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def job(server: str) -> dict[str, Any]:
+    """Return the facts about the only job."""
+    words = [COMMAND, "jobs", "--server", server, "--json"]
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    try:
+        found: dict[str, Any] = json.loads(result.stdout)[0]
+    except (ValueError, IndexError):
+        return {"done": -1, "running": -1, "error": -1}
+    return found
+
+
+def find_tasks(folder: Path) -> list[int]:
+    """Return the pids of Linux of the tasks' programs, which run in a folder of the agent's store."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            if entry.name.isdigit() and b"ping" in (entry / "cmdline").read_bytes():
+                found += [int(entry.name)] * (str(folder) in str((entry / "cwd").readlink()))
+    return found
+
+
+def until(what: str, holds: Callable[[], bool], log: Path) -> None:
+    """Wait until something holds. Raises `Failed` with the end of a log."""
+    end = time.monotonic() + LIMIT
+    while not holds():
+        if time.monotonic() > end:
+            raise Failed(f"not within {LIMIT} s: {what}: {read(log)[-2000:]}")
+        time.sleep(0.2)
+
+
+def expect(holds: bool, what: str, facts: object) -> None:
+    if not holds:
+        raise Failed(f"expected {what}: {facts}")
+
+
+def read(path: Path) -> str:
+    return path.read_text("utf-8", "replace") if path.exists() else ""
+
+
+def write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value))
+
+
+def windows_path(path: Path) -> str:
+    """Return the path of a folder on drive C."""
+    return f"C:\\{path.name}"
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    sys.exit("run `make windows-test`")
