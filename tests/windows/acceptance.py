@@ -88,7 +88,7 @@ def work_for_a_farm(python: WinePython, folder: Path) -> None:
     block = {"name": "b", "service": "generic", "parser": "generic", "command": WAIT}
     write_json(
         folder / "job.json",
-        {"name": "mixed", "blocks": [{**block, "frame_first": 1, "frame_last": 8}]},
+        {"name": "mixed", "blocks": [{**block, "frame_first": 1, "frame_last": 5}]},
     )
     port, json_port = free_port(), free_port()
     address = ("--listen", f"127.0.0.1:{port}", "--json", f"127.0.0.1:{json_port}")
@@ -115,7 +115,7 @@ def work_for_a_farm(python: WinePython, folder: Path) -> None:
             until("it goes on", lambda: job(server)["done"] >= 3, folder / "agent-2")
     with agent(python, *words, log=folder / "agent-3"), farm(folder, *store) as token:
         shutil.copy(token, folder / "token")
-        until("all are done", lambda: job(server)["done"] == 8, folder / "agent-3")
+        until("all are done", lambda: job(server)["done"] == 5, folder / "agent-3")
         expect(job(server)["error"] == 0, "no error", job(server))
 
 
@@ -180,7 +180,7 @@ def agent(python: WinePython, *words: str, log: Path) -> Iterator[subprocess.Pop
             assert process.stdout is not None
             process.stdout.close()
             with suppress(subprocess.TimeoutExpired):
-                copy.wait(10)
+                copy.wait(2)
             copy.kill()
             copy.wait()
 

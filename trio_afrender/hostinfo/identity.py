@@ -7,6 +7,7 @@ sent over the network.
 from __future__ import annotations
 
 import getpass
+import importlib
 import platform
 import re
 import socket
@@ -139,7 +140,7 @@ def find_hw_info() -> str:
                 cpu = value.strip()
                 break
     if cpu is None:
-        cpu = platform.processor() or platform.machine()
+        cpu = _read_registry(_CPU_KEY) or platform.processor() or platform.machine()
     words: list[str] = []
     for name in ("sys_vendor", "product_name"):
         try:
@@ -148,4 +149,24 @@ def find_hw_info() -> str:
             continue
         if not _UNFILLED.search(text) and text not in words:
             words.append(text)
+    for value in ("SystemManufacturer", "SystemProductName"):
+        text = _read_registry((_MACHINE_KEY, value))
+        if text and not _UNFILLED.search(text) and text not in words:
+            words.append(text)
     return f"{shorten_cpu(cpu)} {shorten_cpu(' '.join(words))}".strip()
+
+
+_CPU_KEY = (r"HARDWARE\DESCRIPTION\System\CentralProcessor\0", "ProcessorNameString")
+_MACHINE_KEY = r"HARDWARE\DESCRIPTION\System\BIOS"
+
+
+def _read_registry(where: tuple[str, str]) -> str:
+    """Return a text of the registry of Windows, by its key and its name; empty if there is none."""
+    try:
+        registry = importlib.import_module("winreg")
+    except ImportError:
+        return ""
+    key, name = where
+    with suppress(OSError), registry.OpenKey(registry.HKEY_LOCAL_MACHINE, key) as opened:
+        return str(registry.QueryValueEx(opened, name)[0]).strip()
+    return ""

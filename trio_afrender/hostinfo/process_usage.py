@@ -246,18 +246,32 @@ class _PsutilReader:
             process = psutil.Process(pid)
             with process.oneshot():
                 times, memory = process.cpu_times(), process.memory_info()
-                return ProcessUsage(
+                usage = ProcessUsage(
                     pid=pid,
                     started=process.create_time(),
-                    parent=process.ppid(),
-                    name=process.name(),
+                    parent=0,
+                    name="",
                     cpu=times.user + times.system,
                     waited=times.children_user + times.children_system,
                     resident=memory.rss,
-                    peak=memory.rss,
+                    peak=getattr(memory, "peak_wset", memory.rss),
                 )
         except (psutil.Error, OSError):
             return None
+        # Each of these may be refused while the figures above are not.
+        with suppress(psutil.Error, OSError):
+            usage = attrs.evolve(usage, parent=process.ppid())
+        with suppress(psutil.Error, OSError):
+            usage = attrs.evolve(usage, name=process.name())
+        with suppress(psutil.Error, OSError, AttributeError):  # macOS has no such counters
+            counted = process.io_counters()
+            usage = attrs.evolve(
+                usage,
+                read=counted.read_bytes,
+                written=counted.write_bytes,
+                passed=counted.read_bytes + counted.write_bytes,
+            )
+        return usage
 
 
 @final

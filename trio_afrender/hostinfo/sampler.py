@@ -40,7 +40,7 @@ SAMPLE_TIMEOUT = 1.0
 MAX_TURN = 0.1
 """Seconds that other measurements wait for one of the host at most."""
 _MIB, _GIB = 1024**2, 1024**3
-_CPU = ("cpu_num", "cpu_mhz", "cpu_loadavg", *(f"cpu_{state}" for state in STATES), "hw_info")
+_CPU = ("cpu_num", "cpu_mhz", *(f"cpu_{state}" for state in STATES), "hw_info")
 _MEMORY = (
     "mem_total_mb", "mem_free_mb", "mem_cached_mb", "mem_buffers_mb", "swap_total_mb", "swap_used_mb",
 )  # fmt: skip
@@ -94,6 +94,8 @@ class Sampler:
         self._kernel = (
             MetricSource("the container's limits", (), self._read_limits),
             MetricSource("the processors", _CPU, self._read_cpu),
+            # Of its own: Windows counts it by performance counters, which may be switched off.
+            MetricSource("the load", ("cpu_loadavg",), lambda: {"cpu_loadavg": self._cpu.load()}),
             MetricSource("the memory", _MEMORY, self._read_memory),
             MetricSource("users", ("logged_in_users",), self._read_users),  # a file in memory
             MetricSource(
@@ -103,7 +105,7 @@ class Sampler:
         )
         self._gpu_source = MetricSource("GPUs", _GPU, self._read_gpus, idle=lambda: self._gpus.idle)
         self._sources = (
-            MetricSource("the kernel", (*_CPU, *_MEMORY), self._read_kernel),
+            MetricSource("the kernel", (*_CPU, "cpu_loadavg", *_MEMORY), self._read_kernel),
             MetricSource("the disk's space", ("hdd_total_gb", "hdd_free_gb"), self._read_space),
             MetricSource(
                 "the temperature",
@@ -173,7 +175,6 @@ class Sampler:
             "hw_info": self._hw_info,
             "cpu_num": self._cpu.count(self._limits),
             "cpu_mhz": self._cpu.mhz(),
-            "cpu_loadavg": self._cpu.load(),
             **{f"cpu_{state}": share for state, share in shares.items()},
         }
 
