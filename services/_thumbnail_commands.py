@@ -16,6 +16,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from itertools import dropwhile
 
+from trio_afrender.cmd_words import join_for_cmd
 from trio_afrender.extras import how_to_install
 from trio_afrender.safe_files import write_whole
 from trio_afrender.thumbnail.command import Wanted, make_words
@@ -151,6 +152,10 @@ def _fill(template: str, info: Mapping[str, object], *, posix: bool) -> str:
                 quotes.read(text)
             else:
                 text = quotes.quote(text)
+        elif not is_plain:
+            quoted = "".join([*filled, literal]).count('"') % 2 == 1
+            # Between quotes only the percent sign has a meaning, see `join_for_cmd`.
+            text = _AFTER_PERCENT.sub(r'%"\1"', text) if quoted else join_for_cmd([text])
         filled += (literal, text)
     return "".join([*filled, template[done:]])
 
@@ -167,6 +172,9 @@ def _format_token(token: re.Match[str], info: Mapping[str, object]) -> tuple[str
         raise NoThumbnailer(
             f"No thumbnails: af_thumbnail_cmd cannot be used: {type(error).__name__}: {error}"
         ) from None
+
+
+_AFTER_PERCENT = re.compile(r"%(\w)")
 
 
 class _ShellText:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess  # only for the quoting rules of Windows
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from services import _block_flags, _findings, _parsers, _path_map, _task_info, _thumbnail_commands
 from trio_afrender import frame_ranges
+from trio_afrender.cmd_words import join_for_cmd
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError
 
@@ -72,7 +72,7 @@ class service:
         self.taskInfo = taskInfo
         self.numeric = bool(self.checkBlockFlag("numeric"))
         self._thumbnails = _thumbnail_commands.ThumbnailNames(str(taskInfo["store_dir"]))
-        self._quote: Callable[[list[str]], str] = subprocess.list2cmdline if windows else shlex.join
+        self._quote: Callable[[list[str]], str] = join_for_cmd if windows else shlex.join
 
         taskInfo["wdir"] = self.pm.to_client(taskInfo["wdir"], whole=True)
         command = self.pm.to_client(self.processCommandPattern())

@@ -9,11 +9,12 @@ from support.agent import CONFIG, begin, expect_task, open_stage
 from trio.testing import MockClock
 
 from trio_afrender.agent.server_instructions import Plan, make_plan
-from trio_afrender.config.settings import INSTRUCTIONS
+from trio_afrender.config.settings import CGRU, INSTRUCTIONS
 from trio_afrender.process.command_result import CommandResult
 from trio_afrender.protocol.messages import Deregister, Events, RunRef, TaskStatus
 from trio_afrender.testing import MemoryHost
 
+SLEEP = CGRU["af_render_cmd_wolsleep"].default
 EVERYTHING = attrs.evolve(CONFIG, instructions=INSTRUCTIONS)
 
 
@@ -64,7 +65,8 @@ async def test_launch_exit_launches_then_leaves(autojump_clock: MockClock) -> No
 
 
 @pytest.mark.parametrize(
-    ("instruction", "command"), [("reboot", "reboot"), ("shutdown", "shutdown -P 1 afrequest")]
+    ("instruction", "command"),
+    [("reboot", CONFIG.reboot_command), ("shutdown", CONFIG.shutdown_command)],
 )
 async def test_the_host_goes_down_after_the_render_has_left(
     instruction: str, command: str, autojump_clock: MockClock
@@ -89,7 +91,7 @@ async def test_sleep_runs_the_command_of_the_service(autojump_clock: MockClock) 
         await link.send(Events(instruction="sleep", command=render))
         await trio.sleep(1)
         [command] = stage.host.launched
-        assert command.startswith("wolsleep --sleep --ip 10.0.0.7")
+        assert command.startswith(f"{SLEEP} --sleep --ip 10.0.0.7")
         assert command.endswith("001122334455")
         assert stage.agent.state == "online"
 
@@ -121,7 +123,7 @@ async def test_a_command_to_sleep_that_fails_is_reported(autojump_clock: MockClo
         await link.expect(Deregister)
         again = await stage.server.accept()
         reason = (await again.welcome()).sleep_failed
-        assert reason.startswith("ended with 3: wolsleep --sleep")
+        assert reason.startswith(f"ended with 3: {SLEEP} --sleep")
         await again.cut()
         assert (await (await stage.server.accept()).welcome()).sleep_failed == "", "once"
 

@@ -13,6 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_afrender import AgentHandle, Config, Timing, run_agent
+from trio_afrender.config.settings import CGRU
 from trio_afrender.farm.farm import Farm, open_farm
 from trio_afrender.farm.model import RenderState
 from trio_afrender.farm.node_log import Actor
@@ -30,6 +31,8 @@ from trio_afrender.testing import (
 )
 
 Behaviour = Callable[[FakeChild], Awaitable[None]]
+
+SLEEP = CGRU["af_render_cmd_wolsleep"].default
 
 
 @attrs.define(eq=False)
@@ -315,7 +318,7 @@ def order_sleep(setup: FarmWithAgents, name: str) -> RenderState:
 @pytest.mark.parametrize(
     ("instructions", "launch_code", "reason"),
     [
-        (("sleep",), 7, "Not asleep: ended with 7: wolsleep --sleep"),
+        (("sleep",), 7, f"Not asleep: ended with 7: {SLEEP} --sleep"),
         (("sleep",), 0, "Not asleep: the host is awake 60 s after the command to sleep"),
         ((), 0, 'Not asleep: the instruction "sleep" is not allowed on this host'),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 
 import pytest
@@ -27,7 +26,7 @@ async def test_an_unreachable_farm_is_shown_and_tried_again(
 
     async def fetch(_width: int) -> Shown:
         if not answers:
-            os.kill(os.getpid(), signal.SIGINT)  # the regular end
+            signal.raise_signal(signal.SIGINT)  # the regular end
             return Shown([["last"]], [3])
         answer = answers.pop(0)
         if isinstance(answer, Exception):

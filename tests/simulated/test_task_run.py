@@ -104,7 +104,7 @@ async def open_bench(
 async def test_a_clean_run_reports_start_progress_and_end(autojump_clock: MockClock) -> None:
     async with open_bench() as bench:
         child = await bench.host.spawn.next()
-        assert bench.host.spawn.launches[0].argv == ("/bin/sh", "-c", "render")
+        assert bench.host.spawn.launches[0].argv == (*Config(name="r").shell, "render")
         await trio.sleep(1)
         await child.write(b"PROGRESS: 25%\n")
         await trio.sleep(1)

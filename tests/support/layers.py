@@ -19,6 +19,7 @@ BASE = (
     "frame_ranges",
     "message_framing",
     "windows_files",
+    "cmd_words",
     "safe_files",
     "extras",
     "user_files",

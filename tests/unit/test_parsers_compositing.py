@@ -297,7 +297,7 @@ def test_files_of_pdg_are_named_by_the_task_environment(tmp_path: Path) -> None:
     made = mantra()
     made.setTaskInfo({"environment": {"PDG_DIR": str(tmp_path).encode()}})
     made.parse({"data": "PDG_RESULT:5;__PDG_DIR__/a.exr;file/image;0\n", "mode": "RUN"})
-    assert made.getFiles() == [str(tmp_path / "a.exr")]
+    assert [Path(file) for file in made.getFiles()] == [tmp_path / "a.exr"]
 
 
 @pytest.mark.parametrize("name", ["mantra", "karma", "hbatch_mantra", "hbatch_karma"])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from support.host_paths import split_command
 
 import parsers
 import services
@@ -23,7 +24,7 @@ from services.service import service
 from services.vray import vray
 from services.wakeonlan import wakeonlan
 from trio_afrender.config.load import load_settings, make_config
-from trio_afrender.config.settings import PluginSettings
+from trio_afrender.config.settings import CGRU, PluginSettings
 from trio_afrender.plugins.host.host_protocol import dump_plugin_settings, load_plugin_settings
 
 NUMERIC = 1
@@ -190,8 +191,10 @@ def _wol(render: object, wdir: str = "SLEEP", settings: PluginSettings | None = 
 def test_a_render_sleeps_and_wakes(wdir: str, words: list[str]) -> None:
     made = _wol(RENDER, wdir)
     macs = ["001a2B3c4d5e", "001a2B3c4d5f"]
+    if wdir == "SLEEP":  # its default is that of this host's system
+        words = [*str(CGRU["af_render_cmd_wolsleep"].default).split(), "--sleep"]
     wanted = [*words, "--ip", "10.0.0.17", "--hostname", "r 17", *macs]
-    assert shlex.split(made.getCommand()) == wanted
+    assert split_command(made.getCommand()) == wanted
     assert made.getWDir() == ""
     assert made.getLog() == ""
 

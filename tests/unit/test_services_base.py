@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.host_paths import as_here
 
 from parsers.generic import generic as generic_parser
 from parsers.parser import parser
@@ -145,7 +146,7 @@ MAP = PluginSettings(paths_map=(("/mnt/prj/", "/ps/prj/"), ("/bad", "")))
 def test_paths_are_mapped_after_numbers_are_filled() -> None:
     settings = PluginSettings(paths_map=(("/mnt/two", "/ps/prj2"), ("/mnt/prj", "/ps/prj")))
     made = make_as(service, settings, command_block="r /ps/prj@#@/a", frame_start=2, frame_finish=2)
-    assert made.getCommand() == "r /mnt/two/a"
+    assert made.getCommand() == as_here("r /mnt/two/a")
 
 
 def test_all_values_are_mapped() -> None:
@@ -158,12 +159,16 @@ def test_all_values_are_mapped() -> None:
         files_block=["/ps/prj/f @#@"],
         parsed_files=[b"/ps/prj/p"],
     )
-    assert made.getWDir() == "/mnt/prj/my shot"
-    assert made.getCommand() == "r (/mnt/prj/a)\n/mnt/prj/b"
-    assert made.getEnvironment() == {"LIST": "/mnt/prj/x:/usr", "BYTES": "/mnt/prj", "NUMBER": "3"}
-    assert made.getFiles() == ["/mnt/prj/f 1"]
-    assert made.getParsedFiles() == ["/mnt/prj/p"]
-    assert made.pm.toClient("/ps/prj/a") == "/mnt/prj/a"
+    assert made.getWDir() == as_here("/mnt/prj/my shot")
+    assert made.getCommand() == as_here("r (/mnt/prj/a)\n/mnt/prj/b")
+    assert made.getEnvironment() == {
+        "LIST": f"{as_here('/mnt/prj/x')}:/usr",
+        "BYTES": as_here("/mnt/prj"),
+        "NUMBER": "3",
+    }
+    assert made.getFiles() == [as_here("/mnt/prj/f 1")]
+    assert made.getParsedFiles() == [as_here("/mnt/prj/p")]
+    assert made.pm.toClient("/ps/prj/a") == as_here("/mnt/prj/a")
     assert made.pm.toServer("/mnt/prj/a") == "/ps/prj/a"
 
 
@@ -343,8 +348,8 @@ def test_existing_files_are_skipped(tmp_path: Path) -> None:
     made = _task_with_files(tmp_path, SKIP_EXISTING, file_size_min=5, file_size_max=5)
     assert made.skipTask() is True
     assert made.log == (
-        f'File exists: "{tmp_path}/a.1"\nFile exists: "{tmp_path}/a.2"\n'
-        "Task file(s) exists. Skipping command execution.\n"
+        "".join(f'File exists: "{tmp_path / name}"\n' for name in ("a.1", "a.2"))
+        + "Task file(s) exists. Skipping command execution.\n"
     )
 
 
@@ -366,7 +371,7 @@ def test_missing_files_and_wrong_sizes_are_not_skipped(
     _write(tmp_path, *sizes)
     made = _task_with_files(tmp_path, SKIP_EXISTING, **limits)
     assert made.skipTask() is False
-    assert log.format(tmp_path) in made.log
+    assert as_here(log.format(tmp_path)) in made.log
 
 
 def test_nothing_is_skipped_without_the_flag_or_without_names(tmp_path: Path) -> None:
@@ -393,7 +398,7 @@ def test_rendered_files(
     made = _task_with_files(tmp_path, CHECK_RENDERED, **limits)
     made.addLog("before")
     assert made.checkRenderedFiles() is (log is None)
-    assert made.log == ("before\n" if log is None else log.format(tmp_path))
+    assert made.log == ("before\n" if log is None else as_here(log.format(tmp_path)))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.host_paths import as_here, split_command
 
 from services import _thumbnail_commands
 from services.service import service
@@ -47,7 +47,7 @@ class TaskFolders:
 
     def images(self, commands: list[str]) -> list[str]:
         """The images of built-in commands, relative to the working folder."""
-        return [str(Path(shlex.split(line)[-2]).relative_to(self.work)) for line in commands]
+        return [str(Path(split_command(line)[-2]).relative_to(self.work)) for line in commands]
 
 
 @pytest.fixture
@@ -58,9 +58,9 @@ def folders(tmp_path: Path) -> TaskFolders:
 def test_the_built_in_command(folders: TaskFolders) -> None:
     folders.write("a b.exr")
     commands = folders.make_service(files_block=["a b.exr"]).doPost()
-    assert [shlex.split(command) for command in commands] == [
+    assert [split_command(command) for command in commands] == [
         [sys.executable, "-E", "-P", "-m", "trio_afrender.thumbnail", "--",
-         f"{folders.work}/a b.exr", f"{folders.store}/a b.exr.jpg"]
+         str(folders.work / "a b.exr"), str(folders.store / "a b.exr.jpg")]
     ]  # fmt: skip
 
 
@@ -130,11 +130,11 @@ def test_extensions_are_compared_without_case(folders: TaskFolders) -> None:
 def test_equal_names_of_two_folders(folders: TaskFolders) -> None:
     folders.write("left/a.png", "right/a.png", "A.png", "a.png.2.png")
     made = folders.make_service(files_block=["left/a.png", "right/a.png"], parser="generic")
-    first = [Path(shlex.split(line)[-1]).name for line in made.doPost()]
+    first = [Path(split_command(line)[-1]).name for line in made.doPost()]
     assert first == ["a.png.jpg", "a.png.2.jpg"]
-    assert [Path(shlex.split(line)[-1]).name for line in made.doPost()] == first
+    assert [Path(split_command(line)[-1]).name for line in made.doPost()] == first
     other = made.generateThumbnail(True, ["A.png"])
-    assert shlex.split(other[0])[-1].endswith("/A.png.3.jpg")
+    assert split_command(other[0])[-1].endswith(as_here("/A.png.3.jpg"))
 
 
 @given(names=st.lists(st.sampled_from(["a/x.png", "b/x.png", "c/X.PNG", "x.png.2", "d/x.png"])))
@@ -196,11 +196,10 @@ def test_without_openimageio(folders: TaskFolders, monkeypatch: pytest.MonkeyPat
 def test_a_studios_command(folders: TaskFolders, name: str, options: str) -> None:
     folders.write(name)
     made = folders.make_service(STUDIO, files_block=[name])
-    assert made.doPost() == [
-        f'convert "{folders.work}/{name}" {options.strip()} -resize 50% "{folders.store}/{name}.jpg"'
-    ]
-    assert made.taskInfo["image"] == f"{folders.work}/{name}"
-    assert made.taskInfo["thumbnail"] == f"{folders.store}/{name}.jpg"
+    start = f'convert "{folders.work / name}" {options.strip()} -resize 50%'
+    assert made.doPost() == [f'{start} "{folders.store / name}.jpg"']
+    assert made.taskInfo["image"] == str(folders.work / name)
+    assert made.taskInfo["thumbnail"] == f"{folders.store / name}.jpg"
     assert made.taskInfo["pre_args"] == options.strip()
 
 
@@ -215,7 +214,10 @@ def test_no_name_breaks_the_built_in_command(folders: TaskFolders, name: str) ->
     folders.write(name)
     (command,) = folders.make_service().generateThumbnail(False, [name])
     plain = "".join(char if char.isprintable() and char != "\\" else "_" for char in name)
-    assert shlex.split(command)[-2:] == [f"{folders.work}/{name}", f"{folders.store}/{plain}.jpg"]
+    assert split_command(command)[-2:] == [
+        str(folders.work / name),
+        str(folders.store / f"{plain}.jpg"),
+    ]
 
 
 def test_the_template_may_use_any_value_of_the_task(folders: TaskFolders) -> None:
@@ -227,7 +229,15 @@ def test_the_template_may_use_any_value_of_the_task(folders: TaskFolders) -> Non
     (command,) = folders.make_service(
         chosen, files_block=["a.png"], frame_start=7, frame_finish=7, job_name="it's"
     ).doPost()
-    assert shlex.split(command) == ["t", "-n", "007", "-j", "it's", "it's", f"{folders.work}/a.png"]
+    assert split_command(command) == [
+        "t",
+        "-n",
+        "007",
+        "-j",
+        "it's",
+        "it's",
+        str(folders.work / "a.png"),
+    ]
 
 
 @pytest.mark.parametrize(

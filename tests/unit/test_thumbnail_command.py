@@ -8,18 +8,25 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.host_paths import WINDOWS
 
+from trio_afrender.cmd_words import join_for_cmd
 from trio_afrender.thumbnail.command import Wanted, make_words, read_command
 from trio_afrender.thumbnail.common import MAX_HEIGHT
 
 PATHS = st.text(st.characters(exclude_characters="\0"), min_size=1)
-OURS = shlex.join(make_words(Wanted("/r/a.exr", "/s/a.exr.jpg")))
+JOIN = join_for_cmd if WINDOWS else shlex.join
+OURS = JOIN(make_words(Wanted("/r/a.exr", "/s/a.exr.jpg")))
 
 
 @given(PATHS, PATHS, st.integers(1, MAX_HEIGHT))
 def test_the_command_is_recognized_for_any_file_names(image: str, thumb: str, height: int) -> None:
     wanted = Wanted(image, thumb, height)
-    assert read_command(shlex.join(make_words(wanted))) == wanted
+    found = read_command(JOIN(make_words(wanted)))
+    # Some names between percent signs are left to the shell of Windows.
+    assert found == wanted or (
+        WINDOWS and found is None and image.count("%") + thumb.count("%") > 1
+    )
 
 
 def test_the_command_is_recognized_with_the_quotes_of_cgruconfig() -> None:

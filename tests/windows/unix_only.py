@@ -26,9 +26,56 @@ RESOURCE = "the module `resource`, which Unix alone has"
 SHELL = "commands for a shell of Unix; those of Windows are test_windows_trees and test_windows_run"
 SOURCE = "it reads the source alone and gives the same result on Linux"
 
-FILES: dict[str, str] = {}
+FORK = "the fork server, which needs fork; the hosts of Windows are test_windows_plugin_hosts"
+SYSTEMD = "a service manager of Linux"
+DOCTOR = "the checks of Linux; those of Windows are test_doctor_windows"
+NAMES = "names of files that Windows does not allow; those that it does are test_cmd_words"
+EXAMPLE = "the example shows the shell of Unix"
+
+FILES: dict[str, str] = {
+    "unit/test_house_names.py": SOURCE,
+    "unit/test_import_rules.py": SOURCE,
+    "unit/test_private_words.py": SOURCE,
+    "unit/test_docs_*.py": SOURCE,
+    "unit/test_protocol_docs_page.py": SOURCE,
+    "unit/test_config_docs_page.py": SOURCE,
+    "unit/test_renderers_findings.py": SOURCE,
+    "unit/test_fuzz.py": RESOURCE,
+    "unit/test_supervisor_*.py": SUPERVISOR,
+    "unit/test_doctor_machine.py": DOCTOR,
+    "unit/test_doctor_files.py": DOCTOR,
+    "unit/test_hostinfo_cgroup_limits.py": PROC,
+    "unit/test_agent_journal_power_loss.py": "its model of a disk replaces calls that Unix alone has",
+    "simulated/test_agent_loop_watchdog.py": SYSTEMD,
+    "simulated/test_plugins_forkserver.py": FORK,
+    "integration/*": "programs of Unix are its tasks; see INTEGRATION",
+}
 """Files that are not even imported, with the reason."""
-TESTS: dict[str, str] = {}
+INTEGRATION = (
+    "integration/test_windows_*.py",
+    "integration/test_agent_journal_file.py",
+    "integration/test_tasklog_segments.py",
+    "integration/test_transport_*.py",
+    "integration/test_thumbnail*.py",
+)
+"""The integration tests that are not Unix's own."""
+TESTS: dict[str, str] = {
+    "simulated/test_docs_testing.py::test_example?test_a_frame_survives*": EXAMPLE,
+    "unit/test_farm_json_values.py::test_nothing_else_is_served*": FIFO,
+    "unit/test_farm_json_values.py::test_files_of_the_page*": FIFO,
+    "unit/test_farm_json_values.py::test_lists_of_names_are_sorted": FIFO,
+    "unit/test_farm_json_values.py::test_the_owner_*": PROC,
+    "unit/test_farm_json_values.py::test_the_program_that_listens_is_named": PROC,
+    "unit/test_farm_json_values.py::test_the_kernel_knows_no_such_socket": PROC,
+    "unit/test_cli_farm_record.py::test_a_folder_that_others_can_write_does_not_count": MODES,
+    "unit/test_thumbnail_command.py::test_a_command_that_needs_a_shell*": SHELL,
+    "unit/test_thumbnail_command.py::test_the_command_is_recognized_with_the_quotes*": SHELL,
+    "unit/test_services_thumbnails.py::test_no_name_breaks_the_built_in_command*": NAMES,
+    "unit/test_services_thumbnails.py::test_every_server_accepts_the_names": NAMES,
+    "unit/test_services_thumbnails.py::test_the_template_may_use_any_value*": SHELL,
+    "unit/test_services_all.py::test_any_other_method_is_a_command": SHELL,
+    "unit/test_cli_arguments.py::test_every_command_has_a_module": SOURCE,
+}
 """Tests that are skipped, with the reason."""
 
 
@@ -61,6 +108,8 @@ def _left_out() -> Iterator[tuple[str, str]]:
 
 def _find(path: Path, patterns: dict[str, str]) -> str:
     name = _relative(path)
+    if any(fnmatchcase(name, pattern) for pattern in INTEGRATION):
+        return ""
     return next((why for pattern, why in patterns.items() if fnmatchcase(name, pattern)), "")
 
 

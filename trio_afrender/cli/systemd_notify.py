@@ -45,7 +45,7 @@ async def report_to_manager(handle: Reported, environ: Mapping[str, str] = os.en
     watchdog for another process (``WATCHDOG_PID``) is ignored.
     """
     path = environ.get("NOTIFY_SOCKET", "")
-    if not path:
+    if not path or not hasattr(socket, "AF_UNIX"):  # Windows has no such manager
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as datagrams:
         datagrams.setblocking(False)

@@ -7,11 +7,13 @@ shell and a new interpreter.
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 
 import attrs
 
+from trio_afrender.cmd_words import split_for_cmd
 from trio_afrender.thumbnail.common import DEFAULT_HEIGHT, MAX_HEIGHT
 
 __all__ = ("Wanted", "make_words", "read_command")
@@ -36,15 +38,12 @@ def make_words(wanted: Wanted) -> list[str]:
 
 
 def read_command(command: str) -> Wanted | None:
-    """Return the thumbnail that a POSIX shell command makes.
+    """Return the thumbnail that a command for this host's shell makes.
 
     None if it is another command, or if a shell would do more than run it.
     """
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return None
-    if tuple(words[: len(_PROGRAM)]) != _PROGRAM or not _is_plain(command, words):
+    words = split_for_cmd(command) if os.sep == "\\" else _split_for_sh(command)
+    if words is None or tuple(words[: len(_PROGRAM)]) != _PROGRAM:
         return None
     height = DEFAULT_HEIGHT
     rest = words[len(_PROGRAM) :]
@@ -54,6 +53,14 @@ def read_command(command: str) -> Wanted | None:
     if rest[:1] == ["--"]:
         rest = rest[1:]
     return Wanted(rest[0], rest[1], height) if len(rest) == 2 else None
+
+
+def _split_for_sh(command: str) -> list[str] | None:
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return None
+    return words if _is_plain(command, words) else None
 
 
 def _is_plain(command: str, words: list[str]) -> bool:

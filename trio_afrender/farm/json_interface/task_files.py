@@ -24,7 +24,7 @@ _PATH = re.compile(r"(?:.*)/(\d{1,9})/(\d{1,9})\.(\d{1,9})/files/([^/]+)", re.DO
 
 def describe_task_files(state: FarmState, task: Task) -> Answer:
     """The files of a task."""
-    paths = [str(state.texts.path(task.key, name)) for name in task.files]
+    paths = [state.texts.path(task.key, name).as_posix() for name in task.files]
     return {
         "job_id": task.key.job,
         "block_id": task.key.block,
@@ -47,7 +47,7 @@ def find_task_file(state: FarmState, target: str) -> tuple[TaskKey, str] | None:
             known = match[4] in state.find_task(key).files
         except KeyError:
             known = False
-        if known and str(state.texts.path(key, match[4])) == path:
+        if known and state.texts.path(key, match[4]).as_posix() == path:
             return key, match[4]
     raise HttpRefused(404, "no task has such a file")
 
