@@ -14,7 +14,6 @@ from collections.abc import Sequence
 __all__ = ("join_for_cmd", "split_for_cmd")
 
 _NEEDS_QUOTES = re.compile(r"[\s&|<>^()@,;=!'`]")
-_BACKSLASHES_AT_END = re.compile(r"\\*$")
 _AFTER_PERCENT = re.compile(r"%(\w)")
 _OPERATORS = frozenset("&|<>^()\r\n")
 _VARIABLE = re.compile(r"%[^%\"]+%")
@@ -29,7 +28,7 @@ def _quote(word: str) -> str:
     text = subprocess.list2cmdline([word])
     if _NEEDS_QUOTES.search(word) and not text.startswith('"'):
         # Backslashes before the closing quote are doubled.
-        text = f'"{text}{_BACKSLASHES_AT_END.search(word)[0]}"'
+        text = f'"{text}{word[len(word.rstrip("\\")) :]}"'
     # A percent sign is followed by a quote, which is in the name of no variable: so `cmd` finds none.
     return _AFTER_PERCENT.sub(r'%"\1"', text)
 

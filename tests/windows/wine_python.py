@@ -294,7 +294,7 @@ def _install_wheels(packages: Path) -> None:
     # Programs of Linux.
     shutil.rmtree(packages / "bin", ignore_errors=True)
     shutil.copy2(Path(__file__).with_name("no_bsp_handle.py"), packages / "sitecustomize.py")
-    (packages / "source.pth").write_text("C:\\src\n")
+    (packages / "source.pth").write_text("C:\\src\nC:\\src\\tests\n")
 
 
 def _pip(command: str, *arguments: str) -> None:
