@@ -28,7 +28,8 @@ def _quote(word: str) -> str:
     text = subprocess.list2cmdline([word])
     if _NEEDS_QUOTES.search(word) and not text.startswith('"'):
         # Backslashes before the closing quote are doubled.
-        text = f'"{text}{word[len(word.rstrip("\\")) :]}"'
+        doubled = word[len(word.rstrip("\\")) :]
+        text = f'"{text}{doubled}"'
     # A percent sign is followed by a quote, which is in the name of no variable: so `cmd` finds none.
     return _AFTER_PERCENT.sub(r'%"\1"', text)
 

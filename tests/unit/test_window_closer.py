@@ -1,4 +1,4 @@
-"""Which windows are closed, and what is told of it, with windows in memory."""
+"""Which windows are closed, and what is reported of it, with windows in memory."""
 
 from __future__ import annotations
 

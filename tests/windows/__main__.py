@@ -21,7 +21,7 @@ FOLDER = ROOT / ".wine"
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "windows.unix_only")
 OWN = ("tests/integration", "-k", "test_windows_")
 UNAVAILABLE = 3
-"""The exit code where Wine cannot be had."""
+"""The exit code where Wine is not available."""
 
 
 def main() -> int:

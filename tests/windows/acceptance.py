@@ -112,7 +112,7 @@ def work_for_a_farm(python: WinePython, folder: Path) -> None:
             first.kill()
             until("its tree has ended", lambda: not find_tasks(folder), folder / "agent-1")
         with agent(python, *words, log=folder / "agent-2"):
-            until("it goes on", lambda: job(server)["done"] >= 3, folder / "agent-2")
+            until("it continues", lambda: job(server)["done"] >= 3, folder / "agent-2")
     with agent(python, *words, log=folder / "agent-3"), farm(folder, *store) as token:
         shutil.copy(token, folder / "token")
         until("all are done", lambda: job(server)["done"] == 5, folder / "agent-3")

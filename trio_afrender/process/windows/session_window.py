@@ -24,10 +24,10 @@ _LOGOFF = 0x80000000
 
 
 class SessionWindow:
-    """Calls `tell` with "logoff", "shutdown" or "the console was closed", in a thread of its own."""
+    """Calls `report` with "logoff", "shutdown" or "the console was closed", in a thread of its own."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
         self._over = threading.Event()
         self._ready = threading.Event()
         load: Callable[[str], Any] = vars(ctypes)["WinDLL"]
@@ -74,7 +74,7 @@ class SessionWindow:
 
         made = Class(procedure=ctypes.cast(self._procedure, ctypes.c_void_p).value, name=CLASS_NAME)
         self._user.RegisterClassW(ctypes.byref(made))
-        # A top-level window, because message-only ones are not told of the end of a session.
+        # A top-level window, because message-only ones get no message about the end of a session.
         size = (0, 0, 0, 0)
         self._window = self._user.CreateWindowExW(
             0, CLASS_NAME, CLASS_NAME, 0, *size, None, None, None, None
@@ -89,7 +89,7 @@ class SessionWindow:
         if message == _QUERY_END:
             return 1
         if message == _END and first:
-            self._tell("logoff" if second & _LOGOFF else "shutdown")
+            self._report("logoff" if second & _LOGOFF else "shutdown")
             self._over.wait(ANSWER_LIMIT)
             return 0
         if message == _DESTROY:
@@ -102,6 +102,6 @@ class SessionWindow:
         """Handle CTRL_CLOSE; CTRL_C and CTRL_BREAK are signals of Python."""
         if event != CTRL_CLOSE:
             return False
-        self._tell("the console was closed")
+        self._report("the console was closed")
         self._over.wait(ANSWER_LIMIT)
         return True
