@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from trio_afrender.cli.log_events import EVENTS, KINDS
@@ -40,7 +41,12 @@ def make_table() -> str:
     return f"| event | fields |\n|---|---|\n{''.join(rows)}"
 
 
-def _sources() -> Iterator[tuple[str, ast.Module]]:
+@cache
+def _sources() -> tuple[tuple[str, ast.Module], ...]:
+    return tuple(_parse_sources())
+
+
+def _parse_sources() -> Iterator[tuple[str, ast.Module]]:
     for path in sorted((ROOT / "trio_afrender").rglob("*.py")):
         name = str(path.relative_to(ROOT / "trio_afrender"))
         if not name.startswith(OTHER_PROCESSES):
