@@ -8,8 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.cli import run_command
 
 from trio_afrender.cli.doctor.network import compare_unit
+from trio_afrender.cli.systemd_units import UNIT_KINDS
 
 FOLDER = Path(__file__).parents[2] / "examples" / "systemd"
 UNITS = sorted(FOLDER.glob("*.service"))
@@ -24,12 +26,28 @@ def test_systemd_knows_every_setting(unit: Path, tmp_path: Path) -> None:
         "ExecStart=/bin/true" if line.startswith("ExecStart=") else line
         for line in unit.read_text().splitlines()
     ]
-    (tmp_path / "it.service").write_text("\n".join(lines))
+    verify("\n".join(lines), tmp_path, user=".user." in unit.name)
+
+
+@pytest.mark.parametrize("user", [False, True], ids=["host", "user"])
+@pytest.mark.parametrize("kind", UNIT_KINDS)
+@pytest.mark.skipif(not ANALYZE, reason="no systemd-analyze here")
+async def test_systemd_knows_every_setting_that_the_command_prints(
+    kind: str, user: bool, tmp_path: Path
+) -> None:
+    """With the path of this program, and a store that needs quotes."""
+    words = ["--user"] if user else []
+    code, out, _ = await run_command("unit", kind, *words, "--store", "/srv/a b%$", home=tmp_path)
+    assert code == 0
+    verify(out, tmp_path, user=user)
+
+
+def verify(unit: str, folder: Path, *, user: bool) -> None:
+    (folder / "it.service").write_text(unit)
     verified = subprocess.run(
-        [ANALYZE, *(["--user"] if ".user." in unit.name else []), "--man=no",
-         "verify", str(tmp_path / "it.service")],
+        [ANALYZE, *(["--user"] if user else []), "--man=no", "verify", str(folder / "it.service")],
         capture_output=True, text=True, check=False, timeout=60,
-        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+        env={**os.environ, "XDG_RUNTIME_DIR": str(folder)},
     )  # fmt: skip
     errors = [line for line in verified.stderr.splitlines() if "it.service" in line]
     assert (verified.returncode, errors) == (0, []), verified.stderr
