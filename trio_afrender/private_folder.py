@@ -22,8 +22,10 @@ _JUNCTION = 0xA0000003
 """The tag of a folder that leads to another one on Windows (IO_REPARSE_TAG_MOUNT_POINT)."""
 
 
-def make_private(path: Path, *, instead: str = "another folder") -> None:
+def make_private(path: Path, *, instead: str = "another folder", passable: bool = False) -> None:
     """Create a folder with mode 0700, or check the existing one and close it to other users.
+
+    `passable`: with mode 0711, so that other users can reach what they know in it, and list nothing.
 
     Missing folders above it are created with mode 0755, less the umask. Raises `StoreError` if it
     cannot be created or is not this user's, and for any folder on the way to it that `find_unsafe`
@@ -31,18 +33,19 @@ def make_private(path: Path, *, instead: str = "another folder") -> None:
     advise to choose.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve follows links
+    mode = 0o711 if passable else 0o700
     try:
         for folder in (*reversed(path.parents), path):
             # The mode counts at `mkdir`: a chmod after it would leave a moment for other users.
             if folder != folder.parent:  # the root of a drive, which Windows refuses to make
                 with suppress(FileExistsError):
-                    folder.mkdir(mode=0o700 if folder == path else 0o755)
+                    folder.mkdir(mode=mode if folder == path else 0o755)
             if problem := _explain_unsafe(folder, ours=folder == path):
                 raise StoreError(folder, f"{problem} choose {instead}")
         if _WINDOWS:
             close_to_others(path)
-        elif stat.S_IMODE(path.lstat().st_mode) & 0o077:
-            path.chmod(0o700)
+        elif stat.S_IMODE(path.lstat().st_mode) & 0o077 != mode & 0o077:
+            path.chmod(mode)
     except OSError as error:
         raise StoreError.of(path, error, f"; choose {instead}") from error
 

@@ -51,13 +51,18 @@ def open_regular(path: str | Path, flags: int, mode: int = 0o600) -> int:
     raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
-def read_regular(path: str | Path, limit: int) -> bytes:
+def read_regular(path: str | Path, limit: int, *, owner: int | None = None) -> bytes:
     """Return the contents of a regular file of at most `limit` bytes.
 
-    Raises `OSError` as `open_regular` does, and EFBIG for a larger file.
+    Raises `OSError` as `open_regular` does, EFBIG for a larger file, and EPERM for one of another
+    user than `owner`.
     """
     handle = open_regular(path, os.O_RDONLY)
     try:
+        # Where users may make links to files of others (fs.protected_hardlinks), the place of a file
+        # does not show whose it is.
+        if owner is not None and os.fstat(handle).st_uid != owner:
+            raise OSError(errno.EPERM, "belongs to another user", str(path))
         parts, room = [], limit + 1
         while room and (part := os.read(handle, room)):
             parts.append(part)
@@ -123,12 +128,18 @@ def write_all(handle: int, data: bytes) -> None:
 
 
 def write_whole(
-    path: str | Path, data: str | bytes, *, mode: int = 0o666, unfinished: str | Path = ""
+    path: str | Path,
+    data: str | bytes,
+    *,
+    mode: int = 0o666,
+    unfinished: str | Path = "",
+    owner: tuple[int, int] | None = None,
 ) -> None:
     """Write a file that a reader sees either complete or not at all. Raises `OSError`.
 
     It is written as `unfinished`, by default ``<path>.part``, and renamed. A process that is killed
-    meanwhile leaves the old file. `mode` is that of a new file, less the process's umask.
+    meanwhile leaves the old file. `mode` is that of a new file, less the process's umask; `owner` is its
+    new user and group.
     """
     part = unfinished or f"{path}.part"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -140,6 +151,8 @@ def write_whole(
         handle = _open_new(part, flags, mode)
     try:
         write_all(handle, data.encode() if isinstance(data, str) else data)
+        if owner is not None:
+            os.fchown(handle, *owner)
     except OSError:
         with suppress(OSError):
             remove_file(part)

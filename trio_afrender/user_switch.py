@@ -13,7 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ("CAPABILITIES", "UserIds", "become_user", "find_missing_capabilities")
+__all__ = (
+    "CAPABILITIES",
+    "UserIds",
+    "become_user",
+    "drop_capabilities",
+    "find_missing_capabilities",
+    "keep_from_programs",
+)
 
 CAPABILITIES = {
     "CAP_CHOWN": 0,
@@ -27,7 +34,7 @@ CAPABILITIES = {
 """What the agent needs for tasks of other users, with the numbers of the kernel: to give them their
 folders (CHOWN), to read and remove these (DAC_OVERRIDE, FOWNER), to end their processes (KILL), to
 start them (SETGID, SETUID), and to find them by the token in their environment (SYS_PTRACE)."""
-_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_LOWER, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 3, 4
 _CAPABILITY_VERSION = 0x20080522
 # Opened at the import: a process that has become another user may not be able to read it any more.
 _libc: ctypes.CDLL | None = None
@@ -56,13 +63,14 @@ def become_user(ids: UserIds) -> None:
     os.setresuid(ids.uid, ids.uid, ids.uid)
     # The kernel takes the capabilities of root away, but not those of another user, and ambient ones
     # would even survive an exec.
-    _drop_capabilities()
+    drop_capabilities()
     ours = {*os.getresuid(), *os.getresgid()}
     if ours != {ids.uid, ids.gid} or set(os.getgroups()) != set(ids.groups):
         raise OSError(errno.EPERM, "the user was not changed")
 
 
-def _drop_capabilities() -> None:
+def drop_capabilities() -> None:
+    """Give up all capabilities of this thread for good. Raises `OSError`."""
     if _libc is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
@@ -81,3 +89,14 @@ def find_missing_capabilities(status: Path = Path("/proc/self/status")) -> tuple
             mask = int(value, 16)
             return tuple(each for each, bit in CAPABILITIES.items() if not mask >> bit & 1)
     return tuple(CAPABILITIES)
+
+
+def keep_from_programs() -> None:
+    """Keep `CAPABILITIES` from the programs that this process starts; it has them itself further on.
+
+    A service manager may give them to an agent that is not root as ambient ones, which an exec passes
+    on. What root starts as root has all capabilities anyway.
+    """
+    if _libc is not None:
+        for bit in CAPABILITIES.values():
+            _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_LOWER, bit, 0, 0)

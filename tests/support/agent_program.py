@@ -20,13 +20,16 @@ __all__ = ("open_agent", "open_server", "submit", "write_job", "write_token")
 
 @asynccontextmanager
 async def open_server(
-    tmp_path: Path, settings: FarmSettings | None = None
+    tmp_path: Path, settings: FarmSettings | None = None, store: Path | None = None
 ) -> AsyncIterator[tuple[Farm, str]]:
-    """Open a farm; yield it and its URL. The token is in the file ``token``."""
+    """Open a farm, in the folder `store` or in memory; yield it and its URL.
+
+    The token is in the file ``token``.
+    """
     token = make_token()
     write_token(tmp_path / "token", token.secret)
     settings = settings if settings is not None else FarmSettings()
-    async with open_farm(None, settings=settings) as farm, trio.open_nursery() as nursery:
+    async with open_farm(store, settings=settings) as farm, trio.open_nursery() as nursery:
 
         async def serve(task_status: trio.TaskStatus[BoundAddress]) -> None:
             tokens = TokenTable.single(token, "render-*")

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import attrs
@@ -25,6 +26,7 @@ from trio_afrender.agent.takeover import (
     dismiss_run,
     make_spawn,
 )
+from trio_afrender.agent.task_user_trial import open_task_users
 from trio_afrender.config import Config
 from trio_afrender.errors import StoreError
 from trio_afrender.hostinfo.identity import HostFacts, host_facts
@@ -36,6 +38,7 @@ from trio_afrender.plugins.host.host_pool import open_plugin_host
 from trio_afrender.plugins.meters.service import Meters, MeterSource, NoMeters
 from trio_afrender.process.command_result import Ask, SpawnDetached
 from trio_afrender.process.environment import find_inheritable
+from trio_afrender.process.task_user import TaskUser
 from trio_afrender.process.tree_holder import (
     ask_command,
     open_tree_holder,
@@ -43,11 +46,13 @@ from trio_afrender.process.tree_holder import (
     spawn_detached,
     wait_gone,
 )
-from trio_afrender.protocol.messages import HostResources, TaskExec, Update
+from trio_afrender.protocol.messages import HostResources, TaskExec, TaskFile, Update
 from trio_afrender.task.dependencies import TaskDependencies
 from trio_afrender.task.file_spool import FileSpool
-from trio_afrender.task.image_worker import ImageWorker, open_image_worker
+from trio_afrender.task.image_worker import ImageWorkers, open_image_workers
 from trio_afrender.task.run_folder import (
+    RunFolder,
+    find_inherited_user,
     open_run_folder,
     read_stored_output,
     run_folder_name,
@@ -121,9 +126,27 @@ async def _do(store: StateDir, attempt: Callable[[], Awaitable[_T]]) -> _T:
         raise StoreError.of(store.path, error) from error
 
 
+def _open_folder(
+    store: StateDir,
+    task: TaskExec,
+    user: TaskUser | None = None,
+    *,
+    quota: int,
+    store_files: Callable[[str, Sequence[TaskFile]], None],
+) -> AbstractAsyncContextManager[RunFolder]:
+    return open_run_folder(
+        store.runs,
+        task,
+        quota=quota,
+        store_files=store_files,
+        user=user,
+        task_folders=store.task_folders,
+    )
+
+
 @asynccontextmanager
 async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependencies]:
-    """Open the dependencies of a real agent. Raises `StoreError` and `StoreInUse`."""
+    """Open the dependencies of a real agent. Raises `ConfigError`, `StoreError` and `StoreInUse`."""
     sampler = Sampler(make_sampler_config(config))
     environ = dict(os.environ)
     plain = find_inheritable(environ)
@@ -137,6 +160,7 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
         trees = await stack.enter_async_context(
             open_tree_holder(store.path, config.windows_must_die)
         )
+        users = await do(partial(open_task_users, config.tasks, store, trees))
         # Processes of an earlier agent end before its folders are removed and before anything new
         # starts, so that two processes never write into one folder.
         adopt = partial(adopt_running_tasks, store, identity, journal.held, config)
@@ -150,6 +174,19 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
         async def save_server_identity(text: str) -> None:
             await work_in_thread(partial(store.save_server_identity, text))
 
+        has_task_folders = await do(partial(work_in_thread, store.task_folders.exists))
+
+        async def find_user(task: TaskExec, inherited: bool) -> TaskUser | None:
+            if not inherited:
+                return await users.of_job(task.user_name)
+            # Its folders and its processes are those of the user that it was started as.
+            return await find_inherited_user(store.task_folders, task) if has_task_folders else None
+
+        def list_folders(tasks: Sequence[TaskExec]) -> list[Path]:
+            roots = (store.runs, store.task_folders) if has_task_folders else (store.runs,)
+            folders = [root / run_folder_name(task) for task in tasks for root in roots]
+            return [*folders, *spool.forget(task.run for task in tasks)]
+
         async def load_files(update: Update) -> Update:
             return await work_in_thread(partial(spool.load, update), abandon=True)
 
@@ -162,21 +199,17 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
                 memory_limit=config.plugin_memory,
             )
         )
-        image_worker: ImageWorker | None = None
+        image_workers: ImageWorkers | None = None
         if find_spec("OpenImageIO") is not None:
-            image_worker = await stack.enter_async_context(open_image_worker(nice=config.nice))
+            image_workers = await stack.enter_async_context(open_image_workers(nice=config.nice))
         yield AgentDependencies(
             spawn=make_spawn(trees),
             plugins=plugins,
             open_run_folder=partial(
-                open_run_folder, store.runs, quota=config.log_quota, store_files=spool.write
+                _open_folder, store, quota=config.log_quota, store_files=spool.write
             ),
-            remove_run_folders=lambda tasks: trees.remove_folders(
-                [
-                    *(store.runs / run_folder_name(task) for task in tasks),
-                    *spool.forget(task.run for task in tasks),
-                ]
-            ),
+            find_user=find_user,
+            remove_run_folders=lambda tasks: trees.remove_folders(list_folders(tasks)),
             dismiss=partial(dismiss_run, store, config.timing),
             probe=partial(probe_host, store.path, config.limits.processes),
             facts=await do(partial(call_in_thread, host_facts)),
@@ -195,7 +228,8 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
             usage_reader=ThreadedUsageReader(
                 make_usage_reader(), sampler.shares, sampler.wait_measured
             ),
-            image_worker=image_worker,
+            image_worker=image_workers.own if image_workers is not None else None,
+            image_worker_of=image_workers.of if image_workers is not None else None,
             meters=Meters(
                 config.meters,
                 settings,

@@ -1,4 +1,8 @@
-"""The agent's state directory ``<af_store_folder>/trio_afrender/<name>``: private and locked."""
+"""The agent's state directory ``<af_store_folder>/trio_afrender/<name>``: private and locked.
+
+What tasks of other users may read or write is beside it, in ``<af_store_folder>/trio_afrender_tasks/
+<name>``, because they may not enter the state directory.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +49,16 @@ class StateDir:
     def runs(self) -> Path:
         """The folder of the run folders."""
         return self.path / "runs"
+
+    @property
+    def task_folders(self) -> Path:
+        """The folder of what tasks of other users may read and write; it may be missing."""
+        return self.path.parent.parent / "trio_afrender_tasks" / self.path.name
+
+    def make_task_folders(self) -> None:
+        """Make `task_folders`, which all users can pass through. Raises `StoreError`."""
+        for folder in (self.task_folders.parent, self.task_folders):
+            make_private(folder, instead=OTHER_STORE, passable=True)
 
     @property
     def spool(self) -> Path:
@@ -107,9 +121,11 @@ class StateDir:
 
     def remove_runs(self, kept: Collection[str]) -> None:
         """Delete all run folders but those with the names `kept`. Blocks on the disk."""
-        for folder in self.runs.iterdir():
-            if folder.name not in kept:
-                shutil.rmtree(folder, ignore_errors=True)
+        for root in (self.runs, self.task_folders):
+            with suppress(FileNotFoundError):
+                for folder in root.iterdir():
+                    if folder.name not in kept:
+                        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -34,12 +34,12 @@ class RunDirectory:
 
 @contextmanager
 def open_run_directory(
-    parent: Path | None, *, keep_farm: bool, keep_store: bool
+    parent: Path | None, *, keep_farm: bool, keep_store: bool, passable: bool = False
 ) -> Iterator[RunDirectory]:
     """Create a new folder in `parent`, else in the temporary folder; remove it or its parts at the end.
 
-    `keep_store` keeps all of it, `keep_farm` only the farm's part. Blocks on the disk. Raises
-    `StoreError`.
+    `keep_store` keeps all of it, `keep_farm` only the farm's part. `passable`: other users can reach
+    the folders of their tasks in it. Blocks on the disk. Raises `StoreError`.
     """
     parent = (parent if parent is not None else Path(tempfile.gettempdir())).absolute()
     try:
@@ -47,6 +47,9 @@ def open_run_directory(
         directory = RunDirectory(
             Path(tempfile.mkdtemp(prefix="trio_afrender-run-", dir=parent)), keep_farm, keep_store
         )
+        if passable:
+            directory.farm.mkdir(0o700)
+            directory.folder.chmod(0o711)
     except OSError as error:
         raise StoreError.of(parent, error) from error
     try:

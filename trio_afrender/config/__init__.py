@@ -11,6 +11,7 @@ from trio_afrender.config.settings import (
     PluginSettings,
     SentAmounts,
     Stuck,
+    TaskProcesses,
     Timing,
     Token,
 )
@@ -24,6 +25,7 @@ __all__ = (
     "PluginSettings",
     "SentAmounts",
     "Stuck",
+    "TaskProcesses",
     "Timing",
     "Token",
 )

@@ -26,6 +26,7 @@ _NAMES = {
     "paths": "a list of paths",
     "pairs": "a list of pairs",
     "commands": "a list of pairs of a name and a command",
+    "names": "an object with strings",
 }
 
 
@@ -58,15 +59,15 @@ def check(kind: str, value: object, folder: Path) -> object:
         case "bool" if isinstance(value, bool) or value in (0, 1):
             return bool(value)
         case "list" | "paths" if isinstance(value, list):
-            if all(isinstance(item, str) for item in value):
+            if all(map(_is_text, value)):
                 return [_absolute(item, folder) if kind == "paths" else item for item in value]
-        case "commands" if isinstance(value, list):
-            if all(is_pair(item) for item in value):
-                return value
-        case "pairs" if isinstance(value, list):
-            if all(is_pair(item) for item in value):
-                # `PathMap` compares paths with slashes, on every platform.
-                return [[part.replace("\\", "/") for part in item] for item in value]
+        case "names" if isinstance(value, dict) and all(map(_is_text, value.values())):
+            return value
+        case "commands" if isinstance(value, list) and all(map(is_pair, value)):
+            return value
+        case "pairs" if isinstance(value, list) and all(map(is_pair, value)):
+            # `PathMap` compares paths with slashes, on every platform.
+            return [[part.replace("\\", "/") for part in item] for item in value]
         case _:
             pass
     raise ConfigError(f"expected {_NAMES[kind]}, got {show_json(value)}")
@@ -104,6 +105,10 @@ def from_text(kind: str, text: str) -> object:
                 expected = _NAMES[kind]
                 raise ConfigError(f"expected {expected} as JSON, got {show_json(text)}") from None
             return check(kind, value, folder)
+
+
+def _is_text(item: object) -> bool:
+    return isinstance(item, str)
 
 
 def is_pair(item: object) -> bool:

@@ -54,6 +54,7 @@ _FIELD_VALUES: Mapping[object, Callable[[Any], object]] = {
     tuple[str, ...]: tuple,
     tuple[Path, ...]: lambda paths: tuple(map(Path, paths)),
     tuple[tuple[str, str], ...]: lambda pairs: tuple(map(tuple, pairs)),
+    Mapping[str, str]: dict,
 }
 """What makes the value of a field from a JSON value, by the type of the field."""
 _OPTIONS = {

@@ -37,6 +37,7 @@ __all__ = (
     "SentAmounts",
     "SettingSpec",
     "Stuck",
+    "TaskProcesses",
     "Timing",
     "Token",
     "find_spec",
@@ -66,6 +67,8 @@ WINDOWS_MUST_DIE = (
 """Titles of windows that keep a crashed program from ending; those of Afanasy's documentation."""
 _SENDABLE = "a token of printable ASCII characters without spaces"
 _MAX_NEAR = 3
+MAX_USERS = 10_000
+"""Rows of `TaskProcesses.users`."""
 _MAX_LISTED = 12
 """Names listed in one error message."""
 _KINDS: Mapping[object, str] = {
@@ -78,6 +81,7 @@ _KINDS: Mapping[object, str] = {
     tuple[str, ...]: "list",
     tuple[Path, ...]: "paths",
     tuple[tuple[str, str], ...]: "pairs",
+    Mapping[str, str]: "names",
 }
 """The kind of a setting by the type of its field."""
 _T = TypeVar("_T")
@@ -91,7 +95,8 @@ class SettingSpec:
     """The key in files; in the section ``trio_afrender{}`` its path, made from names of fields."""
     kind: str
     """``str``, ``int``, ``float``, ``bool``, ``list`` (of strings), ``path``, ``paths``, ``pairs``
-    (lists of two strings), ``commands`` (pairs of a name and a command) or `SERVICES`."""
+    (lists of two strings), ``commands`` (pairs of a name and a command), ``names`` (an object with
+    strings) or `SERVICES`."""
     default: object
     """As a JSON value."""
     unit: str = ""
@@ -273,6 +278,46 @@ class GpuSlots:
     services: tuple[str, ...] = _setting(
         (), "services whose tasks have GPUs; tasks of others see none", shown="any"
     )
+
+
+def _check_umask(text: str) -> str:
+    return "" if re.fullmatch("([0-7]{3,4})?", text) else "three octal digits, as 022"
+
+
+def _check_users(users: Mapping[str, str]) -> str:
+    if len(users) > MAX_USERS:
+        return f"at most {MAX_USERS} rows"
+    return "names of users" if not all((*users, *users.values())) else ""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class TaskProcesses:
+    """As which users the processes of tasks run."""
+
+    user: str = _setting(
+        "",
+        "as which tasks run, or `job`, see [security.md](security.md#a-user-of-their-own-for-tasks)",
+        shown="the agent's own",
+    )
+    users: Mapping[str, str] = attrs.field(
+        factory=dict,
+        hash=False,
+        metadata={
+            "text": "for `job`: users of this host by users of jobs; the row `*` is for all others",
+            "check": _check_users,
+        },
+        validator=validate,
+    )
+    privileged: bool = _setting(
+        False, "accept root and the agent's own user where `tasks.user` or `tasks.users` names them"
+    )
+    umask: str = _setting(
+        "", "of tasks: octal digits, as `022`", shown="the agent's", check=_check_umask
+    )
+
+    def file_mask(self) -> int:
+        """Return the umask of tasks; -1: the agent's."""
+        return int(self.umask, 8) if self.umask else -1
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -572,6 +617,7 @@ class Config(PluginSettings):
     checks: Checks = attrs.field(factory=Checks, validator=validate)
     service_checks: Mapping[str, Mapping[str, object]] = _by_service("checks")
     sent: SentAmounts = attrs.field(default=SentAmounts(), validator=validate)
+    tasks: TaskProcesses = attrs.field(factory=TaskProcesses, validator=validate)
     memory_guard: MemoryGuard = attrs.field(factory=MemoryGuard, validator=validate)
     timing: Timing = attrs.field(default=Timing(), validator=validate)
 
@@ -686,6 +732,8 @@ def _collect_specs(settings: type[attrs.AttrsInstance], prefix: str) -> Iterator
                     default = str(path)
                 case float() as number if kind == "int":
                     default = int(number)
+            if kind == "names":  # made by a factory
+                default = {}
             found = {"key": prefix + field.name, "default": default}
             yield SettingSpec(**{**found, **field.metadata, "kind": kind})
 

@@ -64,6 +64,10 @@ def find_problem(kind: object, value: object, declared: Mapping[str, Any]) -> st
     return check(value) if check is not None else ""
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
 def _find_wrong_type(kind: object, value: object) -> str:
     """Return what is expected instead of a value of another type."""
     options = [each for each in get_args(kind) if each is not type(None)]
@@ -71,6 +75,9 @@ def _find_wrong_type(kind: object, value: object) -> str:
         return "" if value is None else _find_wrong_type(options[0], value)
     if get_origin(kind) is tuple:
         return _find_wrong_item(options[0], value)
+    if get_origin(kind) is Mapping:
+        right = isinstance(value, Mapping) and all(map(_is_text, (*value, *value.values())))
+        return "" if right else "a mapping of strings"
     if kind is bool:
         return "" if isinstance(value, bool) else "True or False"
     if kind in (int, float):

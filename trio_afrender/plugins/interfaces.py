@@ -13,6 +13,7 @@ from typing import Protocol
 import attrs
 
 from trio_afrender.plugins.error_rules import ErrorClass
+from trio_afrender.process.task_user import TaskUser
 from trio_afrender.tasklog.interfaces import RunLog
 
 __all__ = (
@@ -41,6 +42,8 @@ class PluginSpec:
     assets: tuple[str, str] = ("warn", "")
     """What is done about missing files (`config.settings.Checks`) if the service's class has no rule, and
     what has precedence over its rule; empty: nothing."""
+    user: TaskUser | None = None
+    """The user as which they run, in a host of their own; None: the agent's. Ignored in process."""
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -249,6 +249,11 @@ class TreeHolder(Protocol):
         """How many supervisors were started in place of one that was lost."""
         ...
 
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The capabilities without which no tree can be started as another user; (): none is missing."""
+        ...
+
     async def spawn(self, launch: Launch) -> ProcessTree:
         """As `Spawn`. Raises `StoreError` too, if the folders of the run cannot be made."""
         ...

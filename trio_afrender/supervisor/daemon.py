@@ -33,7 +33,7 @@ from trio_afrender.supervisor.run_folders import make_folders
 from trio_afrender.supervisor.signal_pipe import SignalPipe
 from trio_afrender.supervisor.task_supervisor import HostCapabilities
 from trio_afrender.supervisor.unix_sockets import BACKLOG, listen, supervisor_path
-from trio_afrender.user_switch import CAPABILITIES, find_missing_capabilities
+from trio_afrender.user_switch import CAPABILITIES, find_missing_capabilities, keep_from_programs
 
 __all__ = ("main",)
 
@@ -51,6 +51,8 @@ MAX_OUTPUT_FDS = 2
 CLOSE_DELAY = 0.3
 """Seconds between an agent's end of a connection and ours. The agent waits for ours: if no tree is
 left, the supervisor ends within this time, and has ended when the agent sees the connection close."""
+FIRST_AGENT_TIMEOUT = 60.0
+"""Seconds for the agent that started it to connect; that may be killed before."""
 MAX_IDLE = 16
 """Idle pool processes at most, about 1 MB of memory each."""
 IDLE_TIMEOUT = 5.0
@@ -87,6 +89,7 @@ class SupervisorDaemon:
         self._has_orphans = False
         self._term_received = False
         self._had_agent = False
+        self._started = time.monotonic()
 
     def run(self) -> None:
         """Serve until no agent and no tree is left."""
@@ -128,11 +131,12 @@ class SupervisorDaemon:
         if len(self._pool) > len(self._idle) or self._has_orphans:
             return False
         # Before the first agent it waits for the one that started it, which connects in a moment.
-        return self._term_received or (self._had_agent and not self._agents)
+        awaited = not self._had_agent and time.monotonic() < self._started + FIRST_AGENT_TIMEOUT
+        return self._term_received or not (self._agents or awaited)
 
     def _wait(self) -> None:
         """Wait for signals, pool processes, agents, or the next timeout, and serve them."""
-        timeout = IDLE_TIMEOUT if self._idle else -1.0
+        timeout = IDLE_TIMEOUT if self._idle or not self._had_agent else -1.0
         if pause := self._listener.pause_left:
             timeout = pause if timeout < 0 else min(timeout, pause)
         elif not self._accepting:
@@ -376,6 +380,8 @@ def main(argv: list[str]) -> int:
     _detach(store)
     try:
         adopt_orphans()
+        # A task of the agent's own user must not have the right to become another one.
+        keep_from_programs()
         set_name(SUPERVISOR_NAME)
         # Again: agents are shown the process that has called it last, see `peer_proof`.
         listener.listen(BACKLOG)

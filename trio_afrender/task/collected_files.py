@@ -83,8 +83,11 @@ def read_batch(
     store: Callable[[Sequence[TaskFile]], None] | None,
     *,
     last: bool,
+    owner: int | None = None,
 ) -> FileBatch:
     """Read the next files of the folder, by name; `last`: no process can write any more.
+
+    Files of other users than `owner` are left out: a task may have linked them into its folder.
 
     While the run is running, files that may not be complete are passed over. `store` stores files
     durably, and may raise `OSError`: then their contents are in the batch. Raises `OSError` where the
@@ -95,12 +98,12 @@ def read_batch(
     counts = _Counts()
     room = min(MAX_BATCH, sent.most - len(sent.names))
     # One more than fits shows whether there are more.
-    entries = heapq.nsmallest(max(0, room) + 1, _candidates(folder, sent, counts))
+    entries = heapq.nsmallest(max(0, room) + 1, _candidates(folder, sent, counts, owner))
     files, names, size = [], set[str](), 0
     for name in entries[:room]:
         path = os.path.join(folder, name)  # noqa: PTH118 - a text
         with _passing_over_removed():
-            data = read_regular(path, MAX_FILE - 1)
+            data = read_regular(path, MAX_FILE - 1, owner=owner)
             if not last and not _is_complete(data, time.time() - os.stat(path).st_mtime):  # noqa: PTH116
                 continue
             if size + len(data) > min(MAX_BATCH_BYTES, sent.most_bytes - sent.bytes):
@@ -124,10 +127,11 @@ class _Counts:
     seen: int = 0
     found: int = 0
     large: int = 0
+    foreign: int = 0
 
 
-def _candidates(folder: str, sent: SentFiles, counts: _Counts) -> Iterator[str]:
-    """Yield the names of files that are neither sent nor too large; count both kinds."""
+def _candidates(folder: str, sent: SentFiles, counts: _Counts, owner: int | None) -> Iterator[str]:
+    """Yield the names of files that are neither sent nor too large nor another user's; count them."""
     with _passing_over_removed(), os.scandir(folder) as entries:
         for entry in islice(entries, MAX_SCANNED):
             counts.seen += 1
@@ -137,7 +141,11 @@ def _candidates(folder: str, sent: SentFiles, counts: _Counts) -> Iterator[str]:
             if name.startswith(".") or name.endswith(UNFINISHED_SUFFIXES):
                 continue  # names that programs use for files they are still writing
             with _passing_over_removed():
-                if entry.stat(follow_symlinks=False).st_size >= MAX_FILE:
+                facts = entry.stat(follow_symlinks=False)
+                if owner is not None and facts.st_uid != owner:
+                    counts.foreign += 1
+                    continue
+                if facts.st_size >= MAX_FILE:
                     counts.large += 1
                     continue
                 counts.found += 1
@@ -182,6 +190,8 @@ def _describe_left_out(batch: FileBatch, counts: _Counts, sent: SentFiles) -> st
         texts.append(f"{least}{left} files of the task were not sent, {done} were: {reason}")
     if counts.large:
         texts.append(f"{least}{counts.large} files of {MAX_FILE} bytes and more were not sent")
+    if counts.foreign:
+        texts.append(f"{least}{counts.foreign} files of other users were not sent")
     return "; ".join(texts)
 
 

@@ -14,6 +14,7 @@ from trio_afrender.hostinfo.process_inspection import Examine
 from trio_afrender.hostinfo.process_usage import GpuShare, ProcessUsage
 from trio_afrender.plugins.interfaces import PluginRunner
 from trio_afrender.process.interfaces import Spawn
+from trio_afrender.process.task_user import TaskUser
 from trio_afrender.protocol.messages import TaskExec
 from trio_afrender.task.gpu_slots import GpuAllocator
 from trio_afrender.task.image_worker import ImageWorker
@@ -44,6 +45,11 @@ class ProcessUsageReader(Protocol):
         ...
 
 
+async def _find_no_user(_task: TaskExec, _inherited: bool) -> TaskUser | None:
+    await trio.lowlevel.checkpoint()
+    return None
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class TaskDependencies:
     """The part of an agent's dependencies that its runs use. Closed by what opened them.
@@ -59,6 +65,9 @@ class TaskDependencies:
     spawn: Spawn
     plugins: PluginRunner
     open_run_folder: OpenRunFolder
+    find_user: Callable[[TaskExec, bool], Awaitable[TaskUser | None]] = _find_no_user
+    """Returns the user as which the processes of a run run, None for the agent's own; True: an earlier
+    agent started it. Raises `TaskUserError`."""
     dismiss: Callable[[TaskExec], Awaitable[None]]
     """Ends the trees of a run that a supervisor still holds for an earlier agent. Limited in time."""
     usage_reader: ProcessUsageReader
@@ -80,6 +89,8 @@ class TaskDependencies:
     the host has too little for one of them."""
     image_worker: ImageWorker | None = None
     """Reads images; None: thumbnails are made by shell commands, rendered images are not checked."""
+    image_worker_of: Callable[[TaskUser], ImageWorker] | None = None
+    """Returns the image worker for runs of another user, where there is an `image_worker`."""
     wall: Callable[[], float] = time.time
     """Returns Unix time."""
     gpus: GpuAllocator = attrs.field(factory=GpuAllocator)

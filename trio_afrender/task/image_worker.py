@@ -23,8 +23,16 @@ from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.process.environment import clean_environment
 from trio_afrender.process.helper_process import start_helper
 from trio_afrender.process.procfs import continue_stopped
+from trio_afrender.process.task_user import TaskUser
 
-__all__ = ("ImageProblem", "ImageWorker", "ProcessImageWorker", "open_image_worker")
+__all__ = (
+    "ImageProblem",
+    "ImageWorker",
+    "ImageWorkers",
+    "ProcessImageWorker",
+    "open_image_worker",
+    "open_image_workers",
+)
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -67,9 +75,10 @@ class ImageWorker(Protocol):
 class ProcessImageWorker:
     """An `ImageWorker` with a process behind it. Made by `open_image_worker`."""
 
-    def __init__(self, nice: int, idle: float) -> None:
+    def __init__(self, nice: int, idle: float, user: TaskUser | None = None) -> None:
         self._nice = nice
         self._idle = idle
+        self._user = user
         self._lock = trio.Lock()
         self._process: trio.Process | None = None
         self._kill: Callable[[], None] = lambda: None
@@ -168,7 +177,7 @@ class ProcessImageWorker:
                 # be ended. -P, so that no module in the current folder is imported in place of a
                 # library.
                 self._process, self._kill = await start_helper(
-                    [sys.executable, "-P", "-m", _MODULE, str(self._nice)],
+                    [sys.executable, "-P", "-m", _MODULE, str(self._nice), *self._describe_user()],
                     clean_environment(os.environ),
                     nice=self._nice,
                 )
@@ -177,6 +186,13 @@ class ProcessImageWorker:
             self._buffer = b""
             self._started.set()
         return self._process
+
+    def _describe_user(self) -> tuple[str, ...]:
+        """Return the argument by which the worker becomes another user before its first image."""
+        if self._user is None:
+            return ()
+        ids = self._user.ids
+        return (",".join(map(str, (ids.uid, ids.gid, *ids.groups))),)
 
     async def _end(self) -> None:
         """Kill and reap the worker, if there is one, and what it has started (ffmpeg)."""
@@ -222,3 +238,37 @@ async def open_image_worker(
     async with open_bare_nursery() as nursery:
         nursery.start_soon(worker.run)
         yield worker
+
+
+class ImageWorkers:
+    """The image worker of the agent's user, and one for each other user. Made by `open_image_workers`.
+
+    A worker reads what tasks have written, with libraries that a prepared file may take over, and
+    writes where tasks may have put links: so it must have no more rights than they have.
+    """
+
+    def __init__(self, nursery: trio.Nursery, nice: int, idle: float) -> None:
+        self._nursery = nursery
+        self._nice = nice
+        self._idle = idle
+        self._workers: dict[int | None, ProcessImageWorker] = {}
+        self.own = self._open(None)
+
+    def of(self, user: TaskUser) -> ProcessImageWorker:
+        """Return the worker of a user; its process starts with the first image."""
+        return self._workers.get(user.ids.uid) or self._open(user)
+
+    def _open(self, user: TaskUser | None) -> ProcessImageWorker:
+        worker = ProcessImageWorker(self._nice, self._idle, user)
+        self._workers[user.ids.uid if user is not None else None] = worker
+        self._nursery.start_soon(worker.run)
+        return worker
+
+
+@asynccontextmanager
+async def open_image_workers(
+    *, nice: int = 0, idle: float = IDLE_TIMEOUT
+) -> AsyncIterator[ImageWorkers]:
+    """As `open_image_worker`, for tasks of several users."""
+    async with open_bare_nursery() as nursery:
+        yield ImageWorkers(nursery, nice, idle)

@@ -27,6 +27,7 @@ from trio_afrender.task.process_runner import ProcessRunner
 from trio_afrender.task.run_folder import RunFolder
 from trio_afrender.task.run_state import MAX_OUTPUT_WINDOW, RunState
 from trio_afrender.task.task_info import make_task_info, read_own_checks
+from trio_afrender.task.task_users import TaskUserError
 from trio_afrender.task.thumbnails import Thumbnails
 from trio_afrender.tasklog.io_threads import retry_exhausted, wait_out
 from trio_afrender.tasklog.redact import Redactor
@@ -106,6 +107,8 @@ def _explain_error(state: RunState, error: Exception) -> TaskStatus:
     match first:
         case StoreError():
             return state.refuse(TaskStatus.GiveBack, str(first))
+        case TaskUserError():
+            return state.refuse(TaskStatus.FailedToStart, str(first))
         case PluginError():
             state.note(first.details)
             return state.refuse(TaskStatus.FailedToStart, str(first))
@@ -119,6 +122,7 @@ def _explain_error(state: RunState, error: Exception) -> TaskStatus:
 async def _open_folder_with_gpus(state: RunState) -> AsyncIterator[RunFolder]:
     """Open the folder of the run and get it its GPUs; an inherited run has those it has recorded."""
     gpus, open_run_folder = state.dependencies.gpus, state.dependencies.open_run_folder
+    user = await state.dependencies.find_user(state.task, state.inherited)
     async with AsyncExitStack() as stack:
         stack.callback(lambda: gpus.free(state.gpus))
         if state.inherited:
@@ -126,7 +130,7 @@ async def _open_folder_with_gpus(state: RunState) -> AsyncIterator[RunFolder]:
             # Until the GPUs of an inherited run are read from its folder, a new task could be given
             # the same ones (test_an_inherited_run_keeps_its_gpu).
             with gpus.blocked():
-                run_folder = await stack.enter_async_context(open_run_folder(state.task))
+                run_folder = await stack.enter_async_context(open_run_folder(state.task, user))
                 recorded = await run_folder.recorded_gpus()
                 state.assign_gpus(recorded, {})
                 gpus.hold(recorded)
@@ -134,7 +138,7 @@ async def _open_folder_with_gpus(state: RunState) -> AsyncIterator[RunFolder]:
             await _take_gpus(state)
             if state.control.cause is not None:
                 raise NotStarted(state.stopped_early())
-            run_folder = await stack.enter_async_context(open_run_folder(state.task))
+            run_folder = await stack.enter_async_context(open_run_folder(state.task, user))
             if state.gpus:
                 await run_folder.record_gpus(state.gpus)
         yield run_folder
@@ -172,6 +176,7 @@ async def _open_plugins(state: RunState, run_folder: RunFolder) -> AsyncIterator
         # Without redirection there is no log that a parser could read.
         parser="" if state.config.console else task.parser,
         task_info=make_task_info(task, run_folder.files_dir),
+        user=run_folder.user,
         assets=state.config.asset_checks(task.service, own),
     )
     async with state.dependencies.plugins.open_task(spec, run_folder.log) as plugins:

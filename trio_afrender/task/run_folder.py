@@ -9,6 +9,12 @@
         cards.json      the GPUs of the run, for a later agent
         task.*, post-*  records of the process trees that a supervisor holds
 
+Of a task that runs as another user, what it may read or write lies elsewhere, because nothing of the
+store may be entered by it (`agent.state_dir`):
+
+    <task folders>/<job>.<block>.<task>_<run>/
+        work/ files/ stop.json      as above; the user's own
+
 `RunFolder` is an interface so that simulated tests need no disk: `testing` has one in memory.
 """
 
@@ -17,19 +23,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import attrs
 import trio
 
+from trio_afrender.errors import StoreError
 from trio_afrender.process.interfaces import Persistence
+from trio_afrender.process.task_user import TaskUser, find_user_of
 from trio_afrender.protocol.messages import TaskExec, TaskFile
 from trio_afrender.safe_files import read_regular, write_whole
-from trio_afrender.supervisor.run_folders import make_folders
+from trio_afrender.supervisor.run_folders import make_folders, remove_folders
 from trio_afrender.task.collected_files import FileBatch, SentFiles, read_batch
 from trio_afrender.tasklog.displayed_log import DisplayedLog
 from trio_afrender.tasklog.head_tail import make_window, read_window
@@ -44,6 +53,7 @@ __all__ = (
     "DiskRunFolder",
     "OpenRunFolder",
     "RunFolder",
+    "find_inherited_user",
     "open_run_folder",
     "read_stored_output",
     "run_folder_name",
@@ -69,6 +79,11 @@ class RunFolder(Protocol):
 
     @property
     def view(self) -> DisplayedLog: ...
+
+    @property
+    def user(self) -> TaskUser | None:
+        """The user of the folders and of the processes of the run; None: the agent's."""
+        ...
 
     @property
     def work_dir(self) -> str:
@@ -133,8 +148,17 @@ class RunFolder(Protocol):
         ...
 
 
-OpenRunFolder: TypeAlias = Callable[[TaskExec], AbstractAsyncContextManager[RunFolder]]
-"""Open the folder of a run. Raises `StoreError`. Leaving closes the log and removes nothing."""
+class OpenRunFolder(Protocol):
+    """Opens the folder of a run."""
+
+    def __call__(
+        self, task: TaskExec, user: TaskUser | None = None
+    ) -> AbstractAsyncContextManager[RunFolder]:
+        """Open it, for processes of `user`. Raises `StoreError`.
+
+        Leaving closes the log and removes nothing.
+        """
+        ...
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -146,13 +170,20 @@ class DiskRunFolder:
     view: DisplayedLog
     quota: int
     """Bytes of log that are kept."""
+    user: TaskUser | None = None
+    task_folder: Path = attrs.field()
+    """The folder of what the task may read or write: `folder`, unless it is another user's."""
     store_files: Callable[[Sequence[TaskFile]], None] | None = None
     """Stores contents of files until the server has them (`file_spool`), and raises `OSError`; None:
     they are kept in memory."""
 
+    @task_folder.default
+    def _use_folder(self) -> Path:
+        return self.folder
+
     @property
     def work_dir(self) -> str:
-        return str(self.folder / "work")
+        return str(self.task_folder / "work")
 
     def persistence(self, slot: str, *, own_log: bool = False) -> Persistence:
         record, log = str(self.folder / slot), str(self.folder / "log")
@@ -173,11 +204,11 @@ class DiskRunFolder:
 
     @property
     def files_dir(self) -> str:
-        return str(self.folder / "files")
+        return str(self.task_folder / "files")
 
     @property
     def stop_file(self) -> str:
-        return str(self.folder / "stop.json")
+        return str(self.task_folder / "stop.json")
 
     async def is_folder(self, path: str) -> bool:
         def look() -> bool:
@@ -191,8 +222,11 @@ class DiskRunFolder:
         text = json.dumps({"reason": reason, "grace": grace, "deadline": deadline})
         # On a hanging disk the thread is left behind: TERM must not wait for it, and a stop file that
         # is written later does no harm.
+        write = partial(write_whole, self.stop_file, text)
+        if self.user is not None:
+            write = partial(write, mode=0o400, owner=(self.user.ids.uid, self.user.ids.gid))
         with trio.move_on_after(STOP_FILE_TIMEOUT):
-            await work_in_thread(partial(write_whole, self.stop_file, text), abandon=True)
+            await work_in_thread(write, abandon=True)
 
     async def record_gpus(self, gpus: Sequence[str]) -> None:
         path, text = str(self.folder / GPUS_FILE), json.dumps(list(gpus))
@@ -220,9 +254,11 @@ class DiskRunFolder:
         return await work_in_thread(read)
 
     async def collect(self, sent: SentFiles, redactor: Redactor) -> FileBatch:
-        return await work_in_thread(
-            partial(read_batch, self.files_dir, sent, redactor, self.store_files, last=False)
-        )
+        return await work_in_thread(partial(self._read_batch, sent, redactor, last=False))
+
+    def _read_batch(self, sent: SentFiles, redactor: Redactor, *, last: bool) -> FileBatch:
+        owner = self.user.ids.uid if self.user is not None else None
+        return read_batch(self.files_dir, sent, redactor, self.store_files, last=last, owner=owner)
 
     async def read_window(self, *, viewed: bool, limit: int, redactor: Redactor) -> str:
         return (await read_window(self.view if viewed else self.log, limit, redactor)).text
@@ -234,7 +270,7 @@ class DiskRunFolder:
 
         def read() -> tuple[FileBatch, str]:
             text = make_window(source, limit, redactor).text if limit and source.size() else ""
-            return read_batch(self.files_dir, sent, redactor, self.store_files, last=True), text
+            return self._read_batch(sent, redactor, last=True), text
 
         # One hop for both: a thread call is a noticeable part of a tiny task's cost.
         return await work_in_thread(read)
@@ -247,16 +283,25 @@ async def open_run_folder(
     *,
     quota: int,
     store_files: Callable[[str, Sequence[TaskFile]], None] | None = None,
+    user: TaskUser | None = None,
+    task_folders: Path | None = None,
 ) -> AsyncIterator[DiskRunFolder]:
     """Open ``<root>/<job>.<block>.<task>_<run>`` with its log, and close the log at the end.
 
     `store_files` is called with the run's id, see `DiskRunFolder.store_files`.
 
-    The folder is made with the first tree of the run (`Persistence.folders`). Task supervisors write
-    the log. A log that an earlier agent left there is continued; its view is built again from the
+    The folder is made with the first tree of the run (`Persistence.folders`); with a `user` it is made
+    here, and what the task may write, in `task_folders`, is that user's. Task supervisors write the log. A log that an earlier agent left there is continued; its view is built again from the
     start, by the parser of this agent.
     """
     folder = root / run_folder_name(task)
+    task_folder = folder
+    if user is not None and task_folders is not None:
+        task_folder = task_folders / folder.name
+        try:
+            await work_in_thread(partial(_make_folders_of, user, folder, task_folder))
+        except OSError as error:
+            raise StoreError.of(task_folder, error) from error
     async with open_supervised_log(folder / "log") as log:
         view = DisplayedLog(log, folder / "view")
         yield DiskRunFolder(
@@ -264,8 +309,41 @@ async def open_run_folder(
             log=log,
             view=view,
             quota=quota,
+            user=user,
+            task_folder=task_folder,
             store_files=partial(store_files, task.run) if store_files is not None else None,
         )
+
+
+def _make_folders_of(user: TaskUser, folder: Path, task_folder: Path) -> None:
+    """Make the folders of a run of another user. Raises `OSError`."""
+    ids, log = user.ids, folder / "log"
+    make_folders((str(folder), str(log)))
+    # The plugins of the run, which are that user's too, read the log. Its parent keeps tasks out.
+    os.chown(log, -1, ids.gid)
+    log.chmod(0o750)
+    with suppress(FileExistsError):
+        task_folder.mkdir(0o700)
+    os.chown(task_folder, -1, ids.gid)
+    task_folder.chmod(0o710)
+    for own in (task_folder / "work", task_folder / "files"):
+        try:
+            own.mkdir(0o700)
+        except FileExistsError:
+            # Of an earlier agent's run. Only this user could write there, if it is its own.
+            facts = own.lstat()
+            if stat.S_ISDIR(facts.st_mode) and facts.st_uid == ids.uid:
+                continue
+            remove_folders([str(own)])
+            own.mkdir(0o700)
+        os.chown(own, ids.uid, ids.gid)
+
+
+async def find_inherited_user(task_folders: Path, task: TaskExec) -> TaskUser | None:
+    """Return the user of a run that an earlier agent started, whatever the settings are now."""
+    # The folder that it is in is ours, so no task can give itself another user there.
+    place = task_folders / run_folder_name(task) / "work"
+    return await call_in_thread(partial(find_user_of, place))
 
 
 def run_folder_name(task: TaskExec) -> str:

@@ -140,6 +140,10 @@ class RunState:
         """Note where the run works, and make the environment of its processes."""
         facts = plugins.facts
         self.folder, self.has_parser = folder, facts.has_parser
+        outside = self.dependencies
+        if folder.user is not None and outside.image_worker_of is not None:
+            worker = outside.image_worker_of(folder.user)
+            self.dependencies = attrs.evolve(outside, image_worker=worker)
         self.grace = self.config.timing.grace if facts.grace is None else facts.grace
         self._working_directory = facts.working_directory or folder.work_dir
         self._limits = self.config.limits_of(self.task.service, facts.limits)
@@ -148,6 +152,7 @@ class RunState:
             self.task,
             token=self.dependencies.run_token(self.task.run),
             stop_file=folder.stop_file,
+            user=folder.user,
         )
         # After the variables of the service, which must not undo the assignment of GPUs.
         self._environment = {**environment, **self._gpu_variables}
@@ -179,6 +184,8 @@ class RunState:
             processes=self._limits.processes,
             files=self._limits.files,
             console=config.console,
+            user=self.folder.user,
+            umask=config.tasks.file_mask(),
             persistence=attrs.evolve(
                 self.folder.persistence(slot, own_log=own_log),
                 agent_timeout=config.timing.unattended if outlives else 0,

@@ -36,6 +36,7 @@ from trio_afrender.plugins.interfaces import PluginRunner
 from trio_afrender.plugins.meters.service import MeterSource, NoMeters
 from trio_afrender.process.command_result import CommandResult
 from trio_afrender.process.interfaces import Persistence
+from trio_afrender.process.task_user import TaskUser
 from trio_afrender.protocol.messages import HostResources, TaskExec, TaskFile, TaskUpdate, Update
 from trio_afrender.task.collected_files import FileBatch, SentFiles
 from trio_afrender.task.image_worker import ImageWorker
@@ -63,6 +64,7 @@ class MemoryRunFolder:
 
     host: MemoryHost
     run: str = ""
+    user: TaskUser | None = None
     log: MemoryLog = attrs.field(factory=MemoryLog)
     view: DisplayedLog = attrs.field(init=False)
     work_dir: str = "/memory/work"
@@ -204,6 +206,8 @@ class MemoryHost:
     plugins: PluginRunner = attrs.field(factory=lambda: InlineRunner(PluginSettings()))
     folders: set[str] = attrs.field(factory=set)
     """Working folders that exist."""
+    task_user: Callable[[TaskExec], TaskUser | None] = lambda _: None
+    """The user as which a task runs; None: the agent's own. May raise `TaskUserError`."""
     places: dict[str, MemoryRunFolder] = attrs.field(factory=dict)
     """The folders of runs by run id, also after the run."""
     dismissed: list[str] = attrs.field(factory=list)
@@ -260,6 +264,7 @@ class MemoryHost:
             spawn=self.spawn,
             plugins=self.plugins,
             open_run_folder=self._open_run_folder,
+            find_user=self._find_user,
             remove_run_folders=self._remove_run_folders,
             dismiss=self._dismiss,
             facts=self.facts,
@@ -286,12 +291,18 @@ class MemoryHost:
             jitter=random.Random(1),  # noqa: S311 - the same in each run
         )
 
+    async def _find_user(self, task: TaskExec, inherited: bool) -> TaskUser | None:
+        await trio.lowlevel.checkpoint()
+        return self.task_user(task)
+
     @asynccontextmanager
-    async def _open_run_folder(self, task: TaskExec) -> AsyncIterator[MemoryRunFolder]:
+    async def _open_run_folder(
+        self, task: TaskExec, user: TaskUser | None = None
+    ) -> AsyncIterator[MemoryRunFolder]:
         await trio.lowlevel.checkpoint()
         if self.full:
             raise StoreError(_NOWHERE, "No space left on device")
-        folder = self.places[task.run] = MemoryRunFolder(host=self, run=task.run)
+        folder = self.places[task.run] = MemoryRunFolder(host=self, run=task.run, user=user)
         yield folder
         folder.log.end()
 

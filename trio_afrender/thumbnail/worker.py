@@ -2,7 +2,8 @@
 
 A request is a line of JSON: ``{"op": "thumbnail", "image", "thumb", "height"}`` or ``{"op": "look",
 "image"}``. The answer is a line of JSON with ``error``, empty on success (``sure``: true if the image is
-the cause), and for ``look`` the facts as ``seen``. The worker ends at the end of its input: when the
+the cause), and for ``look`` the facts as ``seen``. Its arguments are its niceness, and optionally the ids of the user that it
+becomes: uid, gid and groups, with commas. The worker ends at the end of its input: when the
 agent ends, or closes it because it was idle.
 """
 
@@ -12,6 +13,7 @@ import json
 import os
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +22,7 @@ import attrs
 from trio_afrender.thumbnail.common import ImageError
 from trio_afrender.thumbnail.inspect import inspect_image
 from trio_afrender.thumbnail.make import make_thumbnail
+from trio_afrender.user_switch import UserIds, become_user
 
 __all__ = ("answer", "main")
 
@@ -62,6 +65,13 @@ def main() -> NoReturn:
 
         oiio.attribute("threads", DECODE_THREADS)
         oiio.attribute("exr_threads", DECODE_THREADS)
+    if len(sys.argv) > 2:
+        # Only now: the user of a task may not be able to read these libraries. OpenImageIO imports
+        # this one with the first image.
+        with suppress(ImportError):
+            import_module("numpy")
+        uid, gid, *groups = map(int, sys.argv[2].split(","))
+        become_user(UserIds(uid, gid, tuple(groups)))
     for line in sys.stdin:
         answers.write(json.dumps(answer(json.loads(line))) + "\n")
         answers.flush()

@@ -17,7 +17,7 @@ from typing import TypeAlias
 import trio
 
 from trio_afrender.cli.confirmation import Declined, confirm
-from trio_afrender.cli.doctor import files, machine, network
+from trio_afrender.cli.doctor import files, machine, network, user_checks
 from trio_afrender.cli.doctor.finding import ERROR, HAND, LOOK, OK, ROOT, RUN, WARNING, Finding
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.terminal import clean, print_line, write_line
@@ -148,6 +148,7 @@ async def _run_checks(config: Config, settings: Settings, unit: str) -> list[Fin
         "config": partial(files.check_settings, keys, settings.problems),
         "kernel": machine.check_kernel,
         "cgroup": machine.check_cgroup,
+        "tasks-user": partial(user_checks.check_task_users, config, unit),
         "limits": partial(machine.check_limits, config),
         "pipes": partial(machine.check_pipes, config),
         "stacks": machine.check_debuggers,

@@ -82,7 +82,10 @@ def run(options: Namespace) -> int:
     screen = choose_screen(quiet=options.no_progress, unparsed=list_unparsed(spec))
     with (
         open_run_directory(
-            options.store, keep_farm=options.keep or bool(reports), keep_store=options.keep
+            options.store,
+            keep_farm=options.keep or bool(reports),
+            keep_store=options.keep,
+            passable=bool(config.tasks.user),
         ) as directory,
         logging_to(screen.line, level),
     ):

@@ -150,6 +150,7 @@ class PluginHost:
         settings: PluginSettings,
         folders: Sequence[Path],
         task_status: trio.TaskStatus[PluginHost],
+        user: Mapping[str, object] | None = None,
     ) -> None:
         """Serve the process until it fails or is closed. Raises `PluginError` if it never was up."""
         async with trio.open_nursery() as nursery:
@@ -168,6 +169,7 @@ class PluginHost:
                     "memory": self._limits.memory,
                     "shared": self.shared,
                     "time": self._limits.time,
+                    "user": user,
                 }
             )
             with trio.move_on_after(self._limits.start):
@@ -351,11 +353,13 @@ async def run_plugin_host(
     *,
     shared: bool,
     note_failure: Callable[[], None] = lambda: None,
+    user: Mapping[str, object] | None = None,
     task_status: trio.TaskStatus[PluginHost] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run one plugin host until it fails, is closed or this is cancelled; then kill and reap it.
 
-    To be started with `nursery.start`, which returns the `PluginHost` once it is up and raises
+    With `user` (`host_protocol.dump_user`) its plugins run as another user. To be started with
+    `nursery.start`, which returns the `PluginHost` once it is up and raises
     `PluginError` when it does not come up.
     """
     host: PluginHost | None = None
@@ -370,7 +374,7 @@ async def run_plugin_host(
         )
         async with opened as process:
             host = PluginHost(process, limits, shared=shared)
-            await host.run(settings, folders, task_status)
+            await host.run(settings, folders, task_status, user)
         if host.failure is not None and not host.failure.retired:
             if host.failure.run is None:
                 host.add_to_failure(process.describe_exit())

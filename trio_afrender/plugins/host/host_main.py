@@ -46,6 +46,7 @@ from trio_afrender.plugins.meters.meter_worker import MeterWorker
 from trio_afrender.plugins.task_worker import TaskWorker
 from trio_afrender.supervisor.run_folders import make_folders
 from trio_afrender.tasklog.segments import open_reader
+from trio_afrender.user_switch import UserIds, become_user, drop_capabilities
 
 __all__ = ("serve_agent", "serve_link")
 
@@ -69,8 +70,9 @@ SWITCH_INTERVAL = 0.001
 class _Host:
     """Reads requests, hands them to the threads of their runs, sends replies."""
 
-    def __init__(self, link: socket.socket) -> None:
+    def __init__(self, link: socket.socket, agent_pipe: int | None) -> None:
         self._link = link
+        self._agent_pipe = agent_pipe
         self._sending = threading.Lock()
         self._runs: dict[int, _Thread] = {}
         self._threads = 0
@@ -84,6 +86,8 @@ class _Host:
         self._memory_limit = 0
         self.dump_after = 0.0
         """Seconds of a call after which it prints where its threads are, see `_dumping`."""
+        self.log: Path | None = None
+        """The only log that this host reads, where its parents may not be entered any more."""
 
     def serve(self) -> None:
         """Hand out requests until the agent is gone. Raises `ProtocolError`, `OSError`."""
@@ -114,6 +118,11 @@ class _Host:
             self.shared = message["shared"]
             self._memory_limit = message["memory"]
             self.dump_after = message["time"] * DUMP_AFTER
+            if message["user"] is not None:
+                self._become(message["user"])
+            elif hasattr(os, "geteuid") and os.geteuid() != 0:
+                with contextlib.suppress(OSError):  # there are none on other systems than Linux
+                    drop_capabilities()
         elif op == "close":
             if (thread := self._runs.pop(message["run"], None)) is not None:
                 # A thread in the middle of a call may never come back to take another run.
@@ -136,6 +145,20 @@ class _Host:
                 self._runs[run] = _Thread(self, run)
                 _start_patiently(self._runs[run])
             self._runs[run].put(message)
+
+    def _become(self, user: Message) -> None:
+        """Become the user of a task, before any thread starts and any plugin is imported."""
+        # Opened while its parents can be entered; the folder itself is readable for the group. What
+        # this process has open, no process of that user can reach: the kernel protects a process
+        # that has changed its user (PR_SET_DUMPABLE).
+        handle = os.open(user["log"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.log = Path(f"/proc/self/fd/{handle}")
+        uid, gid, *groups = user["ids"]
+        become_user(UserIds(uid, gid, tuple(groups)))
+        os.environ.update(user["variables"])
+        # The kernel remembers which user has set up the pipe, and signals no process of another one.
+        if self._agent_pipe is not None:
+            die_with_parent(self._agent_pipe)
 
     def memory_text(self) -> str:
         """The sentence added to a `MemoryError`."""
@@ -226,7 +249,7 @@ class _Thread(threading.Thread):
             # Foreign code may write there before the task starts, which would make it.
             with contextlib.suppress(OSError):
                 make_folders((str(store_dir),))
-        reader = open_reader(Path(request["folder"]))
+        reader = open_reader(host.log or Path(request["folder"]))
         worker = TaskWorker(spec, reader, host.settings, host.folders, copied=True)
         if host.shared and not worker.ours:
             return None  # one of our services may name a foreign parser itself
@@ -341,14 +364,17 @@ def serve_agent(link_fd: int, agent_pipe: int) -> NoReturn:
 
     # A process that a plugin forks would hold the socket open: our end would not be seen.
     os.register_at_fork(after_in_child=close_ours)
-    serve_link(link)
+    serve_link(link, agent_pipe)
 
 
-def serve_link(link: socket.socket) -> NoReturn:
-    """Serve the agent at the other end of a socket until it closes it. Never returns."""
+def serve_link(link: socket.socket, agent_pipe: int | None = None) -> NoReturn:
+    """Serve the agent at the other end of a socket until it closes it. Never returns.
+
+    `agent_pipe` is the pipe of `die_with_parent`, where there is one.
+    """
     sys.setswitchinterval(SWITCH_INTERVAL)
     route_prints()
-    host = _Host(link)
+    host = _Host(link, agent_pipe)
     host.send({"hello": os.getpid()})
     try:
         host.serve()

@@ -17,10 +17,11 @@ from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound
 from trio_afrender.plugins.host.forkserver import ForkServers
 from trio_afrender.plugins.host.host import PluginHost, restart_delay, run_plugin_host
-from trio_afrender.plugins.host.host_protocol import CallLimits
+from trio_afrender.plugins.host.host_protocol import CallLimits, dump_user
 from trio_afrender.plugins.host.plugin_run import PluginRun
 from trio_afrender.plugins.host.task_proxy import HostTask
 from trio_afrender.plugins.interfaces import PluginSpec, PluginTask
+from trio_afrender.process.task_user import TaskUser
 from trio_afrender.tasklog.interfaces import RunLog
 from trio_afrender.tasklog.io_threads import retry_exhausted
 
@@ -109,9 +110,10 @@ class HostRunner:
     @asynccontextmanager
     async def _open_run(self, spec: PluginSpec, folder: Path) -> AsyncIterator[PluginRun]:
         key = (spec.service, spec.parser)
-        run = PluginRun(
-            next(self._numbers), spec, folder, self._get_host, own_host=key in self._foreign
-        )
+        # Code that runs for a task has no more rights than the task: it reads what the task prints,
+        # and files in whose place the task may have put links.
+        own_host = spec.user is not None or key in self._foreign
+        run = PluginRun(next(self._numbers), spec, folder, self._get_host, own_host=own_host)
         try:
             try:
                 await run.open()
@@ -121,7 +123,7 @@ class HostRunner:
                 if run.disabled:
                     raise _DisabledWhileMade(str(error), error.details) from error
                 raise
-            if run.own_host:
+            if run.own_host and spec.user is None:
                 # The next run of these names is spared the question to the shared host. The oldest pairs
                 # are dropped: names come from the server, without a limit.
                 self._foreign[key] = None
@@ -136,7 +138,7 @@ class HostRunner:
     async def _get_host(self, run: PluginRun) -> PluginHost:
         if not run.own_host:
             return await self._get_shared()
-        host = await self._start(shared=False)
+        host = await self._start(shared=False, user=run.spec.user, log=run.folder)
         # Those that have ended are dropped here: nothing waits for the end of an own host.
         self._own = {each for each in self._own if not each.ended.is_set()} | {host}
         return host
@@ -158,8 +160,11 @@ class HostRunner:
     def _note_failure(self) -> None:
         self.failures += 1
 
-    async def _start(self, *, shared: bool) -> PluginHost:
-        """Start a host. Raises `PluginError` when it does not come up."""
+    async def _start(
+        self, *, shared: bool, user: TaskUser | None = None, log: Path | None = None
+    ) -> PluginHost:
+        """Start a host, which with a `user` reads no other log. Raises `PluginError`: it does not
+        come up."""
         failed = 0
         run = partial(
             run_plugin_host,
@@ -169,6 +174,7 @@ class HostRunner:
             self._limits,
             shared=shared,
             note_failure=self._note_failure,
+            user=dump_user(user, log) if user is not None and log is not None else None,
         )
         while True:
             try:

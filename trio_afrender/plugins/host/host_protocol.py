@@ -8,6 +8,7 @@ it, so every reply is checked.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import attrs
@@ -23,6 +24,7 @@ from trio_afrender.plugins.interfaces import (
     Replaced,
     ServiceFacts,
 )
+from trio_afrender.process.task_user import TaskUser
 
 __all__ = (
     "MAX_PLUGIN_FRAME",
@@ -37,6 +39,7 @@ __all__ = (
     "dump_plugin_settings",
     "dump_spec",
     "dump_state",
+    "dump_user",
     "load_classes",
     "load_conclusion",
     "load_error",
@@ -156,6 +159,16 @@ def load_plugin_settings(value: Mapping[str, Any]) -> PluginSettings:
 def _frozen(value: object) -> object:
     """JSON's lists as tuples."""
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def dump_user(user: TaskUser, log: Path) -> dict[str, object]:
+    """Return the message about the user that a host becomes, and the log that it then reads."""
+    ids = user.ids
+    return {
+        "ids": [ids.uid, ids.gid, *ids.groups],
+        "variables": {"HOME": user.home, "USER": user.name, "LOGNAME": user.name},
+        "log": str(log),
+    }
 
 
 def dump_spec(spec: PluginSpec) -> dict[str, object]:

@@ -29,6 +29,7 @@ from trio_afrender.process.windows.window_closer import WindowCloser
 from trio_afrender.supervisor.run_folders import make_folders, remove_folders
 from trio_afrender.tasklog.io_threads import call_in_thread, work_in_thread
 from trio_afrender.tasklog.writer import MAX_HELD, SEGMENT_SIZE, SegmentWriter, open_writer
+from trio_afrender.user_switch import CAPABILITIES
 
 __all__ = ("JobTrees", "open_job_trees", "priority_class")
 
@@ -73,6 +74,10 @@ class JobTrees:
     def trees(self) -> tuple[JobTree, ...]:
         """The trees that are not reaped."""
         return tuple(self._trees.values())
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        return tuple(CAPABILITIES)  # Windows has no users of that kind
 
     async def spawn(self, launch: Launch) -> JobTree:
         """Start a tree. Raises `SpawnError`, and `StoreError` if its folders cannot be made."""

@@ -1,0 +1,132 @@
+"""The user of each run, by the settings `config.TaskProcesses`.
+
+All names are looked up at the agent's start, so that a directory service that is down later costs no
+task. From then on each is looked up again once in a while: members of groups change.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import trio
+
+from trio_afrender.config.settings import TaskProcesses
+from trio_afrender.errors import AfRenderError, ConfigError
+from trio_afrender.process.task_user import TaskUser, find_user
+from trio_afrender.tasklog.io_threads import call_in_thread
+
+__all__ = ("TaskUserError", "TaskUsers", "list_names", "load_task_users", "refuse_user")
+
+BY_JOB = "job"
+OTHERS = "*"
+REFRESH_INTERVAL = 60.0
+"""Seconds after which a user is looked up again."""
+LOOKUP_TIMEOUT = 2.0
+"""Seconds that a task waits for that; then its user is as it was."""
+
+FindUser = Callable[[str], TaskUser | None]
+
+
+class TaskUserError(AfRenderError):
+    """The settings give a job no user on this host."""
+
+
+def list_names(settings: TaskProcesses) -> tuple[str, ...]:
+    """Return the names of this host's users as which tasks may run; () if they run as the agent's.
+
+    Raises `ConfigError` for settings that name none.
+    """
+    if settings.user != BY_JOB:
+        if settings.users:
+            text = f'tasks.users counts only with "{BY_JOB}" as tasks.user'
+            raise ConfigError(f"{text}, which is {settings.user or 'empty'!r}")
+        return (settings.user,) if settings.user else ()
+    if not settings.users:
+        raise ConfigError('tasks.user is "job", but tasks.users has no row: add {"*": "USER"}')
+    return tuple(dict.fromkeys(settings.users.values()))
+
+
+def refuse_user(user: TaskUser, *, privileged: bool, agent: int) -> str:
+    """Return why no task may run as `user`, empty if it may; `agent` is the uid of the agent."""
+    if privileged:
+        return ""
+    if user.ids.uid == 0:
+        return f'the user "{user.name}" is root, which may do everything on this host'
+    if user.ids.uid == agent:
+        return f'the user "{user.name}" is the agent\'s own, which may read its store and token'
+    return ""
+
+
+def load_task_users(settings: TaskProcesses, find: FindUser = find_user) -> TaskUsers:
+    """Look up all users of the settings; blocking. Raises `ConfigError` for one that cannot be used."""
+    names = list_names(settings)
+    if not hasattr(os, "geteuid"):
+        if names:
+            raise ConfigError("tasks.user: this system cannot run tasks as other users")
+        return TaskUsers(settings, {}, -1, find)
+    agent, known = os.geteuid(), {}
+    for name in names:
+        row = next((f'["{job}"]' for job, user in settings.users.items() if user == name), "")
+        place = f"tasks.users{row}" if row else "tasks.user"
+        user = find(name)
+        if user is None:
+            raise ConfigError(f'{place}: this host has no user "{name}"')
+        if problem := refuse_user(user, privileged=settings.privileged, agent=agent):
+            raise ConfigError(f"{place}: {problem}; name another one, or set tasks.privileged")
+        known[name] = user
+    return TaskUsers(settings, known, agent, find)
+
+
+class TaskUsers:
+    """Finds the user of a run. Made by `load_task_users`."""
+
+    def __init__(
+        self,
+        settings: TaskProcesses,
+        known: Mapping[str, TaskUser],
+        agent: int,
+        find: FindUser = find_user,
+    ) -> None:
+        self._settings = settings
+        self._known = dict(known)
+        self._agent = agent
+        self._find = find
+        self._looked_up: dict[str, float] = {}
+
+    @property
+    def others(self) -> tuple[TaskUser, ...]:
+        """All users but the agent's own, one for each uid."""
+        by_uid = {user.ids.uid: user for user in self._known.values()}
+        by_uid.pop(self._agent, None)
+        return tuple(by_uid.values())
+
+    async def of_job(self, job_user: str) -> TaskUser | None:
+        """Return the user of a job's tasks; None: the agent's own. Raises `TaskUserError`."""
+        name = self._choose(job_user)
+        if not name:
+            return None
+        now = trio.current_time()
+        if now >= self._looked_up.setdefault(name, now) + REFRESH_INTERVAL:
+            self._looked_up[name] = now
+            with trio.move_on_after(LOOKUP_TIMEOUT):
+                found = await call_in_thread(
+                    partial(self._find, name), abandon=True, limiter=trio.CapacityLimiter(1)
+                )
+                # Its groups may be others now. A uid that changes would not be the one that the
+                # folders have, and that was checked.
+                if found is not None and found.ids.uid == self._known[name].ids.uid:
+                    self._known[name] = found
+        user = self._known[name]
+        return user if user.ids.uid != self._agent else None
+
+    def _choose(self, job_user: str) -> str:
+        settings = self._settings
+        if settings.user != BY_JOB:
+            return settings.user
+        name = settings.users.get(job_user) or settings.users.get(OTHERS)
+        if name is None:
+            text = f'the job\'s user "{job_user}" has no row in tasks.users of this host'
+            raise TaskUserError(f'{text}, which has no row "{OTHERS}" either')
+        return name
