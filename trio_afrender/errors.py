@@ -62,8 +62,11 @@ class JobError(ConfigError):
         self.problem = problem
 
 
-class OutputError(AfRenderError):
+class OutputError(AfRenderError, OSError):
     """What a command was asked to print cannot be written: stdout is closed, or its disk is full."""
+
+    def __str__(self) -> str:
+        return f"cannot write to stdout: {self.strerror}"
 
 
 class EditRefused(AfRenderError):

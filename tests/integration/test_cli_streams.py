@@ -87,3 +87,21 @@ def test_a_reader_that_leaves_first_is_seen(tmp_path: Path) -> None:
     done = run_in_shell(line, tmp_path)
     assert done.stdout == "141\n"
     assert done.stderr == "config files read: none\n"
+
+
+def test_a_report_leaves_no_folder_that_was_not_asked_for(tmp_path: Path) -> None:
+    done = run_in_shell("trio_afrender run job.json --report r.json", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert "logs, output" not in done.stderr
+    done = run_in_shell("trio_afrender run job.json --report r.json --store kept", tmp_path)
+    assert f"logs, output and thumbnails: {tmp_path}/kept/trio_afrender-run-" in done.stderr
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_reports_after_one_that_stdout_does_not_take_are_written(tmp_path: Path) -> None:
+    line = "trio_afrender run job.json --report - --report r.json >/dev/full"
+    done = run_in_shell(line, tmp_path)
+    assert done.returncode != 0
+    assert "No space left on device" in done.stderr
+    assert json.loads((tmp_path / "r.json").read_text())["state"] == "done"

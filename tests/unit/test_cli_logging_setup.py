@@ -178,6 +178,7 @@ def test_a_file_is_divided_at_its_size_and_few_are_kept(
     print_line("printed")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["log", "log.1", "log.2"]
     assert all(each.stat().st_size <= 64 * 1024 for each in tmp_path.iterdir())
+    assert all(each.stat().st_mode & 0o777 == 0o600 for each in tmp_path.iterdir())
     lines = [line for part in ("log.2", "log.1", "log") for line in (tmp_path / part).read_text().splitlines()]  # fmt: skip
     numbers = [int(line.split()[4]) for line in lines[:-1]]
     assert numbers == list(range(5000 - len(numbers), 5000))

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
 
@@ -112,6 +113,13 @@ class _File(RotatingFileHandler):
         self._form = form
         self._problem = ""
         self._reported = False
+
+    def _open(self) -> TextIOWrapper:
+        # A new one is for its owner alone: lines may have links with tokens, as those of the page.
+        descriptor = os.open(
+            self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        return os.fdopen(descriptor, "a", encoding=self.encoding, errors=self.errors)
 
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(self._form.format(record))

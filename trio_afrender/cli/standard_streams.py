@@ -43,7 +43,7 @@ def _explain(error: OSError) -> Exception:
     if error.errno == errno.EPIPE:
         return ReaderGone(error.errno, "stdout was closed by its reader")
     problem = "it is closed" if error.errno == errno.EBADF else error.strerror or str(error)
-    return OutputError(f"cannot write to stdout: {problem}")
+    return OutputError(error.errno, problem)
 
 
 def prepare_streams() -> None:

@@ -271,9 +271,13 @@ def _write_results(
     print_lines(colour_summary(only_chosen(view, job_run.chosen)))
     problems = write_sheet(view, sheet) if sheet is not None else []
     problems += write_reports(view, reports)
+    if directory.temporary and not directory.keep_store:
+        # Reports have the texts. Thumbnails they name by their paths: these alone are a reason to leave
+        # a folder that was not asked for.
+        directory.keep_farm = directory.keep_farm and any(task.files for task in view.tasks)
     if directory.keep_farm:
         print_line(f"logs, output and thumbnails: {clean(str(directory.farm / str(view.id)))}")
-    elif view.state != "done":
+    elif view.state != "done" and not reports:
         print_line("logs were not kept: --keep keeps them")
     if directory.keep_store:
         print_line(f"folders of tasks: {clean(str(directory.store))}")
