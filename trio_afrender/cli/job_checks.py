@@ -56,7 +56,11 @@ def examine_file(path: Path, plugins: Sequence[Path] | None) -> ExaminedJob:
 
     Raises `JobError` for a file that cannot be read. Blocking.
     """
-    name = "stdin" if str(path) == "-" else str(path)
+    name = str(path)
+    if name == "-":
+        name = "stdin"
+        if sys.stdin is not None and sys.stdin.isatty():
+            print_line("reading a job from this terminal; Ctrl-D ends it")
     return _examine(read_job(path), name, path.absolute().parent, plugins)
 
 

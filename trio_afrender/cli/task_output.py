@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 
 import attrs
 import trio
 
 from trio_afrender.cli.progress_display import Screen
-from trio_afrender.cli.summary import label
-from trio_afrender.cli.terminal import shorten_line
+from trio_afrender.cli.terminal import clean, shorten_line
 from trio_afrender.farm.farm import Farm
 from trio_afrender.farm.user_requests import listen
 from trio_afrender.jobs.task_choice import TaskPlace
-from trio_afrender.jobs.views import TaskView
 from trio_afrender.protocol.messages import TaskKey
 from trio_afrender.text import without_escapes
 
@@ -41,35 +40,35 @@ def listen_from_start(farm: Farm, job: int, wanted: Collection[TaskPlace]) -> No
 async def follow_tasks(farm: Farm, job: int, screen: Screen, wanted: Collection[TaskPlace]) -> None:
     """Show the output of wanted tasks until the job is over."""
     followed: set[TaskKey] = set()
+    record = farm.state.find_job(job)
     seen = 0
     async with trio.open_nursery() as nursery:
-        while True:
-            view = farm.view(job)
-            for task in view.tasks:
-                if task.key in followed or not task.run:
-                    continue
-                if (task.block, task.task) in wanted:
-                    followed.add(task.key)
-                    nursery.start_soon(_follow, farm, task, screen)
-            if view.state != "running":
-                return
+        while not record.over:
+            # A run is seen before it ends: its end is at least a message later than its start.
+            for render in farm.state.renders.values():
+                for run in render.running.values():
+                    key = run.task.key
+                    if key not in followed and (key.block, key.task) in wanted:
+                        followed.add(key)
+                        spec = run.task.block.spec
+                        name = clean(f"{spec.name} / {spec.task_name(key.task)}")
+                        nursery.start_soon(_follow, farm, key, name, screen)
             seen = await farm.changed(seen)
 
 
-async def _follow(farm: Farm, task: TaskView, screen: Screen) -> None:
-    name = shorten_line(label(task), _MAX_LABEL)
+async def _follow(farm: Farm, key: TaskKey, name: str, screen: Screen) -> None:
     lines = OutputLines()
-    async with farm.listen(task.key) as pieces:
+    show = partial(_print, screen, shorten_line(name, _MAX_LABEL), key.block + key.task)
+    async with farm.listen(key) as pieces:
         async for piece in pieces:
-            shown = list(lines.add(piece, trio.current_time()))
-            await _print(screen, name, task, shown)
-    await _print(screen, name, task, list(lines.end()))
+            await show(list(lines.add(piece, trio.current_time())))
+    await show(list(lines.end()))
 
 
-async def _print(screen: Screen, name: str, task: TaskView, lines: Sequence[str]) -> None:
+async def _print(screen: Screen, name: str, number: int, lines: Sequence[str]) -> None:
     def write() -> None:
         for line in keep_some(lines):
-            screen.output(name, task.block + task.task, line)
+            screen.output(name, number, line)
 
     if lines:
         await trio.to_thread.run_sync(write, abandon_on_cancel=True, limiter=_printer)

@@ -70,6 +70,8 @@ def read_job(path: Path) -> object:
     from_stdin = str(path) == "-"
     try:
         if from_stdin:
+            if sys.stdin is None:
+                raise JobError("stdin", "it is closed")
             raw = sys.stdin.buffer.read(_MAX_FILE + 1)
         else:
             with path.open("rb") as file:

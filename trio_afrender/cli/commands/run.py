@@ -253,7 +253,7 @@ class _JobRun:
         job = farm.submit(attrs.evolve(self.spec, offline=True))
         record, now = farm.state.find_job(job), trio.current_time()
         if self.chosen is not None:
-            skip_others(farm.state, record, self.chosen, "not chosen on the command line", now)
+            skip_others(farm.state, record, self.chosen, now)
         listen_from_start(farm, job, self.followed)
         pause_job(farm.state, record, on=False)
         farm.dispatch()
