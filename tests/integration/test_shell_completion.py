@@ -43,18 +43,19 @@ ZSH = """\
 zmodload zsh/zpty
 zpty z zsh -f -i
 zpty -w z "PROMPT=; stty columns 200; fpath=(${1:h} \\$fpath); autoload -Uz compinit; compinit -u -D"
-zpty -w z "bindkey '^I' list-choices; LISTMAX=1000; print READ''Y"
+zpty -w z "ask() { zle list-choices; zle -R; zle -I; BUFFER=; print DON''E }; zle -N ask; bindkey '^I' ask"
+zpty -w z "LISTMAX=1000; print READ''Y"
 zpty -r z out '*READY*'
 shift
 for line in "$@"; do
     zpty -n -w z "trio_afrender $line"$'\\t'
-    zpty -n -w z $'\\x15'"print DON''E"$'\\n'
     zpty -r z out '*DONE*'
     print -r -- "$out"
     print END
 done
 zpty -d z
 """
+"""The next line is typed when the list is there: zsh does not list while input waits."""
 FISH = """\
 source $argv[1]
 for line in $argv[2..]
