@@ -25,7 +25,6 @@ const SORTS = {
   changed: ["Last changed first", (task) => -task.changed],
   render: ["Render", (task) => task.render],
 };
-const MAX_MISSES = 12; // frames without an image, after which none is looked for
 const NAMES = ["state", "block", "q", "sort", "as", "size"];
 
 export function makeView(page, names) {
@@ -141,6 +140,7 @@ export function makeView(page, names) {
     showBar(bar, [{ tasks: row.tasks, bar: row.bar }], barText(row));
     setText(barLine, `${barText(row)} of ${count(row.tasks, "task")}`);
     drawFacts();
+    drawImage();
   }
 
   function drawFacts() {
@@ -155,6 +155,7 @@ export function makeView(page, names) {
       ["User", row.user, ""],
       ["Priority", String(row.priority), ""],
       ["Created", moment(row.created), longMoment(row.created)],
+      ["Project", [row.project, row.department].filter(Boolean).join(", "), ""],
       ["Note", row.annotation || "", ""],
       ["Description", row.description || "", ""],
     ].filter(([, text]) => text);
@@ -165,31 +166,20 @@ export function makeView(page, names) {
   }
 
   let shownImage = "";
-  const withoutImages = new Set();
   function drawImage() {
-    let newest = null;
-    for (const task of tasks.tasks.values()) {
-      // An image comes when a frame has ended.
-      if (!task.mayHaveImage || !["done", "warning", "error"].includes(task.kind)) continue;
-      if (withoutImages.has(task.id + task.changed)) continue;
-      if (!newest || task.changed > newest.changed) newest = task;
-    }
-    if (!newest || newest.image === shownImage || withoutImages.size > MAX_MISSES) return;
-    shownImage = newest.image;
+    // The farm names the task with the newest image.
+    const task = row?.thumbnail ? tasks.tasks.get(row.thumbnail.split(".").slice(1).join(".")) : null;
+    if (!task || task.image === shownImage) return;
+    shownImage = task.image;
     const next = new Image();
     next.onload = () => {
       image.src = next.src;
-      image.alt = `Last image: ${short(newest.name, 80)}`;
+      image.alt = `Last image: ${short(task.name, 80)}`;
       image.hidden = imageLink.hidden = false;
-      imageLink.href = `/jobs/${id}/${newest.key}`;
-      fill(imageLink.lastElementChild, outside(newest.name, 60));
+      imageLink.href = `/jobs/${id}/${task.key}`;
+      fill(imageLink.lastElementChild, outside(task.name, 60));
     };
-    next.onerror = () => {
-      // It has no image: the one before it may have one.
-      withoutImages.add(newest.id + newest.changed);
-      if (withoutImages.size <= MAX_MISSES) drawImage();
-    };
-    next.src = newest.image;
+    next.src = shownImage;
   }
 
   function drawBlocks() {

@@ -171,7 +171,7 @@ export function makeTaskDetail(page, { job, block, task, node, close, step }) {
   }
 
   function drawUsage(its) {
-    const figures = { ...readResources(its.resources)[0], ...its.usage };
+    const figures = readResources(its.resources)[0];
     const list = Object.entries(figures).filter(([name, value]) => USAGE[name] && Number(value) > 0)
       .map(([name, value]) => [USAGE[name][0], USAGE[name][1](Number(value))]);
     usageBox.hidden = !list.length;
