@@ -161,6 +161,9 @@ def test_a_job_is_looked_at_down_to_the_output_of_a_frame(
     expect(page.locator("h1")).to_have_text("shot_010")
     expect(page.locator(".jobblock").nth(1)).to_contain_text("render")
     expect(page.locator(".lastlink img")).to_be_visible()
+    # Times are in the zone of the reader's browser, which is in Tokyo.
+    created = page.locator(".facts div", has_text="Created")
+    expect(created).to_have_attribute("title", re.compile(r"GMT\+9"))
     viewer.go(f"/jobs/{farm.shot}/0.4")
     detail = page.locator(".detail")
     expect(detail).to_contain_text("exit code 1")
@@ -274,6 +277,25 @@ def test_what_is_not_agreed_to_is_not_done(viewer: BrowserViewer, farm: Farm) ->
     expect(page.locator("dialog.agree")).to_have_count(0)
     viewer.go("/jobs")
     expect(row(viewer, farm.stuck)).to_be_visible()
+
+
+def test_a_deleted_job_is_reported_as_gone(
+    viewer: BrowserViewer, farm: Farm, tmp_path: Path
+) -> None:
+    job = tmp_path / "job.json"
+    block = {"name": "b", "tasks": [{"name": "t", "command": "true"}], "need_memory": 1 << 30}
+    job.write_text(json.dumps({"job": {"name": "unwanted", "blocks": [block]}}))
+    with open_program(tmp_path, "submit", job, "--server", farm.server) as submit:
+        number = submit.find(r"(?m)^(\d+)$")[1]
+        assert submit.process.wait(GUARD) == 0
+    page = viewer.page
+    viewer.go(f"/jobs/{number}")
+    expect(page.locator("h1")).to_have_text("unwanted")
+    page.locator(".jobhead .more").click()
+    page.locator(".jobhead [role=menuitem]", has_text="Delete").click()
+    viewer.agree()
+    expect(page.locator(".facts")).to_contain_text("was deleted")
+    expect(page.locator(".jobhead .toolline")).to_be_hidden()
 
 
 def test_parameters_are_edited_in_place(viewer: BrowserViewer, farm: Farm) -> None:

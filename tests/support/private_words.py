@@ -231,9 +231,9 @@ def _check_page(text: str, words: WordList) -> Iterator[tuple[int, _Match]]:
 
 
 def check_file(path: Path, words: WordList) -> list[Finding]:
-    """What is wrong in a Python file or a page and in its name, by lines; [] for other files."""
+    """What is wrong in a Python file, a page or a script and in its name, by lines; else []."""
     shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-    if path.suffix not in {".py", ".md"}:
+    if path.suffix not in {".py", ".md", ".js", ".css", ".html"}:
         return []
     check = _check_python if path.suffix == ".py" else _check_page
     matches = [(1, match) for part in shown.parts for match in words.find_words(part)]
@@ -245,7 +245,7 @@ def find_files() -> list[Path]:
     """All files of the repository that the list holds for."""
     found = [ROOT / page for page in PAGES if (ROOT / page).exists()]
     for folder in FOLDERS:
-        for pattern in ("*.py", "*.md"):
+        for pattern in ("*.py", "*.md", "*.js", "*.css", "*.html"):
             found += (ROOT / folder).rglob(pattern)
     ignored = {"__pycache__", "out"}  # the demo writes into the second
     return sorted(path for path in found if not ignored.intersection(path.parts))

@@ -230,7 +230,7 @@ export function makeOutput(id) {
       open = "";
       colours = plain();
       take(piece.text);
-      // The last line of this piece goes on in the first one of the rest.
+      // The last line of this piece continues in the first one of the rest.
       if (open && rest.length) {
         const first = rest.shift();
         addLine(open + first.parts.map(([text]) => text).join(""));

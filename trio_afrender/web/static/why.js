@@ -20,7 +20,8 @@ export function makeWhy({ job }) {
       each.blocks.map((block) => el("div", { class: "wait" },
         el("h3", null, "Block ", outside(block.name, 80), el("span", { class: "muted" }, ` ${count(block.tasks, "waiting task")}, from `),
           el("a", { href: `/jobs/${each.id}/${block.block}.${block.task}` }, `${each.id}.${block.block}.${block.task}`)),
-        el("ul", null, block.sentences.slice(0, 50).map((text) => el("li", null, outside(text, 600)))))))));
+        el("ul", null, block.sentences.slice(0, 50).map((text) => el("li", null, outside(text, 600)))))))),
+    data.more ? el("p", { class: "muted" }, `${count(data.more, "more job")} wait${data.more === 1 ? "s" : ""}.`) : null);
   }
 
   return {
