@@ -58,6 +58,8 @@ class Viewer:
     text: str = ""
     bytes: int = 0
     events: list[tuple[str, dict[str, Any]]] = attrs.field(factory=list)
+    counting: bool = False
+    """Whether bytes are only counted, not read."""
     asleep: trio.Event | None = None
     """While it is not set, nothing is taken."""
     _arrived: trio.Event = attrs.field(factory=trio.Event)
@@ -70,6 +72,8 @@ class Viewer:
             self.status = message["status"]
             return
         self.bytes += len(message["body"])
+        if self.counting:
+            return
         self.text += message["body"].decode()
         *whole, self.text = self.text.split("\n\n")
         for each in whole:
@@ -78,6 +82,11 @@ class Viewer:
                 self.events.append((fields["event"], json.loads(fields["data"])))
         self._arrived.set()
         self._arrived = trio.Event()
+
+    async def count(self, seconds: float) -> None:
+        """Only count bytes for a while."""
+        self.counting = True
+        await trio.sleep(seconds)
 
     async def expect(self, name: str, topic: str = "", **fields: object) -> Any:  # noqa: ANN401 - JSON
         """Wait for an event with such a name, topic and fields; drop it and those before it."""

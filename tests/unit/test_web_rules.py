@@ -154,9 +154,7 @@ def test_the_pace_of_a_job() -> None:
     for done in range(1, 5):
         fields = {"p_tasks_done": done, "p_tasks_run_time_sum": 20 * done, **running}
         pace.add(make_job(**{**fields, "p_percentage": 10 * done}), 1000.0 + 20 * done)
-    assert (
-        pace.frames_per_minute == 16.0
-    )  # 5 frames a task, 4 tasks in 79 s, counted from the first
+    assert pace.frames_per_minute == 15.0  # 20 frames in 80 s
     assert pace.ends == 1080 + 6 * 20 // 2
     pace.add(make_job(p_tasks_done=10, st=16), 1100.0)
     assert attrs.asdict(pace)["ends"] is None

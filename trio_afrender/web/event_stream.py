@@ -13,11 +13,14 @@ from starlette.types import Receive, Scope, Send
 
 from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.web.topic import Topic, encode_event, encode_json_text
+from trio_afrender.web.turns import Turns
 
 __all__ = ("EventStream",)
 
 _PAUSE = 0.2
 """Seconds between two pieces: changes of several topics at one moment travel together."""
+_PIECE = 64 * 1024
+"""Bytes that are sent at once."""
 _BEAT = 15.0
 """Seconds without a change after which the time is sent: both ends notice a dead connection by it."""
 _HEADERS = (
@@ -33,11 +36,16 @@ class EventStream:
     """Sends the changes of some topics until the viewer is gone."""
 
     def __init__(
-        self, topics: Sequence[Topic], changed: RepeatedEvent, clock: Callable[[], float]
+        self,
+        topics: Sequence[Topic],
+        changed: RepeatedEvent,
+        clock: Callable[[], float],
+        turns: Turns,
     ) -> None:
         self._topics = topics
         self._changed = changed
         self._clock = clock
+        self._turns = turns
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS]})
@@ -51,6 +59,7 @@ class EventStream:
         positions: list[int | None] = [None] * len(self._topics)
         head = _RETRY
         while True:
+            await self._turns.wait()
             parts = [head]
             head = b""
             for number, topic in enumerate(self._topics):
@@ -62,5 +71,9 @@ class EventStream:
                     continue
                 now = encode_json_text({"time": round(self._clock(), 1)})
                 parts = [encode_event("time", now)]
-            await send({"type": "http.response.body", "body": b"".join(parts), "more_body": True})
+            data = b"".join(parts)
+            for start in range(0, len(data), _PIECE):
+                await self._turns.wait()
+                body = data[start : start + _PIECE]
+                await send({"type": "http.response.body", "body": body, "more_body": True})
             await trio.sleep(_PAUSE)

@@ -270,13 +270,9 @@ class FarmWatch:
         self._drop("jobs", {*asked} - {job.id for job in found})
 
     def _take_renders(self, found: Sequence[RenderNode], asked: Sequence[int]) -> None:
-        rows = []
-        for render in found:
-            self.renders[render.id] = render
-            rows.append(render_row(render))
-            if not render.online:
-                self._drop_load(render.id)
-        self.tables["renders"].update(rows)
+        self.renders.update((render.id, render) for render in found)
+        self.tables["renders"].update(map(render_row, found))
+        self._drop_loads(render.id for render in found if not render.online)
         self._drop("renders", {*asked} - {render.id for render in found})
 
     def _drop(self, kind: str, ids: Iterable[int]) -> None:
@@ -290,14 +286,17 @@ class FarmWatch:
                     tasks.changed.set()
             else:
                 self.renders.pop(each, None)
-                self._drop_load(each)
+        if kind == "renders":
+            self._drop_loads(ids)
         if ids:
             self.tables[kind].update((), ids)
 
-    def _drop_load(self, render: int) -> None:
-        if self.loads.pop(render, None) is not None:
-            self._figures.pop(render, None)
-            self.tables["loads"].update((), [render])
+    def _drop_loads(self, renders: Iterable[int]) -> None:
+        gone = [each for each in renders if self.loads.pop(each, None) is not None]
+        for each in gone:
+            self._figures.pop(each, None)
+        if gone:
+            self.tables["loads"].update((), gone)
 
     # Loads
 

@@ -22,6 +22,7 @@ from hypercorn.utils import wrap_app
 from starlette.types import ASGIApp
 
 from trio_afrender.transport.connection_seats import ConnectionSeats
+from trio_afrender.web.turns import Turns
 
 __all__ = ("serve_http",)
 
@@ -41,9 +42,10 @@ _MAX_HEAD = 16 * 1024
 class _PacedStream(trio.abc.HalfCloseableStream):
     """A socket whose peer has to take what is sent within a time limit."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, turns: Turns) -> None:
         self.socket = stream.socket
         self._stream = stream
+        self._turns = turns
         # A stream of events is never silent so long; HTTP/2, which a browser may ask for, has no
         # other limit.
         self.silence = trio.CancelScope(deadline=trio.current_time() + _SILENCE)
@@ -65,6 +67,8 @@ class _PacedStream(trio.abc.HalfCloseableStream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         data = await self._stream.receive_some(max_bytes)
         self._note_use()
+        # Requests that come at once are read and answered a few at a time.
+        await self._turns.wait()
         return data
 
     async def send_eof(self) -> None:
@@ -78,6 +82,7 @@ async def serve_http(
     app: ASGIApp,
     listeners: Sequence[trio.SocketListener],
     ssl_context: ssl.SSLContext | None,
+    turns: Turns,
 ) -> None:
     """Serve an application until cancelled; the listeners are closed then."""
     config = HypercornConfig()
@@ -97,7 +102,8 @@ async def serve_http(
         streams.add(stream)
         try:
             host = str(stream.socket.getpeername()[0])
-            paced = _PacedStream(stream)
+            await turns.wait()
+            paced = _PacedStream(stream, turns)
             served: trio.abc.Stream = paced
             if ssl_context is not None:
                 served = trio.SSLStream(paced, ssl_context, server_side=True, https_compatible=True)

@@ -54,6 +54,7 @@ from trio_afrender.web.settings import PageSettings
 from trio_afrender.web.static_files import PageFiles, find_image_type
 from trio_afrender.web.topic import encode_json_text
 from trio_afrender.web.topic_registry import TooManyTopics, TopicRegistry, UnknownTopic
+from trio_afrender.web.turns import Turns
 
 __all__ = ("IsOwn", "Page", "make_app")
 
@@ -102,6 +103,7 @@ class Page:
     changes: RequestRates = attrs.field(
         factory=lambda: RequestRates(_CHANGES_RATE, _CHANGES_BURST, trio.current_time)
     )
+    turns: Turns = attrs.field(factory=Turns)
     texts: OutputReader = attrs.field(init=False)
     files: PageFiles = attrs.field(init=False)
     _reading: trio.CapacityLimiter = attrs.field(
@@ -324,7 +326,9 @@ async def _stream_events(page: Page, request: Request) -> Response:
             topics = [stack.enter_context(page.topics.open(name)) for name in names]
         except UnknownTopic as error:
             raise ConfigError(str(error)) from None
-        stream = EventStream([page.watch.server, *topics], page.watch.changed, page.watch.clock)
+        stream = EventStream(
+            [page.watch.server, *topics], page.watch.changed, page.watch.clock, page.turns
+        )
         return _StreamResponse(stream, stack.pop_all())
     raise AssertionError
 
