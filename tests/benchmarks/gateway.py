@@ -223,7 +223,7 @@ async def measure_registrations(count: int, half_open: int, server: str, folder:
     write_secrets(folder)
     for sockets in (0, half_open, 0, half_open):
         async with (
-            open_gateway(server, folder) as (_, url, metrics),
+            open_gateway(server, folder) as (gateway, url, metrics),
             trio.open_nursery() as nursery,
         ):
             held: set[trio.SocketStream] = set()
@@ -232,17 +232,25 @@ async def measure_registrations(count: int, half_open: int, server: str, folder:
             while len(held) < min(sockets, 64):  # noqa: ASYNC110 - what a gateway leaves of one address
                 await trio.sleep(0.1)
             command = make_swarm_command(count, url, folder, "--at-once")
+            cpu = read_cpu(gateway.pid)
             async with open_process(command, stdout=subprocess.PIPE) as swarm:
                 lines = read_lines(swarm)
                 await anext(lines)
+                cpu = read_cpu(gateway.pid) - cpu
                 displaced = (await read_counters(metrics)).get("handshakes_displaced_total", 0)
                 swarm.terminate()
                 final = [json.loads(line) async for line in lines][-1]
             nursery.cancel_scope.cancel()
         write(
-            f"| {count} | {sockets} | {final['registered_after']:.2f} s | {displaced:.0f} "
+            f"| {count} | {sockets} | {final['registered_after']:.2f} s "
+            f"| {cpu:.2f} s | {cpu / count * 1000:.1f} ms | {displaced:.0f} "
             f"| {final['lost']} |"
         )
+
+
+def read_cpu(pid: int) -> float:
+    """Return the seconds of processor time that a process has used."""
+    return float(sum(psutil.Process(pid).cpu_times()[:2]))
 
 
 async def hold_half_open(port: int, held: set[trio.SocketStream]) -> None:
@@ -275,17 +283,16 @@ async def measure(count: int, seconds: float, server: str, folder: Path) -> Meas
 
 
 async def watch(pid: int, metrics: str, port: int, seconds: float) -> dict[str, Any]:
-    process = psutil.Process(pid)
     before, started_at = await read_counters(metrics), time.perf_counter()
-    cpu = sum(process.cpu_times()[:2])
+    cpu = read_cpu(pid)
     await trio.sleep(seconds)
-    cpu, elapsed = sum(process.cpu_times()[:2]) - cpu, time.perf_counter() - started_at
+    cpu, elapsed = read_cpu(pid) - cpu, time.perf_counter() - started_at
     after = await read_counters(metrics)
     exchanges = after["exchanges_total"] - before["exchanges_total"]
     duration = after["exchange_seconds_total"] - before["exchange_seconds_total"]
     return {
         "cpu": cpu / elapsed * 100,
-        "resident": process.memory_info().rss / 2**20,
+        "resident": psutil.Process(pid).memory_info().rss / 2**20,
         "exchanges": exchanges / elapsed,
         "exchange_time": duration / exchanges * 1e3,
         "time_wait": count_waiting(port),
@@ -387,7 +394,8 @@ def open_namespace(enabled: bool) -> Iterator[tuple[list[str], str]]:
 async def measure_all(options: argparse.Namespace) -> None:
     columns = ["CPU, % of a core", "resident", "exchanges/s", "mean time", "TIME_WAIT", "tasks"]
     if options.half_open:
-        columns = ["half-open sockets", "all registered within", "displaced"]
+        columns = ["half-open sockets", "all registered within", "the gateway's processor time"]
+        columns += ["of each agent", "displaced"]
     columns = ["agents", *columns, "lost"]
     write(f"| {' | '.join(columns)} |")
     write(f"|{' --- |' * len(columns)}")

@@ -6,9 +6,11 @@ A misbehaving client ends its own connection and no other.
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
 
@@ -62,6 +64,8 @@ MAX_LARGE, MAX_LARGE_OF_ONE = 16, 4
 """Connections that may read a message of more than 64 KiB at once: in total, and of one token."""
 LOG_SUM_INTERVAL = 60.0
 """Seconds after which repeated lines of the log are summed up."""
+LATE = ("late handshakes", "%s: no handshake within %g s")
+DISPLACED = ("displaced handshakes", "%s: no handshake before newer connections came")
 _GOING_AWAY, _BROKEN, _TRY_AGAIN = 1001, 1011, 1013
 _MAX_REASON = 120
 """Bytes of a close frame's reason; the protocol allows 123."""
@@ -154,19 +158,14 @@ async def serve_websocket(
     `LinkLost` and `ProtocolError` as one line, others with a traceback. Raises `ConfigError` if the
     port cannot be bound.
     """
+    tls = ssl_context if listeners is None else None
     if listeners is None:
         try:
             listeners = await trio.open_tcp_listeners(port, host=host)
         except OSError as error:
             problem = error.strerror or error
             raise ConfigError(f"cannot listen on {host}:{port}: {problem}") from error
-        if ssl_context is not None:
-            listeners = [
-                trio.SSLListener(each, ssl_context, https_compatible=True) for each in listeners
-            ]
     first = listeners[0]
-    if isinstance(first, trio.SSLListener):
-        first = first.transport_listener
     if isinstance(first, trio.SocketListener):
         port = first.socket.getsockname()[1]
     url = make_url(host, port, tls=ssl_context is not None)
@@ -180,6 +179,7 @@ async def serve_websocket(
         max_agents_per_token=of_token,
         keepalive=keepalive,
         handshake=handshake,
+        tls=tls,
         counts=counts or ConnectionCounts(),
     )
     async with trio.open_nursery() as nursery:
@@ -198,6 +198,7 @@ class _Server:
     max_agents_per_token: int
     keepalive: float
     handshake: float
+    tls: ssl.SSLContext | None
     counts: ConnectionCounts
     agents: Counter[bytes] = attrs.field(factory=Counter)
     """The connected clients of each token."""
@@ -227,10 +228,19 @@ class _Server:
     async def serve(self, stream: trio.abc.Stream) -> None:
         """Serve one connection from the accept to the close. Raises only `Cancelled`."""
         peer, local = _describe_ends(stream)
+        until = trio.current_time() + self.handshake
         try:
+            # Before anything is made for it: of half-open connections there may be thousands.
+            if isinstance(stream, trio.SocketStream):
+                if not await self._wait_first_byte(stream, peer, until):
+                    return
+                if self.tls is not None:
+                    stream = trio.SSLStream(
+                        stream, self.tls, server_side=True, https_compatible=True
+                    )
             async with open_bare_nursery() as nursery:
                 liveness = LivenessStream(stream, backlog=MAX_FRAGMENT_BACKLOG)
-                opened = await self._open(nursery, stream, liveness, peer, local)
+                opened = await self._open(nursery, stream, liveness, peer, local, until)
                 if opened is not None:
                     ws, reader_scope, grant = opened
                     budget = self.budgets[grant.digest]
@@ -243,6 +253,33 @@ class _Server:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)
 
+    async def _wait_first_byte(self, stream: trio.SocketStream, peer: str, until: float) -> bool:
+        """Wait until a client has sent anything; False if it does not in time, or is displaced."""
+        host = host_of(peer)
+        waiting = trio.CancelScope(deadline=until)
+        data = None
+        with self.seats.take(host, waiting.cancel), waiting, suppress(OSError):
+            data = await stream.socket.recv(1, socket.MSG_PEEK)
+        if data:
+            return True
+        info, warn = self._loggers(host)
+        if not waiting.cancelled_caught:
+            info("failed handshakes", "%s: closed before its handshake", peer)
+        elif trio.current_time() >= until:
+            info(*LATE, peer, self.handshake)
+        else:
+            self.counts.handshakes_displaced += 1
+            warn(*DISPLACED, peer)
+        return False
+
+    def _loggers(self, host: str) -> tuple[Callable[..., None], Callable[..., None]]:
+        """Return what logs lines that a client causes, as information and as warnings."""
+        source = address_group(host)
+        return (
+            partial(self.lines.log, logging.INFO, source),
+            partial(self.lines.log, logging.WARNING, source),
+        )
+
     async def _open(
         self,
         nursery: trio.Nursery,
@@ -250,22 +287,22 @@ class _Server:
         liveness: LivenessStream,
         peer: str,
         local: str,
+        until: float,
     ) -> _Opened | None:
         """Do the handshakes of one client; None if it fails, is rejected or takes too long."""
         host = host_of(peer)
-        info = partial(self.lines.log, logging.INFO, address_group(host))
-        warn = partial(self.lines.log, logging.WARNING, address_group(host))
+        info, warn = self._loggers(host)
         # The seat is left before the session: only handshakes are counted.
         displacing = trio.CancelScope()
         try:
             with self.seats.take(host, displacing.cancel), displacing:
-                with trio.fail_after(self.handshake):
+                with trio.fail_at(until):
                     if isinstance(stream, trio.SSLStream):
                         await stream.do_handshake()
                     opened: _Opened = await nursery.start(self._handshake, stream, liveness, local)
                     return opened
         except trio.TooSlowError:
-            info("late handshakes", "%s: no handshake within %g s", peer, self.handshake)
+            info(*LATE, peer, self.handshake)
         except trio.BrokenResourceError as error:
             info("failed TLS handshakes", "%s: %s", peer, explain_tls(error.__cause__))
         except HandshakeRejected as refusal:
@@ -274,7 +311,7 @@ class _Server:
             info("failed handshakes", "%s: %s", peer, error)
         if displacing.cancelled_caught:
             self.counts.handshakes_displaced += 1
-            warn("displaced handshakes", "%s: no handshake before newer connections came", peer)
+            warn(*DISPLACED, peer)
         return None
 
     async def _handshake(
