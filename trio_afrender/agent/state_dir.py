@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ import attrs
 from trio_afrender.errors import StoreError
 from trio_afrender.private_folder import lock_folder, make_private
 from trio_afrender.safe_files import read_regular, write_whole
+from trio_afrender.supervisor.run_folders import remove_folders
 
 __all__ = ("StateDir", "open_state_dir")
 
@@ -123,9 +123,7 @@ class StateDir:
         """Delete all run folders but those with the names `kept`. Blocks on the disk."""
         for root in (self.runs, self.task_folders):
             with suppress(FileNotFoundError):
-                for folder in root.iterdir():
-                    if folder.name not in kept:
-                        shutil.rmtree(folder, ignore_errors=True)
+                remove_folders(str(path) for path in root.iterdir() if path.name not in kept)
 
 
 @contextmanager

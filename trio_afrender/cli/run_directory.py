@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 import attrs
 
 from trio_afrender.errors import StoreError
+from trio_afrender.supervisor.run_folders import remove_folders
 
 __all__ = ("RunDirectory", "open_run_directory")
 
@@ -63,4 +63,4 @@ def open_run_directory(
     finally:
         if not directory.keep_store:
             unwanted = directory.store if directory.keep_farm else directory.folder
-            shutil.rmtree(unwanted, ignore_errors=True)
+            remove_folders([str(unwanted)])

@@ -10,11 +10,19 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import count
 
 from trio_afrender.supervisor.paths import end_path
 
 __all__ = ("make_folders", "remove_folders")
+
+_FOLDER = (
+    os.O_RDONLY
+    | getattr(os, "O_DIRECTORY", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+)
 
 
 def make_folders(folders: Iterable[str]) -> None:
@@ -34,7 +42,13 @@ def remove_folders(folders: Iterable[str]) -> None:
     """Remove the folders of runs; what cannot be removed stays, without an error."""
     for folder in folders:
         if not _remove_if_bare(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                shutil.rmtree(folder, ignore_errors=True)
+            except RecursionError:
+                # A task can nest its folders as deep as it likes
+                # (test_a_folder_that_is_nested_deep_is_removed).
+                with contextlib.suppress(OSError):
+                    _remove_flat(folder)
 
 
 def _remove_if_bare(folder: str) -> bool:
@@ -48,7 +62,7 @@ def _remove_if_bare(folder: str) -> bool:
     # The folder is the task's to write: by descriptor and without following links, another folder
     # cannot be put in its place meanwhile (test_a_link_in_place_of_the_folder_is_not_followed).
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(folder, _FOLDER)
     except OSError:
         return False
     try:
@@ -62,3 +76,43 @@ def _remove_if_bare(folder: str) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def _remove_flat(folder: str) -> None:
+    """Remove a folder nested deeper than `rmtree` can follow, without recursion. Raises `OSError`.
+
+    The folders of the second level are moved to the first one, until there are none. What cannot be
+    removed stays.
+    """
+    root = os.open(folder, _FOLDER)
+    prefix, numbers, kept = os.urandom(8).hex(), count(), set[str]()
+    try:
+        while names := set(os.listdir(root)) - kept:  # noqa: PTH208 - a descriptor
+            for name in names:
+                try:
+                    _lift(root, name, (f"{prefix}-{number}" for number in numbers))
+                except OSError:
+                    kept.add(name)
+    finally:
+        os.close(root)
+    os.rmdir(folder)  # noqa: PTH106 - a text
+
+
+def _lift(root: int, name: str, names: Iterator[str]) -> None:
+    """Remove what is `name` in `root`; move the folders in it to `root`, by `names`."""
+    try:
+        os.unlink(name, dir_fd=root)
+    except (IsADirectoryError, PermissionError):
+        pass
+    else:
+        return
+    handle = os.open(name, _FOLDER, dir_fd=root)
+    try:
+        for each in os.listdir(handle):  # noqa: PTH208 - as above
+            try:
+                os.unlink(each, dir_fd=handle)
+            except (IsADirectoryError, PermissionError):
+                os.rename(each, next(names), src_dir_fd=handle, dst_dir_fd=root)
+    finally:
+        os.close(handle)
+    os.rmdir(name, dir_fd=root)
