@@ -59,7 +59,7 @@ async def test_a_failed_task_ends_with_1_and_a_reason(tmp_path: Path) -> None:
 async def test_the_report_has_every_task(tmp_path: Path) -> None:
     job = write_job(tmp_path, "echo one", "exit 7")
     report = tmp_path / "report.json"
-    words = ("run", job, "--report", report, "--retries", "0", "--no-progress")
+    words = ("run", job, "--report", report, "--retries", "0", "--no-progress", "--store", "kept")
     code, out, err = await run_command(*words, home=tmp_path)
     assert (code, out) == (1, "")
     assert err.startswith('job "j": error in ')
@@ -78,9 +78,10 @@ async def test_the_report_has_every_task(tmp_path: Path) -> None:
         "one\n",
     )
     assert (bad["state"], bad["status"], bad["exit_code"], bad["attempts"]) == ("error", 6, 7, 1)
-    [directory] = (tmp_path / "tmp").iterdir()
+    [directory] = (tmp_path / "kept").iterdir()
     assert sorted(path.name for path in directory.iterdir()) == ["farm"]
     assert f"thumbnails: {directory}/farm/" in err
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 async def test_a_report_is_all_of_stdout(tmp_path: Path) -> None:
@@ -304,7 +305,7 @@ async def test_a_closed_stdout_gives_no_traceback(tmp_path: Path) -> None:
     async with open_command("run", job, "--report", "-", home=tmp_path) as command:
         assert command.process.stdout is not None
         await command.process.stdout.aclose()
-        assert await command.wait() == 1
+        assert await command.wait() == 141
     assert 'job "j": done' in command.err
     assert "Traceback" not in command.err
     assert "Exception ignored" not in command.err
