@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
+
+from trio_afrender.windows_files import find_reserved_name
 
 __all__ = (
     "base_name",
@@ -48,6 +51,8 @@ def clean_name(name: str) -> str:
     try:
         size = len(base.encode())
     except UnicodeEncodeError:
+        return ""
+    if os.sep == "\\" and find_reserved_name(base):
         return ""
     return base if size <= _MAX_NAME else ""
 

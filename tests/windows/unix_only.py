@@ -48,6 +48,7 @@ FILES: dict[str, str] = {
     "unit/test_agent_journal_power_loss.py": "its model of a disk replaces calls that Unix alone has",
     "simulated/test_agent_loop_watchdog.py": SYSTEMD,
     "simulated/test_plugins_forkserver.py": FORK,
+    "unit/test_user_files.py": SUPERVISOR,
     "integration/*": "programs of Unix are its tasks; see INTEGRATION",
 }
 """Files that are not even imported, with the reason."""

@@ -7,6 +7,7 @@ are those of a CPython 3.11 of this machine, and ``python.exe`` is one call of t
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,8 +36,9 @@ LOADER = Path("/usr/lib/wine/wine64")
 CPYTHON = "panda3d==1.10.14"
 """Contains CPython 3.11.7; the next release has 3.11.9, which does not start with another one's Lib."""
 REQUIREMENTS = (
-    # Wine 8 lacks bcryptprimitives.dll, which a newer one imports.
+    # Wine 8 lacks bcryptprimitives.dll, which newer ones import.
     "cryptography==42.0.8",
+    "rpds-py==0.18.0",
     # Wine's ucrtbase lacks crealf, which a newer one calls.
     "numpy==2.0.2",
     # What trio and pytest need on Windows alone: pip evaluates their conditions for this machine.
@@ -44,7 +46,8 @@ REQUIREMENTS = (
     "colorama",
     "pip",
 )
-LEFT_OUT = "pytest-xdist"
+LEFT_OUT = ("pytest-xdist", "playwright", "axe-playwright", "imageio-ffmpeg")
+"""Packages whose tests do not run there."""
 COPIED = ("trio_afrender", "services", "parsers", "resmeters", "tests", "examples", "docs")
 COPIED_FILES = (
     "pyproject.toml",
@@ -170,8 +173,8 @@ class WinePython:
 def make_wine_python(folder: Path) -> WinePython:
     """Make Wine's Python in `folder`, once; about a minute. Raises `WineError`."""
     python = WinePython(folder)
-    done = folder / "complete"
-    if done.exists():
+    done, made_of = folder / "complete", "\n".join([CPYTHON, *_list_requirements()])
+    if done.exists() and done.read_text() == made_of:
         return python
     _install_packages()
     shutil.rmtree(folder, ignore_errors=True)
@@ -195,7 +198,7 @@ def make_wine_python(folder: Path) -> WinePython:
         raise WineError(
             f"Wine's Python in {folder} does not start; remove the folder and try again"
         )
-    done.touch()
+    done.write_text(made_of)
     return python
 
 
@@ -286,15 +289,25 @@ def _read_exports(dump: str) -> Iterator[str]:
 
 
 def _install_wheels(packages: Path) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["cli"], *extras["thumbnails"], *extras["test"]]
-    plain = [each for each in wanted if not each.startswith(("trio_afrender[", LEFT_OUT))]
-    _pip("install", "--no-compile", "--target", str(packages), *plain, *REQUIREMENTS)
+    _pip("install", "--no-compile", "--target", str(packages), *_list_requirements())
     # Programs of Linux.
     shutil.rmtree(packages / "bin", ignore_errors=True)
     shutil.copy2(Path(__file__).with_name("no_bsp_handle.py"), packages / "sitecustomize.py")
     (packages / "source.pth").write_text("C:\\src\nC:\\src\\tests\n")
+
+
+def _list_requirements() -> list[str]:
+    """Return what the project and its tests require, with what Wine needs in place of newer versions."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    waiting, found = [*project["dependencies"], *extras["test"]], list(REQUIREMENTS)
+    while waiting:
+        wanted = waiting.pop()
+        if own := re.fullmatch(r"trio_afrender\[([\w,-]+)\]", wanted):
+            waiting += [each for extra in own[1].split(",") for each in extras[extra]]
+        elif not wanted.startswith(LEFT_OUT):
+            found.append(wanted)
+    return found
 
 
 def _pip(command: str, *arguments: str) -> None:

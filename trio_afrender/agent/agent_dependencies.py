@@ -18,6 +18,7 @@ import attrs
 
 from trio_afrender.agent.journal import open_journal
 from trio_afrender.agent.journal_format import Journal, PendingState
+from trio_afrender.agent.platform_limits import refuse_unix_settings
 from trio_afrender.agent.run_history import DiskRunHistory, RunHistory
 from trio_afrender.agent.state_dir import StateDir, open_state_dir
 from trio_afrender.agent.takeover import (
@@ -147,6 +148,7 @@ def _open_folder(
 @asynccontextmanager
 async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependencies]:
     """Open the dependencies of a real agent. Raises `ConfigError`, `StoreError` and `StoreInUse`."""
+    refuse_unix_settings(config)
     sampler = Sampler(make_sampler_config(config))
     environ = dict(os.environ)
     plain = find_inheritable(environ)

@@ -7,7 +7,6 @@ of the program, or of the farm in it: here each send has a time limit, and the e
 from __future__ import annotations
 
 import logging
-import resource
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
@@ -133,6 +132,10 @@ async def serve_http(
 
 def _connection_limit() -> int:
     """Connections at once: a share of this process's descriptors, which a farm in it needs too."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return _MAX_CONNECTIONS
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return _MAX_CONNECTIONS

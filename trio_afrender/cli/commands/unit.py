@@ -22,6 +22,8 @@ _PORT_OF_GATEWAY = 7443
 
 def run(options: Namespace) -> int:
     """Print the unit to stdout, and what is left to do to stderr; return 0. Raises `ConfigError`."""
+    if not hasattr(os, "fork"):
+        raise ConfigError("unit: systemd is Linux's; for Windows there is examples/windows")
     if options.of_user and options.run_as:
         raise ConfigError("--run-as is for a unit of the host; one of --user runs as its user")
     if options.kind == "farm" and options.server:

@@ -5,7 +5,6 @@ They block, `probe_mount` for as long as a mount hangs.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import stat
@@ -112,6 +111,8 @@ def check_store(config: Config) -> Iterator[Finding]:
 
 def _time_sync(folder: Path) -> float:
     """Write, sync and lock a file; return the seconds of the sync. Raises `OSError`."""
+    import fcntl  # here, because Windows has none: `windows_host` has its checks
+
     with tempfile.TemporaryFile(dir=folder) as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         file.write(b"x" * 4096)
@@ -123,6 +124,8 @@ def _time_sync(folder: Path) -> float:
 
 def _lock_holder(path: Path) -> str:
     """Return the pid in an agent's lock file, if an agent holds the lock."""
+    import fcntl  # as above
+
     try:
         with path.open() as file:
             try:

@@ -1,0 +1,122 @@
+"""Files on Windows: shared opens, patient replaces, locks, access lists, long paths."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from trio_afrender.errors import StoreError, StoreInUse
+from trio_afrender.private_folder import is_locked, lock_folder, make_private
+from trio_afrender.safe_files import (
+    open_regular,
+    read_regular,
+    remove_file,
+    replace_file,
+    write_whole,
+)
+from trio_afrender.tasklog.segments import open_reader
+from trio_afrender.tasklog.writer import open_writer
+from trio_afrender.windows_files import explain_owner
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "win32", reason="sharing of files is Windows' own: make windows-test"
+)
+
+
+def test_what_we_have_open_can_be_removed(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    write_whole(path, "old")
+    handle = open_regular(path, os.O_RDONLY)
+    remove_file(path)
+    assert os.read(handle, 10) == b"old"
+    os.close(handle)
+    assert not path.exists()
+
+
+def test_a_file_that_a_scanner_has_open_is_waited_for(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a", "old")
+    write_whole(tmp_path / "b", "new")
+    # Python's own open does not let others delete the file.
+    scanner = (tmp_path / "a").open("rb")
+    with pytest.raises(PermissionError):
+        (tmp_path / "b").replace(tmp_path / "a")
+    threading.Timer(0.3, scanner.close).start()
+    replace_file(tmp_path / "b", tmp_path / "a")
+    assert read_regular(tmp_path / "a", 10) == b"new"
+
+
+def test_line_ends_are_kept(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a", b"1\n2\r\n3\x1a4")
+    assert read_regular(tmp_path / "a", 100) == b"1\n2\r\n3\x1a4"
+
+
+@pytest.mark.parametrize("length", [200, 300])
+def test_long_paths(tmp_path: Path, length: int) -> None:
+    path = tmp_path / ("x" * min(length, 200))
+    if length > 200:
+        Path(f"\\\\?\\{path}").mkdir()
+        path /= "y" * (length - 200)
+    write_whole(path, "text")
+    assert read_regular(path, 10) == b"text"
+    remove_file(path)
+
+
+def test_a_link_is_refused(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a", "text")
+    try:
+        (tmp_path / "link").symlink_to(tmp_path / "a")
+    except OSError:
+        pytest.skip("this user may not make links")
+    if not (tmp_path / "link").is_symlink():
+        pytest.skip("Wine shows a link as the file that it leads to")
+    with pytest.raises(OSError, match="is a link"):
+        open_regular(tmp_path / "link", os.O_RDONLY)
+
+
+def test_a_lock_holds_against_other_processes(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from trio_afrender.private_folder import is_locked;"
+        "sys.exit(7 if is_locked(Path(sys.argv[1])) else 0)"
+    )
+    with lock_folder(tmp_path, "in use"):
+        assert (
+            subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 7
+        )
+        with pytest.raises(StoreInUse, match="in use"), lock_folder(tmp_path, "in use"):
+            pass
+        # The pid can be read while the lock is held.
+        assert read_regular(tmp_path / "lock", 100).strip() == str(os.getpid()).encode()
+    assert not is_locked(tmp_path)
+
+
+def test_a_private_folder_is_made_and_used_again(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    make_private(folder)
+    make_private(folder)
+    (folder / "file").write_text("x")
+    assert explain_owner(folder) == ""
+    with pytest.raises(StoreError, match="is a link or a file"):
+        make_private(folder / "file")
+
+
+def test_a_segment_that_is_read_can_be_dropped(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path / "log", quota=3000, segment=1000, held=1000)
+    writer.append(b"a" * 1000)
+    writer.append(b"b" * 1000)
+    segment = next(path for path in (tmp_path / "log").iterdir() if "750" in path.name)
+    handle = open_regular(segment, os.O_RDONLY)
+    for letter in b"cdef":
+        writer.append(bytes([letter]) * 1000)
+    writer.close()
+    assert os.read(handle, 10)[:1] in (b"b", b"")
+    os.close(handle)
+    reader = open_reader(tmp_path / "log")
+    assert reader.size() == 6000
+    assert reader.read(0, 10).data == b"a" * 10
+    assert reader.missing(6000).bytes > 0

@@ -1,0 +1,31 @@
+"""Settings that this system cannot honour: refused by name before anything starts."""
+
+from __future__ import annotations
+
+import os
+
+from trio_afrender.config import Config, Limits
+from trio_afrender.errors import ConfigError
+
+__all__ = ("refuse_unix_settings",)
+
+WINDOWS = not hasattr(os, "fork")
+
+
+def refuse_unix_settings(config: Config, *, windows: bool = WINDOWS) -> None:
+    """Raise `ConfigError` on Windows for a setting that is Unix's own."""
+    if not windows:
+        return
+    if config.drain == "leave":
+        raise ConfigError(
+            'trio_afrender.drain: "leave" is not possible on Windows, where tasks end with the agent;'
+            ' use "finish" or "stop"'
+        )
+    found: dict[str, object] = {"limits.files": config.limits.files}
+    for service, table in config.service_limits.items():
+        found[f"limits.services.{service}.files"] = table.get("files", 0)
+    for key, files in found.items():
+        if files and files != Limits().files:
+            raise ConfigError(
+                f"trio_afrender.{key}: Windows has no limit of open files; leave the setting out"
+            )
