@@ -154,6 +154,37 @@ async def test_an_agent_ends_for_a_store_that_the_user_cannot_reach(place: Path)
         assert f'no task can run as user "nobody": it cannot enter {place}/store' in agent.err
 
 
+async def test_a_task_of_another_user_can_read_why_it_is_stopped(place: Path) -> None:
+    script = "trap 'cat $AF_STOP_FILE; stat -c %a:%U $AF_STOP_FILE; exit 0' TERM; sleep 1000 & wait"
+    async with (
+        open_server(place, store=place / "farm") as (farm, url),
+        open_agent(place, url, USERS[0], "nobody") as agent,
+    ):
+        job = submit_as(farm, "", script)
+        task_supervisor = await wait_running(place, job)
+        await until(lambda: len(task_supervisor.children(recursive=True)) == 2)
+        farm.stop_job(job)
+        (task,) = (await farm.wait(job)).tasks
+        assert task.state == "killed"
+        stop, facts = task.output.splitlines()[-1].rsplit("}", 1)
+        assert "server" in json.loads(f"{stop}}}")["reason"]
+        assert facts == f"400:{get_user().name}"
+        await end(agent)
+
+
+async def test_a_thumbnail_command_runs_as_the_user_of_its_run(place: Path) -> None:
+    (place / "image.png").touch()
+    command = ("--af_thumbnail_cmd", "id -un > %(thumbnail)s; : %(image)s")
+    async with (
+        open_server(place, store=place / "farm") as (farm, url),
+        open_agent(place, url, USERS[0], "nobody", *command) as agent,
+    ):
+        job = submit_as(farm, "", "true", files=[str(place / "image.png")])
+        (task,) = (await farm.wait(job)).tasks
+        assert read_files(task) == [f"{get_user().name}\n"], task.log
+        await end(agent)
+
+
 async def test_root_is_a_user_of_tasks_if_named_on_purpose(place: Path) -> None:
     words = (USERS[0], "root", "--trio_afrender.tasks.privileged", "true")
     async with (
