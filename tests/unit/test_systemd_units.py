@@ -12,6 +12,7 @@ from support.example_units import EXAMPLE_UNITS, FOLDER
 from trio_afrender.cli.commands.unit import find_program
 from trio_afrender.cli.main import main
 from trio_afrender.cli.systemd_units import UNIT_KINDS, UnitPlan, make_unit, quote_word
+from trio_afrender.user_switch import CAPABILITIES
 
 
 @pytest.mark.parametrize("name", EXAMPLE_UNITS)
@@ -78,6 +79,17 @@ def test_the_server_of_the_settings(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert unit["ExecStart"].endswith(f"agent --config {config} --server af://farm:51000")
     assert unit["User"] == "artist"
     assert "replace" not in err
+
+
+def test_tasks_with_users_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "site.json"
+    config.write_text('{"cgru_config": {"trio_afrender": {"tasks": {"user": "artist"}}}}')
+    unit, _ = printed(capsys, "--config", "site.json")
+    assert unit["AmbientCapabilities"].split() == list(CAPABILITIES)
+    unit, _ = printed(capsys, "--config", "site.json", "--user")
+    assert "AmbientCapabilities" not in unit, "the systemd of a user has none"
+    unit, _ = printed(capsys)
+    assert "AmbientCapabilities" not in unit
 
 
 def test_a_remote_agent_has_a_token(capsys: pytest.CaptureFixture[str]) -> None:

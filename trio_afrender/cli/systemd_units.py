@@ -11,6 +11,8 @@ from pathlib import Path
 
 import attrs
 
+from trio_afrender.user_switch import CAPABILITIES
+
 __all__ = ("UNIT_KINDS", "UnitPlan", "make_unit", "quote_word", "unit_name")
 
 UNIT_KINDS = ("agent", "gateway", "farm")
@@ -40,6 +42,8 @@ class UnitPlan:
     run_as: str = "render"
     """The user of a unit of the host, and its group."""
     cgru_location: str = ""
+    switches_users: bool = False
+    """Tasks run as other users than the agent (`tasks.user`), which needs capabilities."""
 
 
 def unit_name(kind: str) -> str:
@@ -129,6 +133,7 @@ def _agent(plan: UnitPlan) -> list[str]:
         "Type=notify",
         "NotifyAccess=main",
         *_identity(plan),
+        *_capabilities(plan),
         *_settings(plan),
         _start(plan),
         "# `systemctl reload` after an upgrade: the agent ends and its tasks continue; the new agent",
@@ -145,10 +150,21 @@ def _agent(plan: UnitPlan) -> list[str]:
     ]
 
 
+def _capabilities(plan: UnitPlan) -> list[str]:
+    # The systemd of a user has none to give.
+    if plan.user or not plan.switches_users:
+        return []
+    return [
+        "# For tasks that run as users of their own (tasks.user, see docs/security.md).",
+        f"AmbientCapabilities={' '.join(CAPABILITIES)}",
+    ]
+
+
 def _farm(plan: UnitPlan) -> list[str]:
     return [
         "Type=exec",
         *_identity(plan),
+        *_capabilities(plan),
         *_settings(plan),
         _start(plan),
         *_with_tasks("farm"),

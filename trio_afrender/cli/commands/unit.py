@@ -32,14 +32,16 @@ def run(options: Namespace) -> int:
         key = next(iter(options.overrides))
         raise ConfigError(f"--{key}: put it into a config file and give that with --config")
     program = find_program()
+    settings = load_options(options)
     make = {"agent": _agent_words, "gateway": _gateway_words, "farm": _farm_words}[options.kind]
     plan = UnitPlan(
         kind=options.kind,
         program=program,
-        arguments=tuple(make(options)),
+        arguments=tuple(make(options, str(settings["server"]))),
         user=options.of_user,
         run_as=options.run_as or "render",
         cgru_location=os.environ.get("CGRU_LOCATION", ""),
+        switches_users=bool(settings["trio_afrender.tasks.user"]),
     )
     sys.stdout.write(make_unit(plan))
     _print_notes(plan)
@@ -57,8 +59,9 @@ def find_program() -> tuple[str, ...]:
     return (sys.executable, "-m", "trio_afrender")
 
 
-def _agent_words(options: Namespace) -> list[str]:
-    server = _find_server(options, f"af://{_PLACEHOLDER}")
+def _agent_words(options: Namespace, server: str) -> list[str]:
+    # Spelled out: the unit runs as another user, who may not see the file that names the server.
+    server = server or f"af://{_PLACEHOLDER}"
     words = [*_config_words(options), "--server", server]
     token = options.token_file
     if token is None and not is_native(server):
@@ -66,28 +69,21 @@ def _agent_words(options: Namespace) -> list[str]:
     return [*words, *_path("--token-file", token), *_path("--store", options.store)]
 
 
-def _gateway_words(options: Namespace) -> list[str]:
+def _gateway_words(options: Namespace, server: str) -> list[str]:
     folder = _etc(options)
     return [
         *_config_words(options),
         *("--listen", f"wss://0.0.0.0:{_PORT_OF_GATEWAY}", "--host-name", _PLACEHOLDER),
         *("--cert", f"{folder}/farm.pem", "--key", f"{folder}/farm.key"),
         *_path("--tokens", options.token_file or Path(folder, "tokens")),
-        *("--server", _find_server(options, "af://127.0.0.1")),
+        *("--server", server or "af://127.0.0.1"),
         *_path("--store", options.store or Path("%S", unit_name("gateway"))),
     ]
 
 
-def _farm_words(options: Namespace) -> list[str]:
+def _farm_words(options: Namespace, server: str) -> list[str]:
+    del server
     return [*_config_words(options), *_path("--store", options.store)]
-
-
-def _find_server(options: Namespace, default: str) -> str:
-    """Return the server of the command line, else that of the settings, else the default."""
-    if options.server:
-        return str(options.server)
-    # The unit runs as another user, who may not see the file that names the server.
-    return str(load_options(options)["server"]) or default
 
 
 def _config_words(options: Namespace) -> list[str]:
