@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import ssl
+import webbrowser
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import attrs
 import pytest
@@ -18,7 +20,7 @@ from support.cli import GUARD, open_command
 
 from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.cli.arguments import parse
-from trio_afrender.cli.open_page import plan_page
+from trio_afrender.cli.open_page import open_page, plan_page
 from trio_afrender.errors import ConfigError
 from trio_afrender.farm import open_farm
 from trio_afrender.farm.json_interface import make_in_process_farm, open_requests
@@ -290,6 +292,37 @@ def test_options_that_are_not_safe(words: list[str], sentence: str) -> None:
     options = parse(["web", *words])
     with pytest.raises(ConfigError, match=sentence):
         plan_page("--listen", options.listen, options, own_farm=False)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_the_browser_gets_no_token_by_its_arguments(
+    tls: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Other users of the host can read the arguments of programs."""
+    opened: list[tuple[str, str, int]] = []
+    done = trio.Event()
+
+    def browse(url: str) -> None:
+        path = Path(unquote(url.removeprefix("file://")))
+        if url.startswith("file:"):
+            opened.append((url, path.read_text(), path.parent.stat().st_mode & 0o777))
+        else:
+            opened.append((url, "", 0))
+        trio.from_thread.run_sync(done.set)
+
+    monkeypatch.setattr(webbrowser, "open", browse)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if tls else None
+    async with open_farm(None) as farm, open_requests(farm) as requests:
+        own = make_in_process_farm(farm, requests, place="own", user_name="ann", host_name="w")
+        async with open_bare_nursery() as nursery:
+            settings = PageSettings(port=0, ssl_context=context)
+            with trio.fail_after(GUARD):
+                await open_page(nursery, own, settings, browse=True)
+                await done.wait()
+    ((url, text, mode),) = opened
+    assert "token" not in url
+    assert ("/login?token=" in text, mode) == ((True, 0o700) if tls else (False, 0))
+    assert capsys.readouterr().err.count("/login?token=") == 2
 
 
 async def test_run_and_farm_serve_their_page(tmp_path: Path) -> None:

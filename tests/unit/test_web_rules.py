@@ -209,6 +209,11 @@ def test_a_row_of_a_task_ends_with_its_last_figure() -> None:
     assert compact_row(0, 3, item, 2, waits=False) == [0, 3, 2, 40, 1, 0, 100, 0, 2]
 
 
+def test_bits_that_a_browser_would_lose() -> None:
+    """An afserver marks tasks with bit 62; numbers of JavaScript have 53 bits."""
+    assert compact_row(0, 0, {"st": 2**62 + 16}, 0, waits=False)[2] == 16
+
+
 def test_usage_of_a_task() -> None:
     text = "task_mem_mb:7 odd x:y nan:nan inf:inf :3 task_cpu:1.5"
     assert read_usage(text) == {"task_mem_mb": 7.0, "task_cpu": 1.5}

@@ -39,6 +39,10 @@ async def fetch_file(dialer: Dialer, path: str, token: str = "") -> bytes:
     if status[1] != b"200":
         raise LinkRefused("the server has no such file")
     length = _LENGTH.search(head + b"\r\n")
-    if length is not None and int(length[1]) != len(body):
-        raise ProtocolError(f"{url}: sent {len(body)} of {int(length[1])} bytes of a file")
-    return body
+    if length is None:
+        return body
+    size = int(length[1])
+    if len(body) < size:
+        raise ProtocolError(f"{url}: sent {len(body)} of {size} bytes of a file")
+    # An afserver sends some bytes of its buffer behind the file.
+    return body[:size]

@@ -11,6 +11,8 @@ import webbrowser
 from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
+from html import escape
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import trio
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ("open_page", "plan_page")
 
+_BROWSER_STARTS = 60.0
+"""Seconds until a browser has read the file that it was started with."""
 _NEEDED = ("starlette", "hypercorn")
 
 
@@ -79,11 +83,23 @@ async def open_page(
     say(f"the page of {clean(farm.url)} is {clean(page.url)}/")
     for steer in (False,) if settings.read_only else (True, False):
         say(_describe_link(page.make_link(steer), steer=steer))
-    if browse:
-        # A link, in case the browser is not provably one of this user.
-        link = page.make_link(not settings.read_only)
-        await trio.to_thread.run_sync(webbrowser.open, link)
+    if browse and settings.ssl_context is None:
+        # On loopback the browser needs no link: it is one of this user.
+        await trio.to_thread.run_sync(webbrowser.open, f"{page.url}/")
+    elif browse:
+        nursery.start_soon(_browse_by_file, page.make_link(not settings.read_only))
     return f"{page.url}/"
+
+
+async def _browse_by_file(link: str) -> None:
+    """Open a link in the browser by a file that only this user can read: other users of the host
+    can read the arguments of programs."""
+    text = f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(link)}">'
+    with TemporaryDirectory(prefix="trio_afrender-page-") as folder:  # mode 0700
+        path = trio.Path(folder, "open.html")
+        await path.write_text(text, encoding="utf-8")
+        await trio.to_thread.run_sync(webbrowser.open, path.as_uri())
+        await trio.sleep(_BROWSER_STARTS)
 
 
 def _describe_link(link: str, *, steer: bool) -> str:

@@ -102,7 +102,9 @@ class FarmWatch:
 
     def __attrs_post_init__(self) -> None:
         self._since = self.clock()
-        self.server = Topic("server", self.changed.set, self._describe_server, event="server")
+        self.server = Topic(
+            "server", self.changed.set, self._describe_server, event="server", kept=False
+        )
         for name in ("jobs", "renders", "loads", "users", "pools"):
             self.tables[name] = TableTopic(name, self.changed.set)
 

@@ -29,6 +29,7 @@ from trio_afrender.afserver.node_selection import TaskSelection
 from trio_afrender.afserver.remote_nodes import TaskNode, read_tasks
 from trio_afrender.errors import ConfigError, JobGone, LinkLost, LinkRefused, ProtocolError
 from trio_afrender.text import base_name, printable
+from trio_afrender.transport.repeated_lines import RepeatedLines
 from trio_afrender.version import __version__
 from trio_afrender.web.action_log import ActionLog, UndoStep
 from trio_afrender.web.event_stream import EventStream
@@ -103,6 +104,8 @@ class Page:
     changes: RequestRates = attrs.field(
         factory=lambda: RequestRates(_CHANGES_RATE, _CHANGES_BURST, trio.current_time)
     )
+    lines: RepeatedLines = attrs.field(factory=lambda: RepeatedLines(_log, trio.current_time))
+    """Of what others cause."""
     turns: Turns = attrs.field(factory=Turns)
     texts: OutputReader = attrs.field(init=False)
     files: PageFiles = attrs.field(init=False)
@@ -184,7 +187,14 @@ class _Guard:
             scope["method"], scope["path"], headers, tls=page.tls, names=page.names
         )
         if problem:
-            _log.warning("the page: refused a request from %s: %s", peer, problem)
+            page.lines.log(
+                logging.WARNING,
+                peer,
+                "the page: refused requests",
+                "the page: refused a request from %s: %s",
+                peer,
+                problem,
+            )
             return _refuse(403, f"refused: {problem}")
         if wait := page.rates.wait_time(peer):
             return _refuse(429, "too many requests", **{"Retry-After": str(math.ceil(wait))})
@@ -262,7 +272,13 @@ async def _log_in(page: Page, request: Request) -> Response:
     try:
         secret, session = page.sessions.redeem(token, address)
     except TokenRefused as refused:
-        _log.warning("the page: %s has opened a link that is not valid", address)
+        page.lines.log(
+            logging.WARNING,
+            address,
+            "the page: links that are not valid",
+            "the page: %s has opened a link that is not valid",
+            address,
+        )
         body = _LOGIN.format(refresh="", text=escape(str(refused)))
         return Response(body, 403, {"Cache-Control": "no-store"}, "text/html; charset=utf-8")
     page.report_used(session)

@@ -8,12 +8,18 @@ from urllib.parse import quote
 
 import trio
 
-from trio_afrender.afserver.remote_nodes import Fields, TaskNode, integer_of, text_of
+from trio_afrender.afserver.remote_nodes import Fields, TaskNode, text_of
 from trio_afrender.errors import JobGone, LinkLost, LinkRefused, ProtocolError
 from trio_afrender.text import base_name
 from trio_afrender.web.farm_watch import FarmWatch
 from trio_afrender.web.job_tasks import JobTasks
-from trio_afrender.web.task_rows import find_reasons, read_attempts, tail_lines, task_row
+from trio_afrender.web.task_rows import (
+    find_reasons,
+    read_attempts,
+    tail_lines,
+    task_bits_of,
+    task_row,
+)
 from trio_afrender.web.topic import Topic, encode_json_text
 
 __all__ = ("feed_task", "file_objects", "task_name")
@@ -95,7 +101,7 @@ class _TaskDetail:
             return False
         task, item = found
         await self._ask(task, item)
-        bits = integer_of(item, "st")
+        bits = task_bits_of(item)
         job = self._tasks.node
         files = file_objects(task, self._files)
         images = [each["url"] for each in files if each["image"]]
@@ -127,7 +133,7 @@ class _TaskDetail:
 
     async def _ask(self, task: TaskNode, item: Fields) -> None:
         farm, now = self._watch.farm, trio.current_time()
-        run = (task.starts, task.errors, integer_of(item, "st"))
+        run = (task.starts, task.errors, task_bits_of(item))
         if run != self._run:
             self._exec = await farm.task_exec(task)
             self._log = tail_lines(await farm.task_text(task, "log"))

@@ -17,11 +17,13 @@ __all__ = (
     "read_attempts",
     "read_usage",
     "tail_lines",
+    "task_bits_of",
     "task_row",
 )
 
 MAX_LOG_LINES = 400
 _MAX_LINE = 10_000
+_BITS = 2**31 - 1
 _MAX_USAGE = 64
 _MAX_ATTEMPTS = 100
 _BEGUN = re.compile(
@@ -30,10 +32,15 @@ _BEGUN = re.compile(
 _ENDED = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ) (\w+) \(\d+\) from ")
 
 
+def task_bits_of(item: Fields) -> int:
+    """The bits of a task. An afserver sets bit 62 too, with which a browser loses the others."""
+    return integer_of(item, "st") & _BITS
+
+
 def compact_row(block: int, task: int, item: Fields, render: int, *, waits: bool) -> list[int]:
     """The row of a task without the zeros at its end: block, task, bits, percent, starts, errors,
     started, changed, render. `waits`: its block waits for another one."""
-    bits = integer_of(item, "st")
+    bits = task_bits_of(item)
     if waits and bits & 1:
         bits = bits & ~1 | 1 << 2  # a server lists the tasks of a block that waits as ready
     row = [

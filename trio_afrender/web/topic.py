@@ -43,6 +43,8 @@ class Topic:
     """None: there is nothing to be shown yet."""
     event: str = "snapshot"
     """The name of the event that shows everything."""
+    kept: bool = True
+    """Whether a snapshot serves later viewers too."""
     ended: bytes = b""
     """The last event of what is gone."""
     position: int = 0
@@ -96,7 +98,7 @@ class Topic:
         first = self.position - len(self._changes)
         if position is not None and first <= position:
             return b"".join(list(self._changes)[position - first :]), self.position
-        if self._snapshot is None or self._snapshot[0] < first:
+        if self._snapshot is None or self._snapshot[0] < first or not self.kept:
             self._snapshot = (self.position, encode_event(self.event, self.describe()))
         made, event = self._snapshot
         return event + b"".join(list(self._changes)[made - first :]), self.position
