@@ -61,7 +61,7 @@ async def test_watching_on_a_terminal_draws_curves(tmp_path: Path) -> None:
     [
         (["--watch", "0"], "expected 0.1 to 86400 seconds, got 0"),
         (["--watch", "often"], "invalid number value: 'often'"),
-        (["--af_render_networkif", "("], "af_render_networkif must be a regular expression"),
+        (["--af_render_networkif", "("], "af_render_networkif: expected a regular expression"),
         (["--jsn"], 'did you mean "--json"?'),
     ],
 )

@@ -76,6 +76,9 @@ _AGENT: Mapping[str, Mapping[str, str]] = {
         "%s results of an earlier agent are still to be delivered": "outcomes-taken-over outcomes",
         "task %s (%s) lost its agent: given back": "task-lost task name",
     },
+    "agent.task_user_trial": {
+        "tasks run as other users of this host: %s": "task-users users",
+    },
     "cli.systemd_notify": {
         "WATCHDOG_PID or WATCHDOG_USEC is not a number: no watchdog is fed": "watchdog-unusable",
         "the watchdog is not fed: %s": "watchdog-late reason",
@@ -123,6 +126,10 @@ _TASKS: Mapping[str, Mapping[str, str]] = {
         "the supervisor (pid %s) was stopped: continued": "supervisor-continued pid",
         "%s: it has not ended, as its record says: killed %s": "record-wrong folder pids",
         "lost the supervisor (%s): starting another one": "supervisor-restarted reason",
+    },
+    "process.windows.window_closer": {
+        "%s the window %r of pid %s": "window-closed action window pid",
+        "cannot look for windows to close: %s": "windows-unknown reason",
     },
     "task.file_spool": {
         "run %s: %s is not sent: %s": "file-not-sent run file reason",
