@@ -10,7 +10,7 @@ from trio_afrender.farm import FarmSettings, renders, scheduler, transitions, wh
 from trio_afrender.farm.snapshots import view_job
 from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.store import MemoryFarmStore
-from trio_afrender.jobs.job_file import _loads, parse_job
+from trio_afrender.jobs.job_file import _loads, examine_job, parse_job
 from trio_afrender.protocol.json_codec import encode
 from trio_afrender.protocol.messages import Register
 
@@ -23,7 +23,12 @@ MAX_TASKS = 2000
 
 
 def job(data: bytes) -> None:
-    spec = parse_job(_loads(data, Path("job.json")), folder=Path("/jobs"))
+    content = _loads(data, Path("job.json"))
+    examined, problems = examine_job(content, folder=Path("/jobs"))
+    assert (examined is None) == bool(problems)
+    spec = parse_job(content, folder=Path("/jobs"))
+    # What a server's clients may send is wrong in a file for its spelling alone.
+    assert all("unknown key" in problem.problem for problem in problems), problems
     if sum(block.task_count for block in spec.blocks) > MAX_TASKS:
         return
     store = MemoryFarmStore()

@@ -278,6 +278,7 @@ async def test_without_rich_a_terminal_gets_plain_lines(tmp_path: Path) -> None:
         "run", job, home=tmp_path, terminal=True, PYTHONPATH=str(tmp_path)
     ) as command:
         assert await command.wait() == 0
+    assert 'for bars and colours, install the extra "cli"' in command.err
     assert "[1/1] b / t0: done" in command.err
     assert "\x1b" not in command.err
 

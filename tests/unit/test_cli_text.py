@@ -276,6 +276,9 @@ def test_a_bar_shows_the_usage_of_the_tree() -> None:
     )
     assert describe_progress(running) == "Sample 3, 2.0 GiB, 390% cpu"
     assert describe_progress(task(1, "running", attempts=1)) == ""
+    second = attrs.evolve(task(1, "running", attempts=1), frame=1, percentframe=40, percent=20)
+    assert describe_progress(second) == "frame 2, 40%"
+    assert describe_progress(attrs.evolve(second, frames=(10, 18, 4))) == "frame 14, 40%"
 
 
 @pytest.mark.parametrize("name", ["漢字" * 40, "e\u0301" * 200, "a [bold]long[/bold] name " * 20])

@@ -236,8 +236,9 @@ def describe_progress(task: TaskView) -> str:
     """Return what is known of a running task besides its percentage."""
     parts = [clean(task.activity)] if task.activity else []
     if task.frame or task.percentframe != task.percent:
-        # `frame` counts finished frames: the one being rendered is the next.
-        parts.insert(0, f"frame {task.frame + 1}, {task.percentframe}%")
+        # Without frame numbers, `frame` counts finished ones: the one being rendered is the next.
+        number = task.current_frame if task.frames is not None else task.frame + 1
+        parts.insert(0, f"frame {number}, {task.percentframe}%")
     if task.started is not None:
         parts.append(seconds_text(max(0.0, time.time() - task.started)))
     if task.usage is not None and task.usage.processes:
