@@ -106,15 +106,17 @@ def write_stderr(text: str) -> None:
 
 def print_lines(lines: Iterable[Sequence[Part]]) -> None:
     """Write lines to stderr, coloured on a terminal if rich is installed."""
-    if not (sys.stderr.isatty() and has_rich()):
+    if _receivers or not (sys.stderr.isatty() and has_rich()):
         print_line(*("".join(map(_text_of, parts)) for parts in lines))
         return
     from rich.console import Console
     from rich.text import Text
 
     console = Console(stderr=True, markup=False, highlight=False, emoji=False)
-    for parts in lines:
-        console.print(Text.assemble(*parts), soft_wrap=True)
+    with console.capture() as captured:
+        for parts in lines:
+            console.print(Text.assemble(*parts), soft_wrap=True)
+    write_stderr(captured.get())
 
 
 def _text_of(part: Part) -> str:

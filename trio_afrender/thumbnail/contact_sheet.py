@@ -136,7 +136,8 @@ def _write_texts(
     if font.missing:
         count = len(font.missing)
         print(  # noqa: T201 - this is a command
-            f"no font on this host has {count} characters of the names: they are written as \\uXXXX"
+            f"no font on this host has {count} characters of the names: they are written as \\uXXXX;"
+            " install a font such as Noto Sans CJK"
         )
     room = grid.width - 2 * EDGE
     title = fit_text(request["title"], HEADING, room * 2 // 3, font)
