@@ -396,7 +396,7 @@ export function makeView(page, names) {
     detail = makeTaskDetail(page, {
       job: id, block: blockId, task: taskId,
       node: () => ({ id: `${id}.${key}`, serial: serial() }),
-      close: () => page.go(`/jobs/${id}${location.search}`),
+      close: () => page.go(`/jobs/${id}${part ? `/${part}` : ""}${location.search}`),
       step: (by) => {
         const list = shownTasks();
         const at = list.findIndex((task) => task.key === key);
