@@ -35,6 +35,9 @@ CAPABILITIES = {
 folders (CHOWN), to read and remove these (DAC_OVERRIDE, FOWNER), to end their processes (KILL), to
 start them (SETGID, SETUID), and to find them by the token in their environment (SYS_PTRACE)."""
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_LOWER, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 3, 4
+_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
+"""The number of the call `keyctl`, for which the C library has no function."""
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 _CAPABILITY_VERSION = 0x20080522
 # Opened at the import: a process that has become another user may not be able to read it any more.
 _libc: ctypes.CDLL | None = None
@@ -58,6 +61,7 @@ def become_user(ids: UserIds) -> None:
     After an error the process is neither user's: it must end. Call it while the process has one
     thread: the kernel keeps capabilities for each thread.
     """
+    _leave_keyring()
     os.setgroups(ids.groups)
     os.setresgid(ids.gid, ids.gid, ids.gid)
     os.setresuid(ids.uid, ids.uid, ids.uid)
@@ -67,6 +71,21 @@ def become_user(ids: UserIds) -> None:
     ours = {*os.getresuid(), *os.getresgid()}
     if ours != {ids.uid, ids.gid} or set(os.getgroups()) != set(ids.groups):
         raise OSError(errno.EPERM, "the user was not changed")
+
+
+def _leave_keyring() -> None:
+    """Get a session keyring of this process's own. Raises `OSError`: there may be no more keys.
+
+    The keys in that of the agent (of Kerberos, of encrypted disks) are for each process that has it,
+    whatever its user. See session-keyring(7).
+    """
+    if _libc is None or (call := _KEYCTL.get(os.uname().machine)) is None:
+        return
+    if _libc.syscall(call, _KEYCTL_JOIN_SESSION_KEYRING, None) < 0:
+        number = ctypes.get_errno()
+        # A kernel without keys, or a container that keeps all of its processes from them.
+        if number not in (errno.ENOSYS, errno.EPERM, errno.EACCES):
+            raise OSError(number, os.strerror(number))
 
 
 def drop_capabilities() -> None:

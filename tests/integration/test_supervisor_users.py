@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -70,6 +72,22 @@ async def test_a_tree_is_its_users_and_has_no_rights_of_ours(trees: RealTrees) -
     assert {int(group) for group in groups.split()} == set(user.ids.groups)
     assert umask == "0027"
     assert int(score) >= 0
+
+
+KEYRING = """
+import ctypes
+print(ctypes.CDLL(None).syscall({number}, 0, -3, 0))  # KEYCTL_GET_KEYRING_ID of the session
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the number of keyctl is of x86_64")
+@pytest.mark.skipif(not Path("/proc/keys").exists(), reason="a kernel without keys")
+@pytest.mark.skipif(not os.access("/usr/bin/python3", os.X_OK), reason="no Python for all users")
+async def test_the_keys_of_the_agents_session_stay_with_it(trees: RealTrees) -> None:
+    code = KEYRING.format(number=250)
+    printed = await run_shell(trees, f"/usr/bin/python3 -I -S -c '{code}'")
+    own = ctypes.CDLL(None).syscall(250, 0, -3, 0)
+    assert int(printed) not in (own, -1)
 
 
 async def test_supplementary_groups_are_set(trees: RealTrees) -> None:

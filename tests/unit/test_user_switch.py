@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,6 +33,7 @@ class FakeKernel:
         self.uids = self.gids = (0, 0, 0)
         self.groups: tuple[int, ...] = (0,)
         self.capset_result = 0
+        self.keyctl_result = 1
 
     def setgroups(self, groups: tuple[int, ...]) -> None:
         self.calls.append(("setgroups", groups))
@@ -47,6 +51,10 @@ class FakeKernel:
         self.calls.append(("prctl", *words))
         return 0
 
+    def syscall(self, *words: object) -> int:
+        self.calls.append(("syscall", *words))
+        return self.keyctl_result
+
     def capset(self, header: object, sets: list[int]) -> int:
         self.calls.append(("capset", sum(sets)))
         return self.capset_result
@@ -61,12 +69,14 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     monkeypatch.setattr(os, "getresgid", lambda: fake.gids)
     monkeypatch.setattr(os, "getgroups", lambda: list(fake.groups))
     monkeypatch.setattr(user_switch, "_libc", fake)
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="x86_64"))
     return fake
 
 
 def test_groups_go_first_and_capabilities_last(kernel: FakeKernel) -> None:
     become_user(IDS)
     assert kernel.calls == [
+        ("syscall", 250, 1, None),
         ("setgroups", (5, 1002)),
         ("setresgid", 1002, 1002, 1002),
         ("setresuid", 1001, 1001, 1001),
@@ -97,6 +107,32 @@ def test_capabilities_that_stay_are_an_error(kernel: FakeKernel) -> None:
     kernel.capset_result = -1
     with pytest.raises(OSError, match=r"."):
         become_user(IDS)
+
+
+@pytest.mark.parametrize(
+    ("number", "refused"),
+    [(errno.ENOSYS, False), (errno.EPERM, False), (errno.EDQUOT, True), (errno.ENOMEM, True)],
+)
+def test_only_a_kernel_without_keys_leaves_the_keyring(
+    kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, number: int, refused: bool
+) -> None:
+    kernel.keyctl_result = -1
+    monkeypatch.setattr(ctypes, "get_errno", lambda: number)
+    if not refused:
+        become_user(IDS)
+        return
+    with pytest.raises(OSError, match=r".") as caught:
+        become_user(IDS)
+    assert caught.value.errno == number
+    assert kernel.calls == [("syscall", 250, 1, None)]
+
+
+def test_an_unknown_machine_keeps_its_keyring(
+    kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="vax"))
+    become_user(IDS)
+    assert kernel.calls[0][0] == "setgroups"
 
 
 def test_a_system_without_such_calls_refuses(
