@@ -28,7 +28,7 @@ from trio_afrender.user_switch import find_missing_capabilities
 
 __all__ = ("open_task_users",)
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_TRIALS = 16
 """Users that are tried; a fault of the others is found by their tasks."""

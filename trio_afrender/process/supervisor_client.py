@@ -141,7 +141,7 @@ class SupervisorClient:
     def __init__(self, store: Path) -> None:
         self._store = store
         self._nursery: trio.Nursery | None = None
-        self.restarts = 0
+        self.restarts: int = 0
         """How many supervisors were started in place of one that was lost."""
         self._sock: trio.socket.SocketType | None = None
         self._lock = trio.Lock()

@@ -252,7 +252,7 @@ class ImageWorkers:
         self._nice = nice
         self._idle = idle
         self._workers: dict[int | None, ProcessImageWorker] = {}
-        self.own = self._open(None)
+        self.own: ProcessImageWorker = self._open(None)
 
     def of(self, user: TaskUser) -> ProcessImageWorker:
         """Return the worker of a user; its process starts with the first image."""

@@ -53,7 +53,7 @@ class HostRunner:
         self._settings = settings
         self._folders = tuple(folder.resolve() for folder in folders)
         self._limits = limits
-        self.failures = 0
+        self.failures: int = 0
         """How many hosts have ended by themselves, or had to be ended."""
         self._numbers = count(1)
         self._shared: PluginHost | None = None

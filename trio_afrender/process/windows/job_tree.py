@@ -58,6 +58,7 @@ class JobTree:
         self._changed = trio.Event()
         self._reaping = trio.Lock()
         self._refused = 0
+        self.closed_windows: trio.MemoryReceiveChannel[ClosedWindow]
         self._windows, self.closed_windows = trio.open_memory_channel[ClosedWindow](MAX_WINDOWS)
         self.on_reaped: Callable[[], None] = lambda: None
 

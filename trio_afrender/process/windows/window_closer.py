@@ -24,7 +24,7 @@ from trio_afrender.tasklog.io_threads import call_in_thread
 
 __all__ = ("WindowCloser", "read_crash_report")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 INTERVAL = 3.0
 """Seconds between two rounds; Afanasy's render has one in each of its cycles, of 4 seconds."""
