@@ -62,7 +62,7 @@ async def test_a_file(behind: bytes, autojump_clock: MockClock) -> None:
         ((HEAD, b"abc"), ProtocolError),
         ((b"AFANASY 2 JSON{}",), ProtocolError),
         ((b"",), ProtocolError),
-        ((HEAD, *[b"x" * 1_000_000] * 6), LinkLost),
+        ((b"HTTP/1.1 200 OK\r\n\r\n", *[b"x" * 1_000_000] * 6), LinkLost),
     ],
 )
 async def test_what_is_no_file(
@@ -71,6 +71,12 @@ async def test_what_is_no_file(
     async with open_server(*parts) as (dialer, _):
         with pytest.raises(error):
             await fetch_file(dialer, "/a.png")
+
+
+async def test_a_server_that_leaves_the_connection_open(autojump_clock: MockClock) -> None:
+    async with open_server(HEAD, b"abcd", hangs=True) as (dialer, _):
+        assert await fetch_file(dialer, "/a.png") == b"abcd"
+    assert trio.current_time() == 0
 
 
 async def test_a_server_that_hangs(autojump_clock: MockClock) -> None:

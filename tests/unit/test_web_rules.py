@@ -242,7 +242,11 @@ def test_attempts_and_reasons_of_a_log() -> None:
     assert (first["attempt"], first["render"], first["state"]) == (1, "vm-2", "FinishedError")
     assert first["finished"] - first["started"] == 6
     assert (second["render"], second["finished"]) == ("vm-1", 0)
-    assert find_reasons(LOG)[0] == "cause: exit code 1"
+    assert find_reasons(LOG[:5])[0] == "cause: exit code 1"
+    assert find_reasons(LOG) == []  # the second attempt has none yet
+    # That of an afserver, which does not mark attempts.
+    assert find_reasons(LOG[1:5])[0] == "cause: exit code 1"
+    assert find_reasons(LOG[1:5], done=True) == []
     assert find_reasons(["nothing"]) == []
 
 

@@ -79,8 +79,11 @@ class Dialer:
         lost = LinkLost if stream is None else AnswerLost
         raise lost(f"{self.address.url}: no answer within {self._timeout:g} s")
 
-    async def fetch(self, request: bytes, limit: int) -> bytes:
-        """Send a request of another protocol, HTTP; return all that comes back, to the end.
+    async def fetch(
+        self, request: bytes, limit: int, is_whole: Callable[[bytearray], bool]
+    ) -> bytes:
+        """Send a request of another protocol, HTTP; return what comes back until that is whole, or
+        to the end.
 
         Raises `LinkLost`, also for more than `limit` bytes.
         """
@@ -94,6 +97,8 @@ class Dialer:
                         data += part
                         if len(data) > limit:
                             raise LinkLost(f"{self.address.url}: answered with over {limit} bytes")
+                        if is_whole(data):
+                            break
                 except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                     raise LinkLost(f"{self.address.url}: hung up") from error
                 finally:

@@ -13,8 +13,22 @@ __all__ = ("fetch_file",)
 _STORED = "/@TMP@"
 """What the address of a task's file begins with; the path follows."""
 _MAX_FILE = 4 * 1024 * 1024
+_MAX_HEAD = 16 * 1024
+_BLANK = b"\r\n\r\n"
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 _LENGTH = re.compile(rb"\r?\ncontent-length:[ \t]*(\d{1,12})[ \t]*\r?\n", re.IGNORECASE)
+
+
+def _find_length(head: bytes) -> int | None:
+    """The length of the body by its head."""
+    found = _LENGTH.search(head + b"\r\n")
+    return int(found[1]) if found is not None else None
+
+
+def _is_whole(data: bytearray) -> bool:
+    end = data.find(_BLANK, 0, _MAX_HEAD)
+    size = _find_length(bytes(data[:end])) if end >= 0 else None
+    return size is not None and len(data) >= end + len(_BLANK) + size
 
 
 async def fetch_file(dialer: Dialer, path: str, token: str = "") -> bytes:
@@ -31,17 +45,17 @@ async def fetch_file(dialer: Dialer, path: str, token: str = "") -> bytes:
     if token:
         lines.append(f"Authorization: Bearer {token}")
     request = "\r\n".join((*lines, "", "")).encode("ascii")
-    answer = await dialer.fetch(request, _MAX_FILE)
-    head, blank, body = answer.partition(b"\r\n\r\n")
+    # An afserver leaves the connection open: its end would be waited for in vain.
+    answer = await dialer.fetch(request, _MAX_FILE, _is_whole)
+    head, blank, body = answer.partition(_BLANK)
     status = _STATUS.match(head)
     if not blank or status is None:
         raise ProtocolError(f"{url}: its answer is not HTTP")
     if status[1] != b"200":
         raise LinkRefused("the server has no such file")
-    length = _LENGTH.search(head + b"\r\n")
-    if length is None:
+    size = _find_length(head)
+    if size is None:
         return body
-    size = int(length[1])
     if len(body) < size:
         raise ProtocolError(f"{url}: sent {len(body)} of {size} bytes of a file")
     # An afserver sends some bytes of its buffer behind the file.

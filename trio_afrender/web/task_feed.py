@@ -142,7 +142,8 @@ class _TaskDetail:
             )
             self._files_at = self._why_at = -_WHY_INTERVAL
             if task.over or task.running:
-                self._why = find_reasons(self._log) if task.over else []
+                done = "DON" in task.states and not {"ERR", "SKP"} & {*task.states}
+                self._why = find_reasons(self._log, done=done) if task.over else []
             self._run = run
         if now >= self._files_at + _FILES_INTERVAL and task.starts:
             if task.running or self._files_at < 0:

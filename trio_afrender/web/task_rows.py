@@ -136,8 +136,16 @@ def _unix_time(text: str) -> int:
         return 0
 
 
-def find_reasons(log: Sequence[str]) -> list[str]:
-    """The sentences of the last chain of reasons in a task's log; none in that of an afserver."""
+def find_reasons(log: Sequence[str], *, done: bool = False) -> list[str]:
+    """The sentences of the chain of reasons of the last attempt in a task's log.
+
+    The log of an afserver does not show where attempts begin: of a task that is `done` none of its
+    chains counts, because they are those of attempts that failed.
+    """
+    begun = [i for i, line in enumerate(log) if _BEGUN.match(line)]
+    if done and not begun:
+        return []
+    log = log[begun[-1] :] if begun else log
     starts = [i for i, line in enumerate(log) if line.strip() == "Why:"]
     if not starts:
         return []
