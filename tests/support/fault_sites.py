@@ -62,7 +62,7 @@ FAILING: Final = {
     **dict.fromkeys(("os.open", "open"), _OPEN),
     **dict.fromkeys(("os.read", "os.pread", "os.splice", "os.getxattr"), _READ),
     **dict.fromkeys(("os.write", "os.pwrite", "os.fsync", "os.fdatasync", "os.ftruncate"), _WRITE),
-    **dict.fromkeys(("os.mkdir", "os.unlink", "os.rmdir", "os.replace", "os.chdir", "os.fchown"), _CHANGE),
+    **dict.fromkeys(("os.mkdir", "os.unlink", "os.rmdir", "os.replace", "os.rename", "os.chdir", "os.fchown"), _CHANGE),
     **dict.fromkeys(("os.listdir", "os.scandir"), _LIST),
     **dict.fromkeys(("os.stat", "os.fstat", "os.fchmod", "os.listxattr"), _READ),
     **dict.fromkeys(("os.pipe", "os.dup", "os.pidfd_open", "select.epoll"), _DESCRIPTOR),
@@ -135,7 +135,7 @@ HARMLESS: Final = re.compile(
     | trio\.socket\.from_stdlib_socket | trio\.open_tcp_listeners
     | os\. (?: close | closerange | _exit | get\w+ | environ\.\w+ | fs\w+code | path\.\w+ | sysconf | strerror
         | W[A-Z]+ | waitstatus_to_exitcode | set_\w+ | register_at_fork | kill | killpg | setsid | dup2 | access
-        | waitpid | lseek | wait4 | fdopen | cpu_count | umask | chown )
+        | waitpid | lseek | urandom(?:\(8\)\.hex)? | wait4 | fdopen | cpu_count | umask | chown )
     | shutil\.rmtree | signal\. (?: signal | Signals | set_wakeup_fd | valid_signals )
     | select\.poll | threading\. (?: Lock | get_ident | Thread )
     | resource\. (?: getrlimit | setrlimit | getrusage | is\w+ )

@@ -104,6 +104,8 @@ def _run_pool_process(sock: socket.socket, host: HostCapabilities) -> None:
                 supervisor.flush()
         cgroups.close()
         code = 0
+    except OSError as error:  # it got no descriptor, or no memory: its supervisor takes another one
+        logger.error("a task supervisor could not continue: %s", error)  # noqa: TRY400 - no fault of the code
     except BaseException:
         logger.exception("internal error of a task supervisor")
     finally:
