@@ -6,6 +6,7 @@ import pytest
 
 from trio_afrender.agent.platform_limits import refuse_unix_settings
 from trio_afrender.config import Config, Limits
+from trio_afrender.config.settings import TaskProcesses
 from trio_afrender.errors import ConfigError
 
 
@@ -13,6 +14,7 @@ from trio_afrender.errors import ConfigError
     ("config", "text"),
     [
         (Config(name="r", drain="leave"), 'drain: "leave" is not possible on Windows'),
+        (Config(name="r", tasks=TaskProcesses(user="ann")), "tasks: tasks run as the agent's own"),
         (Config(name="r", limits=Limits(files=100)), "limits.files: Windows has no limit"),
         (
             Config(name="r", service_limits={"nuke": {"files": 100}}),

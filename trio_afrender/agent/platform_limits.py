@@ -21,6 +21,11 @@ def refuse_unix_settings(config: Config, *, windows: bool = WINDOWS) -> None:
             'trio_afrender.drain: "leave" is not possible on Windows, where tasks end with the agent;'
             ' use "finish" or "stop"'
         )
+    if config.tasks.user or config.tasks.users or config.tasks.umask:
+        raise ConfigError(
+            "trio_afrender.tasks: tasks run as the agent's own user on Windows, which has no umask;"
+            " leave user, users and umask out"
+        )
     found: dict[str, object] = {"limits.files": config.limits.files}
     for service, table in config.service_limits.items():
         found[f"limits.services.{service}.files"] = table.get("files", 0)
