@@ -49,15 +49,13 @@ FILES: dict[str, str] = {
     "simulated/test_agent_loop_watchdog.py": SYSTEMD,
     "simulated/test_plugins_forkserver.py": FORK,
     "unit/test_user_files.py": SUPERVISOR,
-    "integration/*": "programs of Unix are its tasks; see INTEGRATION",
+    "integration/*": "its tasks, signals, modes of files or /proc are Unix's; Windows' own ones are test_windows_*",
 }
 """Files that are not even imported, with the reason."""
 INTEGRATION = (
     "integration/test_windows_*.py",
     "integration/test_agent_journal_file.py",
-    "integration/test_tasklog_segments.py",
-    "integration/test_transport_*.py",
-    "integration/test_thumbnail*.py",
+    "integration/test_transport_tls.py",
 )
 """The integration tests that are not Unix's own."""
 TESTS: dict[str, str] = {
