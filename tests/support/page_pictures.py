@@ -94,9 +94,9 @@ def list_views(cornell: int, stuck: int) -> Mapping[str, View]:
         "jobs": ("/jobs", show_nothing, SIZE),
         "job": (f"/jobs/{cornell}", show_nothing, SIZE),
         "renders": ("/renders", show_nothing, (1200, 420)),
-        "render": ("/renders/1", show_nothing, (1200, 690)),
+        "render": ("/renders/1", show_nothing, (1200, 480)),
         "frame": (f"/jobs/{cornell}/0.0", show_nothing, (1200, 900)),
-        "sheet": (f"/jobs/{cornell}/sheet", show_nothing, (1200, 780)),
+        "sheet": (f"/jobs/{cornell}/sheet", show_nothing, (1200, 940)),
         "book": (f"/jobs/{cornell}/sheet", show_book, SIZE),
         "why": (f"/jobs/{stuck}/why", show_nothing, SIZE),
         "question": (f"/jobs/{cornell}", show_question, SIZE),
@@ -151,7 +151,9 @@ def main(options: argparse.Namespace) -> None:
                     f"{done} of {options.frames}" not in viewer.page.locator(".blocks").inner_text()
                 ):
                     viewer.page.wait_for_timeout(200)
-            for name, (path, show, size) in list_views(cornell, stuck).items():
+            views = list_views(cornell, stuck)
+            for name in options.only.split(",") if options.only else views:
+                path, show, size = views[name]
                 for scheme in ("light", "dark"):
                     take_picture(
                         browser,
@@ -186,4 +188,5 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--size", type=int, default=200)
+    parser.add_argument("--only", default="", help="names of views, with commas between")
     main(parser.parse_args())
