@@ -157,6 +157,17 @@ def test_a_file_that_has_changed_since_gives_no_wrong_place(tmp_path: Path) -> N
     assert reading.place(("y",)) == f"{tmp_path}/a.json"
 
 
+@pytest.mark.parametrize(
+    "text", ["", "}}}", "[1, 2", '{"cgru_config"', "\0\0", '{"cgru_config": {"x": 1']
+)
+def test_a_file_that_is_no_json_any_more_gives_no_place(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(config(y=2))
+    reading = FileSettings()
+    reading.read(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text(text)
+    assert reading.place(("y",)) == f"{tmp_path}/a.json"
+
+
 @pytest.mark.parametrize("name", ["a\0b.json", "a\ud800.json"])
 def test_an_include_with_an_impossible_file_name_is_a_problem(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.json").write_text(config(include=[name, "good.json"], x=1))

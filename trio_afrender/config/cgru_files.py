@@ -128,8 +128,10 @@ class FileSettings:
         """Return ``PATH:LINE:COLUMN`` of a key, or the path if the file has changed since."""
         if str(path) not in self._places:
             found: dict[tuple[str, ...], str] = {}
-            with suppress(OSError, ValueError):
-                found = _find_places(path.read_bytes().decode("utf-8-sig"), self.tokens)
+            # The file may have changed since; a pipe, as a shell's <(...), has been read already.
+            with suppress(OSError, ValueError, IndexError):
+                if path.is_file():
+                    found = _find_places(path.read_bytes().decode("utf-8-sig"), self.tokens)
             self._places[str(path)] = found
         place = self._places[str(path)].get(where, "")
         return f"{path}:{place}" if place else str(path)
