@@ -15,7 +15,7 @@ from pathlib import Path
 
 from trio_afrender.cli.log_events import EVENTS, KINDS
 
-__all__ = ("PAGE", "find_calls", "find_kinds", "make_table")
+__all__ = ("PAGE", "find_calls", "find_constant_kinds", "find_kinds", "make_table")
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "logging.md"
@@ -78,10 +78,20 @@ def find_calls() -> Iterator[tuple[str, str, int]]:
 def find_kinds() -> Iterator[str]:
     """Yield what can be a kind of `RepeatedLines`: the ends of texts in the packages that use it."""
     for name, tree in _sources():
-        if name.startswith(("gateway/", "transport/")):
+        if name.startswith(("gateway/", "transport/", "web/")):
             for node in ast.walk(tree):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     yield node.value.rpartition(": ")[2]
+
+
+def find_constant_kinds() -> Iterator[str]:
+    """Yield the kinds that are given to `RepeatedLines` as constants."""
+    for _, tree in _sources():
+        for receiver, call in _log_calls(tree):
+            if receiver.endswith("lines") and len(call.args) > 2:
+                kind = call.args[2]
+                if isinstance(kind, ast.Constant):
+                    yield str(kind.value).rpartition(": ")[2]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 
-from support.log_events_table import PAGE, find_calls, find_kinds, make_table
+from support.log_events_table import PAGE, find_calls, find_constant_kinds, find_kinds, make_table
 
 from trio_afrender.cli.log_events import EVENTS, KINDS, describe_record
 
@@ -41,6 +41,7 @@ def test_names_of_events_are_words_with_hyphens() -> None:
 
 
 def test_kinds_of_limited_lines_are_those_of_the_source() -> None:
+    assert set(find_constant_kinds()) <= set(KINDS), "add them to cli/log_events.py"
     assert set(KINDS) <= set(find_kinds())
 
 

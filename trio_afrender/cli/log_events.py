@@ -223,8 +223,6 @@ _SERVERS: Mapping[str, Mapping[str, str]] = {
     "web.page_app": {
         "the page: %s: %s": "page-change user text",
         "the page: %s has failed": "internal-error path",
-        "the page: refused a request from %s: %s": "page-request-refused peer reason",
-        "the page: %s has opened a link that is not valid": "page-link-invalid peer",
     },
     "web.serve_page": {
         "the page: watching the farm has failed, and begins again": "internal-error",
@@ -242,12 +240,14 @@ KINDS: Mapping[str, str] = {
     "ended sessions": "session-ended",
     "failed deregisters": "deregister-failed",
     "failed registers": "register-failed",
+    "links that are not valid": "page-link-invalid",
     "lost agents": "agent-lost",
     "lost links": "server-link-lost",
     "lost sessions": "session-lost",
     "missing registers": "register-missing",
     "refused agents": "agent-refused",
     "refused registers": "register-refused",
+    "refused requests": "page-request-refused",
     "registered agents": "agent-registered",
     "registrations": "render-registered",
     "unknown messages": "unknown-message",
