@@ -25,6 +25,8 @@ __all__ = ("run",)
 
 MAX_RECENT = 5
 """Tasks that are suggested if the requested one is unknown."""
+_EXPLAINING = ("class", "memory")
+"""Events that explain the cause. They come before all others and have no moment of their own."""
 RunExplanation = Mapping[str, Any]
 
 
@@ -117,7 +119,7 @@ def _describe(facts: RunExplanation) -> Iterator[str]:
     for step in steps:
         pids = step.get("pids") or ()
         tail = f" [pids {', '.join(map(str, pids))}]" if pids else ""
-        after = _seconds(step.get("time")) - zero
+        after = _seconds(step.get("time")) - zero if step.get("event") not in _EXPLAINING else 0.0
         yield clean(f"    +{after:.2f}s {step.get('event')}: {step.get('text')}{tail}")
 
 
