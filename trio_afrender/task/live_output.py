@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from functools import partial
 
+import attrs
 import trio
 
 from trio_afrender.task.events import Listened
@@ -19,6 +20,19 @@ CHUNK_SIZE = 256 * 1024
 """Bytes of the log sent in one piece."""
 
 
+@attrs.define
+class _Stream:
+    """What listeners have been sent: decoded and redacted up to an offset of the log."""
+
+    offset: int
+    redactor: Redactor
+    line: str = ""
+    """The end of the text so far, from the begin of its last line."""
+    decoder: codecs.IncrementalDecoder = attrs.field(
+        factory=partial(codecs.getincrementaldecoder("utf-8"), "surrogateescape")
+    )
+
+
 class LiveOutput:
     """Sends the output while the run has listeners, with secrets redacted across chunk edges."""
 
@@ -28,21 +42,15 @@ class LiveOutput:
         # Listeners see what the parser makes of the output; without a parser that is the log.
         self._source = run_folder.view if state.has_parser else run_folder.log
         self._on_disk = run_folder.log.folder is not None
-        self._offset: int | None = None
-        """Log offset of what comes next; None while there are no listeners."""
-        self._reset()
-
-    def _reset(self) -> None:
-        self._redactor = Redactor(self._state.secrets)
-        self._line = ""
-        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self._stream: _Stream | None = None
+        """None while there are no listeners."""
 
     async def run(self) -> None:
         """Send what is new every heartbeat until cancelled; sleep while there are no listeners."""
         while True:
             if not self._control.listening:
                 # What is printed without listeners is not sent to the next one.
-                self._offset = None
+                self._stream = None
                 await self._control.listened()
             await self.flush()
             await trio.sleep(self._state.config.timing.heartbeat)
@@ -52,14 +60,15 @@ class LiveOutput:
         secret, half a character."""
         if not self._control.listening:
             return
-        reader = self._source.reader()
-        if self._offset is None:
+        reader, stream = self._source.reader(), self._stream
+        if stream is None:
             # Flag 1 of the exec: there were listeners before the run, they get all of it. A later
             # one gets what is new from now on and asks for the output so far.
-            self._offset = 0 if self._state.task.flags & 1 else reader.size()
-            self._reset()
-        while reader.size() > self._offset:
-            read = partial(reader.read, self._offset, CHUNK_SIZE)
+            offset = 0 if self._state.task.flags & 1 else reader.size()
+            stream = self._stream = _Stream(offset, Redactor(self._state.secrets))
+        redactor = stream.redactor
+        while reader.size() > stream.offset:
+            read = partial(reader.read, stream.offset, CHUNK_SIZE)
             if self._on_disk:
                 chunk = await work_in_thread(read, abandon=True)
             else:
@@ -67,20 +76,19 @@ class LiveOutput:
                 chunk = read()
             if not chunk.data:
                 break  # the rest is missing
-            gap = chunk.offset - self._offset
-            self._offset = chunk.end
-            decoded = self._decoder.decode(chunk.data)
+            gap = chunk.offset - stream.offset
+            stream.offset = chunk.end
+            decoded = stream.decoder.decode(chunk.data)
             # With the line that the piece before it may have ended in.
-            self._redactor.learn(self._line + decoded)
-            self._line = (self._line + decoded).rpartition("\n")[2][-CHUNK_SIZE:]
-            self._state.hide(self._redactor.learned)
-            text = self._redactor.feed(decoded)
+            redactor.learn(stream.line + decoded)
+            stream.line = (stream.line + decoded).rpartition("\n")[2][-CHUNK_SIZE:]
+            self._state.hide(redactor.learned)
+            text = redactor.feed(decoded)
             mark = f"\n[{gap} bytes left out]\n" if gap else ""
             if mark or text:
                 await self._send(mark + text)
         if last and (
-            rest := self._redactor.feed(self._decoder.decode(b"", final=True))
-            + self._redactor.finish()
+            rest := redactor.feed(stream.decoder.decode(b"", final=True)) + redactor.finish()
         ):
             await self._send(rest)
 
