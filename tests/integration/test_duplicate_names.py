@@ -54,7 +54,7 @@ async def test_on_the_farm_the_server_refuses_the_second(
             server=loopback.server.url,
             token=loopback.server.token,
             store=tmp_path / "elsewhere",
-            timing=attrs.evolve(SHORT_TIMING, zombie=0.4),
+            timing=attrs.evolve(SHORT_TIMING, zombie=1.0),
         )
         with pytest.raises(LinkRefused) as refused:
             await run_agent(second)

@@ -142,9 +142,10 @@ async def test_a_farm_on_disk(tmp_path: Path) -> None:
     assert report.keys() == {"job", "state", "started", "finished"}
     assert (report["job"], report["state"]) == ("j", "stopped")
     assert list(tasks[0]) == [
-        "job", "block", "task", "number", "run", "name", "render", "state", "status", "exit_code",
-        "started", "finished", "attempts", "percent", "frame", "activity", "report", "resources",
-        "usage", "log", "output", "files", "why",
+        "job", "block", "task", "number", "run", "name", "block_name", "render", "state", "outcome",
+        "status", "exit_code", "started", "finished", "attempts", "percent", "frame",
+        "frame_first", "frame_last", "frames_done", "activity", "report", "resources", "usage", "log",
+        "output", "files", "why",
     ]  # fmt: skip
     assert (tasks[0]["state"], tasks[0]["status"], tasks[0]["exit_code"]) == ("done", 5, 0)
     assert (tasks[0]["started"], tasks[0]["finished"]) == (1.5, 2.5)

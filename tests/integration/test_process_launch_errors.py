@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,6 @@ from trio.testing import wait_all_tasks_blocked
 from trio_afrender.errors import SpawnError
 from trio_afrender.process.interfaces import Launch, ProcessTree
 from trio_afrender.process.procfs import read_token, scan
-from trio_afrender.process.supervisor_client import SupervisorError, open_supervisor
 from trio_afrender.tasklog.supervised_log import SupervisedLog
 
 
@@ -265,11 +263,3 @@ async def test_a_spawn_without_descriptors_fails_and_leaves_nothing(trees: RealT
         for descriptor in ballast:
             os.close(descriptor)
     assert 3 <= failed < 12
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the check is about a Linux host")
-async def test_windows_is_rejected_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sys, "platform", "win32")
-    with pytest.raises(SupervisorError, match="Windows"):
-        async with open_supervisor(tmp_path):
-            pass

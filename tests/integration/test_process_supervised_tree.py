@@ -950,4 +950,5 @@ def test_the_supervisor_imports_the_standard_library_alone() -> None:
         "tasklog",
         "user_switch",
         "version",
+        "windows_files",
     }

@@ -71,7 +71,9 @@ def test_values_are_decoded_as_they_were_sent(
         consumed=number, replaced=(Replaced(start=0, end=number, text=text),) if flag else (),
     )  # fmt: skip
     assert host_protocol.load_state(through_json(host_protocol.dump_state(state))) == state
-    settings = PluginSettings(paths_map=((text, text),), thumbnail_extensions=names)
+    kept = text.replace("\0", "")  # settings have none
+    extensions = tuple(name.replace("\0", "") for name in texts)
+    settings = PluginSettings(paths_map=((kept, kept),), thumbnail_extensions=extensions)
     dumped = through_json(host_protocol.dump_plugin_settings(settings))
     assert host_protocol.load_plugin_settings(dumped) == settings  # type: ignore[arg-type]  # a dict
     spec = make_spec(text, environment={text: text})
