@@ -5,6 +5,8 @@ The task runs as the agent's user, so it may write to every folder of the store.
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -93,12 +95,16 @@ async def test_a_fake_listener_at_the_socket_of_a_run_is_refused(tmp_path: Path,
         assert not has_record(str(folder / "task"))
     assert lives(tree.pid)
     async with open_supervisor(tmp_path) as supervisor:
-        # What the task pretends costs it its own tree, whose members are found by their token.
+        # What the task pretends is not what the run gets: it is started again.
         again = with_record(make_launch("/bin/sh", "-c", "exit 3"), folder, attach=True)
         second = await supervisor.spawn(again)
         await second.exited()
         assert await second.kill_until_empty(GUARD) == ()
         assert (await second.reap()).code == 3
+        # Without a variable and a socket the first tree is known to its task supervisor alone, which
+        # stops it after the agent timeout; here it is ended with it.
+        os.kill(tree.state.parent, signal.SIGKILL)
+        await until(lambda: not lives(tree.pid))
 
 
 async def test_a_fake_supervisor_is_refused(tmp_path: Path) -> None:
