@@ -58,7 +58,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
         (["-v", "rnu", "x.json"], 'no command "rnu", did you mean "run"?'),
         (["config", "zzz"], 'no setting "zzz", trio_afrender config prints all'),
         (["config", "nice"], 'no setting "nice", did you mean "af_render_nice"?'),
-        (["config", "tasks"], 'did you mean "trio_afrender.gpu.tasks_per_card" or "trio_afrender.max_tasks"?'),
+        (["config", "quota"], 'no setting "quota", did you mean "trio_afrender.log_quota"?'),
         (["-cmd"], "argument -cmd/--cmd: expected one argument"),
         (["--af_servername"], "--af_servername: expected a value"),
         (["--af_servernam", "x"], '--af_servernam: no such setting, did you mean "af_servername"?'),
