@@ -59,6 +59,8 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
         (["config", "zzz"], 'no setting "zzz", trio_afrender config prints all'),
         (["config", "nice"], 'no setting "nice", did you mean "af_render_nice"?'),
         (["config", "quota"], 'no setting "quota", did you mean "trio_afrender.log_quota"?'),
+        (["config", "tasks"], 'did you mean "trio_afrender.tasks.privileged" or "trio_afrender.tasks.umask" or '),
+        (["config", "_tasks"], 'did you mean "trio_afrender.max_tasks"?'),
         (["-cmd"], "argument -cmd/--cmd: expected one argument"),
         (["--af_servername"], "--af_servername: expected a value"),
         (["--af_servernam", "x"], '--af_servernam: no such setting, did you mean "af_servername"?'),

@@ -706,6 +706,8 @@ def suggest_key(name: str, known: Iterable[str]) -> str:
     names = sorted(filter(None, known))
     parts = [each for each in names if name and name.lower() in each.lower()]
     likely = find_near(name, names, cutoff=0.75)
+    if len(parts) > _MAX_NEAR:  # as "tasks" of "trio_afrender.tasks.user"
+        parts = [each for each in parts if name.lower() in each.lower().split(".")][:_MAX_NEAR]
     if not likely and 0 < len(parts) <= _MAX_NEAR:  # as "nice" of "af_render_nice"
         likely = tuple(parts)
     if near := likely or find_near(name, names, cutoff=0.6):
