@@ -40,7 +40,7 @@ HOSTILE = (
 LONG = "N" * 10_000
 ALL = os.environ.get("WEB") == "all"
 
-expect.set_options(timeout=GUARD * 1000 / 2)
+expect.set_options(timeout=GUARD * 1000)
 
 
 @attrs.frozen
@@ -332,6 +332,9 @@ def test_everything_is_done_by_the_keyboard_alone(viewer: BrowserViewer, farm: F
     viewer.press("Enter")
     expect(page.locator("h1")).to_have_text("shot_010")
     expect(page.locator("h1")).to_be_focused()
+    # Keys for a list that is still empty would be lost.
+    expect(page.locator(".frameline")).to_contain_text("13 frames")
+    expect(page.locator(".kinds [data-key=error]")).to_contain_text("1")
     viewer.tab_to(".framegrid")
     viewer.press("Home", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowRight")
     expect(page.locator("[role=option]")).to_contain_text("frame 5: failed")

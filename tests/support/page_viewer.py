@@ -216,7 +216,7 @@ def open_viewer(
         color_scheme=scheme,
         timezone_id="Asia/Tokyo",
     )
-    context.set_default_timeout(GUARD * 1000 / 2)
+    context.set_default_timeout(GUARD * 1000)
     if permissions:
         context.grant_permissions(list(permissions))
     try:

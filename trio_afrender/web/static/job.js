@@ -35,10 +35,20 @@ export function makeView(page, names) {
   let part = "";
   let detail = null;
   let row = null;
+  let again = 0;
 
   const jobs = new RowStore((ids) => {
     if (ids === null || ids.includes(id)) {
       row = jobs.rows.get(id) ?? null;
+      // A job that was submitted a moment ago: its list of tasks was asked for too early.
+      if (row && tasks.error) {
+        clearTimeout(again);
+        again = setTimeout(() => {
+          if (!row || !tasks.error) return;
+          tasks.error = "";
+          page.feed.reopen();
+        }, 1000);
+      }
       drawHead();
     }
   });
@@ -441,6 +451,7 @@ export function makeView(page, names) {
     },
     close() {
       clearTimeout(openTask.timer);
+      clearTimeout(again);
       stopListening();
       detail?.close();
       grid.close();
