@@ -82,7 +82,7 @@ TESTS: dict[str, str] = {
 """Tests that are skipped, with the reason."""
 
 
-NOT_MENDED: tuple[str, ...] = (
+NOT_FIXED: tuple[str, ...] = (
     "unit/test_agent_load_config.py::test_the_token_is_read",
     "unit/test_check_services.py::test_numbers_are_filled_and_paths_mapped",
     "unit/test_check_services.py::test_thumbnails_are_of_existing_files",
@@ -161,8 +161,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for pattern, reason in TESTS.items():
             if fnmatchcase(name, pattern):
                 item.add_marker(pytest.mark.skip(reason=reason))
-        if name.partition("[")[0] in NOT_MENDED:
-            reason = "known to fail on Windows, not mended yet"
+        if name.partition("[")[0] in NOT_FIXED:
+            reason = "known to fail on Windows, not fixed yet"
             item.add_marker(pytest.mark.xfail(reason=reason, strict=False))
 
 
