@@ -15,7 +15,7 @@ async def test_all_errors_of_a_file_are_printed(tmp_path: Path) -> None:
     code, out, err = await run_command("check", "job", "job.json", home=tmp_path)
     assert (code, err) == (2, "")
     assert out.splitlines() == [
-        "job.json: blocks[0].parser: expected str, found 5",
+        "job.json: blocks[0].parser: expected a text, found 5",
         'job.json: blocks[0].comand: unknown key, did you mean "command"?',
         "2 errors",
     ]
@@ -29,13 +29,38 @@ async def test_all_errors_of_a_file_are_printed(tmp_path: Path) -> None:
     code, _, err = await run_command("run", "job.json", home=tmp_path)
     assert code == 2
     assert err.splitlines() == [
-        "trio_afrender: job.json: blocks[0].parser: expected str, found 5",
+        "trio_afrender: job.json: blocks[0].parser: expected a text, found 5",
         'trio_afrender: job.json: blocks[0].comand: unknown key, did you mean "command"?',
     ]
     code, _, err = await run_command("submit", "job.json", home=tmp_path)
     assert (code, "comand" in err) == (2, True)
     code, _, err = await run_command("farm", "job.json", home=tmp_path)
     assert (code, "comand" in err) == (2, True)
+
+
+async def test_one_kind_of_error_hides_no_other(tmp_path: Path) -> None:
+    blocks = [
+        {"service": "blnder", "command": "x", "frame_first": 1, "frame_last": "a"},
+        {"service": "mya", "comand": "x", "frame_frist": 1, "frame_last": "b"},
+    ]
+    (tmp_path / "job.json").write_text(json.dumps({"job": {"priorityy": 1, "blocks": blocks}}))
+    code, out, _ = await run_command("check", "job", "job.json", home=tmp_path)
+    assert code == 2
+    assert out.splitlines() == [
+        'job.json: blocks[0].frame_last: expected an integer, found "a"',
+        "job.json: blocks[1].tasks: missing: a block needs tasks, or frame_first and frame_last",
+        'job.json: blocks[1].frame_last: expected an integer, found "b"',
+        'job.json: priorityy: unknown key, did you mean "priority"?',
+        'job.json: blocks[1].comand: unknown key, did you mean "command"?',
+        'job.json: blocks[1].frame_frist: unknown key, did you mean "frame_first"?',
+        'job.json: blocks[0].service: no service "blnder", did you mean "blender"?',
+        'job.json: blocks[1].service: no service "mya", did you mean "maya"?',
+        "8 errors",
+    ]
+    (tmp_path / "job.json").write_text('{"job": {"priorityy": 1, "blocks": []}}')
+    code, out, _ = await run_command("check", "job", "job.json", home=tmp_path)
+    assert (code, len(out.splitlines())) == (2, 3)
+    assert "priorityy" in out
 
 
 async def test_a_good_file_prints_what_would_run(tmp_path: Path) -> None:

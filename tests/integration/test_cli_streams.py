@@ -99,9 +99,29 @@ def test_a_report_leaves_no_folder_that_was_not_asked_for(tmp_path: Path) -> Non
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("redirection", "code", "problem"),
+    [
+        (">&-", 2, "trio_afrender: report to stdout: it is closed"),
+        (">/dev/full", 2, "trio_afrender: report to stdout: No space left on device"),
+        ("| true", 141, 'job "j": done'),
+    ],
+)
+def test_a_report_that_stdout_does_not_take(
+    tmp_path: Path, redirection: str, code: int, problem: str
+) -> None:
+    line = f"trio_afrender run job.json --report - {redirection}; exit ${{PIPESTATUS[0]}}"
+    done = run_in_shell(line, tmp_path)
+    assert done.returncode == code
+    assert done.stderr.splitlines()[-1].startswith(problem)
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
 def test_reports_after_one_that_stdout_does_not_take_are_written(tmp_path: Path) -> None:
     line = "trio_afrender run job.json --report - --report r.json >/dev/full"
     done = run_in_shell(line, tmp_path)
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
     assert json.loads((tmp_path / "r.json").read_text())["state"] == "done"

@@ -29,7 +29,7 @@ def job(*blocks: dict[str, object], **fields: object) -> str:
                 {"tasks": TASKS},
                 {"flags": 1, "frame_first": 1, "frame_last": 9, "frames_per_task": "two"},
             ),
-            'trio_afrender: job.json: blocks[1].frames_per_task: expected int, found "two"',
+            'trio_afrender: job.json: blocks[1].frames_per_task: expected an integer, found "two"',
         ),
         (
             job({"tasks": TASKS}, {"tasks": TASKS, "service": "blendr"}),

@@ -11,7 +11,7 @@ import attrs
 
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError, JobError, PluginError, PluginNotFound
-from trio_afrender.jobs.job_file import JobSpec, examine_job, read_job
+from trio_afrender.jobs.job_file import JobSpec, examine_job, read_job, unwrap
 from trio_afrender.jobs.quick_job import QuickJob
 from trio_afrender.plugins.lookup import list_plugins, load_class, near
 
@@ -68,8 +68,8 @@ def _examine(
     data: object, name: str, folder: Path | None, plugins: Sequence[Path] | None
 ) -> ExaminedJob:
     spec, errors = examine_job(data, folder=folder)
-    if spec is not None and plugins is not None:
-        errors = tuple(_find_missing_services(spec, plugins))
+    if plugins is not None:
+        errors = (*errors, *_find_missing_services(data, plugins))
     if errors:
         return ExaminedJob(name=name, data=data, errors=errors)
     return ExaminedJob(name=name, data=data, spec=spec)
@@ -126,12 +126,17 @@ def require_job(examined: ExaminedJob) -> JobSpec:
     raise ConfigError(last)
 
 
-def _find_missing_services(spec: JobSpec, folders: Sequence[Path]) -> Iterator[JobError]:
-    """A task cannot start without its service."""
-    services = {*list_plugins("service", folders), "service"}
-    for number, block in enumerate(spec.blocks):
-        if block.service not in services:
-            text = _missing("service", block.service, folders)
+def _find_missing_services(data: object, folders: Sequence[Path]) -> Iterator[JobError]:
+    """A task cannot start without its service. `data` may have errors of other kinds."""
+    try:
+        blocks = unwrap(data).get("blocks")
+    except JobError:
+        return
+    services = {*list_plugins("service", folders), "service", ""}
+    for number, block in enumerate(blocks if isinstance(blocks, list) else ()):
+        name = block.get("service", "") if isinstance(block, dict) else ""
+        if isinstance(name, str) and name not in services:
+            text = _missing("service", name, folders)
             yield JobError(f"blocks[{number}].service", text)
 
 

@@ -12,8 +12,7 @@ from importlib import import_module
 from trio_afrender.cli.arguments import make_parser, parse
 from trio_afrender.cli.standard_streams import (
     ReaderGone,
-    discard_output,
-    finish_stderr,
+    finish_streams,
     prepare_streams,
 )
 from trio_afrender.cli.terminal import clean, print_line, send_lines_to
@@ -22,7 +21,6 @@ from trio_afrender.errors import (
     ConfigError,
     LinkLost,
     LinkRefused,
-    OutputError,
     PluginError,
     ProtocolError,
     StoreError,
@@ -58,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exception(error)
         return _explain(error, debug=debug)
     finally:
-        finish_stderr()
+        finish_streams()
     return code
 
 
@@ -87,8 +85,6 @@ def _choose_early_form(command: str, given: str | None) -> None:
 def _explain(error: BaseException, *, debug: bool) -> int:
     """Print an error as one sentence to stderr; return the exit code."""
     leaves = list(_leaves(error))
-    if any(isinstance(leaf, ReaderGone | OutputError) for leaf in leaves):
-        discard_output(sys.stdout)
     if any(isinstance(leaf, ReaderGone) for leaf in leaves):
         return READER_GONE
     known = next((leaf for leaf in leaves if isinstance(leaf, AfRenderError)), None)

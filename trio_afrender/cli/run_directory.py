@@ -22,8 +22,6 @@ class RunDirectory:
     folder: Path
     keep_farm: bool
     keep_store: bool
-    temporary: bool = False
-    """Whether the user has named no folder for it."""
 
     @property
     def farm(self) -> Path:
@@ -43,7 +41,6 @@ def open_run_directory(
     `keep_store` keeps all of it, `keep_farm` only the farm's part. `passable`: other users can reach
     the folders of their tasks in it. Blocks on the disk. Raises `StoreError`.
     """
-    temporary = parent is None
     parent = (parent if parent is not None else Path(tempfile.gettempdir())).absolute()
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +48,6 @@ def open_run_directory(
             Path(tempfile.mkdtemp(prefix="trio_afrender-run-", dir=parent)),
             keep_farm,
             keep_store,
-            temporary,
         )
         if passable:
             directory.farm.mkdir(0o700)

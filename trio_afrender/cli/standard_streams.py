@@ -15,7 +15,7 @@ from typing import TextIO, final
 
 from trio_afrender.errors import OutputError
 
-__all__ = ("ReaderGone", "discard_output", "finish_stderr", "prepare_streams")
+__all__ = ("ReaderGone", "discard_output", "finish_streams", "prepare_streams")
 
 
 class ReaderGone(BrokenPipeError):
@@ -89,9 +89,13 @@ def discard_output(stream: TextIO) -> None:
         os.close(null)
 
 
-def finish_stderr() -> None:
-    """Drop what stderr does not take, for which the interpreter would end with a code of its own."""
-    try:
-        sys.stderr.flush()
-    except OSError:
-        discard_output(sys.stderr)
+def finish_streams() -> None:
+    """Drop what stdout and stderr do not take, for which the interpreter would end with a code of its own.
+
+    The command has named it and chosen its exit code.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            discard_output(stream)

@@ -118,15 +118,19 @@ def examine_job(
     Wrong spellings of keys are errors here; other keys that a job file cannot have are in its `notes`.
     """
     problems: list[JobError] = []
+    spec = None
     try:
         job = Fields(unwrap(data), "", problems)
+    except JobError as error:
+        return None, (error,)
+    try:
         spec = _make_job(job, folder, "regex")
     except JobError as error:
-        return None, (*problems, error)
+        problems.append(error)
     unknown = find_unknown_keys(job.data)
     # A check reads some values twice.
     found = {(error.path, error.problem): error for error in (*problems, *unknown.errors)}
-    if found:
+    if found or spec is None:
         return None, tuple(found.values())
     return attrs.evolve(spec, notes=(*unknown.warnings, *spec.notes)), ()
 
@@ -321,6 +325,8 @@ def _parse_flags(fields: Fields, tasks: tuple[TaskSpec, ...]) -> int:
         fields.refuse(
             fields.at("tasks"), "missing: a block needs tasks, or frame_first and frame_last"
         )
+        for key in ("frame_first", "frame_last"):
+            fields.number(key, 0)  # whether the type of the one that is given is wrong, too
     return flags
 
 
@@ -340,7 +346,11 @@ def _parse_frames(fields: Fields) -> dict[str, int]:
             fields.refuse(fields.at(key), f"expected 1 or more, found {found[key]}")
             found[key] = 1
     first, last = found["frame_first"], found["frame_last"]
-    if last < first and "frame_first" in fields and "frame_last" in fields:
+    # Only of two numbers that are there: otherwise the error is another one.
+    if last < first and (fields.data.get("frame_first"), fields.data.get("frame_last")) == (
+        first,
+        last,
+    ):
         fields.refuse(fields.at("frame_last"), f"{last} is before frame_first, {first}")
         found["frame_last"] = first
     return found

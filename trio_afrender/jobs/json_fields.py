@@ -128,7 +128,7 @@ class Fields:
 
 def _text(value: object, path: str) -> str:
     if not isinstance(value, str):
-        raise JobError(path, f"expected str, found {show_json(value)}")
+        raise JobError(path, f"expected a text, found {show_json(value)}")
     if "\0" in value:
         raise JobError(path, "contains a NUL character, which no command or path can contain")
     return value
@@ -136,7 +136,7 @@ def _text(value: object, path: str) -> str:
 
 def _number(value: object, path: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise JobError(path, f"expected int, found {show_json(value)}")
+        raise JobError(path, f"expected an integer, found {show_json(value)}")
     if abs(value) > _INT_LIMIT:
         raise JobError(path, f"{show_json(value)} is too large a number")
     return value

@@ -83,7 +83,7 @@ def run(options: Namespace) -> int:
     with (
         open_run_directory(
             options.store,
-            keep_farm=options.keep or bool(reports),
+            keep_farm=options.keep or (bool(reports) and options.store is not None),
             keep_store=options.keep,
             passable=bool(config.tasks.user),
         ) as directory,
@@ -271,10 +271,10 @@ def _write_results(
     print_lines(colour_summary(only_chosen(view, job_run.chosen)))
     problems = write_sheet(view, sheet) if sheet is not None else []
     problems += write_reports(view, reports)
-    if directory.temporary and not directory.keep_store:
+    if reports and any(task.files for task in view.tasks):
         # Reports have the texts. Thumbnails they name by their paths: these alone are a reason to leave
         # a folder that was not asked for.
-        directory.keep_farm = directory.keep_farm and any(task.files for task in view.tasks)
+        directory.keep_farm = True
     if directory.keep_farm:
         print_line(f"logs, output and thumbnails: {clean(str(directory.farm / str(view.id)))}")
     elif view.state != "done" and not reports:
