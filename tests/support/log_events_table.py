@@ -20,6 +20,8 @@ __all__ = ("PAGE", "find_calls", "find_constant_kinds", "find_kinds", "make_tabl
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "logging.md"
 METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+_PASS_ON = ("info", "warn", "self._log", "self._log_session")
+"""Functions that add source and level to a kind."""
 OTHER_PROCESSES = ("supervisor", "testing", "tasklog/writer.py")
 """Their records are not in the log of a command: of the supervisor, and of tests."""
 
@@ -85,13 +87,35 @@ def find_kinds() -> Iterator[str]:
 
 
 def find_constant_kinds() -> Iterator[str]:
-    """Yield the kinds that are given to `RepeatedLines` as constants."""
-    for _, tree in _sources():
+    """Yield the kinds that are given to `RepeatedLines` as constants, also through functions of a module."""
+    for name, tree in _sources():
         for receiver, call in _log_calls(tree):
             if receiver.endswith("lines") and len(call.args) > 2:
-                kind = call.args[2]
-                if isinstance(kind, ast.Constant):
-                    yield str(kind.value).rpartition(": ")[2]
+                yield from _as_kind(call.args[2])
+        if name.startswith(("gateway/", "transport/", "web/")):
+            yield from _find_passed_on(tree)
+
+
+def _find_passed_on(tree: ast.Module) -> Iterator[str]:
+    pairs = {
+        ast.unparse(node.targets[0]): node.value.elts[0]
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple) and node.value.elts
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in _PASS_ON:
+            for argument in node.args:
+                if isinstance(argument, ast.Starred):
+                    yield from _as_kind(pairs[ast.unparse(argument.value)])
+                    break
+                if isinstance(argument, ast.Constant):
+                    yield from _as_kind(argument)
+                    break
+
+
+def _as_kind(node: ast.expr) -> Iterator[str]:
+    if isinstance(node, ast.Constant):
+        yield str(node.value).rpartition(": ")[2]
 
 
 if __name__ == "__main__":

@@ -237,9 +237,13 @@ EVENTS: Mapping[str, Mapping[str, str]] = {**_AGENT, **_TASKS, **_SERVERS}
 KINDS: Mapping[str, str] = {
     "agents that left": "agent-left",
     "connections that had to wait": "connection-waited",
+    "displaced handshakes": "client-displaced",
     "ended sessions": "session-ended",
     "failed deregisters": "deregister-failed",
+    "failed handshakes": "client-handshake-failed",
     "failed registers": "register-failed",
+    "failed TLS handshakes": "client-tls-failed",
+    "late handshakes": "client-late",
     "links that are not valid": "page-link-invalid",
     "lost agents": "agent-lost",
     "lost links": "server-link-lost",
@@ -250,6 +254,7 @@ KINDS: Mapping[str, str] = {
     "refused requests": "page-request-refused",
     "registered agents": "agent-registered",
     "registrations": "render-registered",
+    "rejected handshakes": "client-rejected",
     "unknown messages": "unknown-message",
 }
 """Events of lines whose number is limited (`transport.repeated_lines`), by their kind. Their field is
