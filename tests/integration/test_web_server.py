@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import ssl
 import webbrowser
 from collections.abc import AsyncIterator
@@ -256,6 +257,53 @@ async def test_what_is_no_request(data: bytes, monkeypatch: pytest.MonkeyPatch) 
         assert (await served.ask("/api/session"))[0].startswith("HTTP/1.1 200")
 
 
+async def test_nothing_follows_a_refused_request(caplog: pytest.LogCaptureFixture) -> None:
+    """A proxy of the user may have passed on what it took for one request."""
+    async with open_served() as served:
+        length = ("Content-Length: 4", "Transfer-Encoding: chunked")
+        first = served.head("/api/act", *length, method="POST") + b"0\r\n\r\n"
+        async with await served.connect() as stream:
+            await stream.send_all(first + served.head("/api/session"))
+            data = bytearray()
+            while part := await stream.receive_some():
+                data += part
+        # The connection may end before the refusal is sent.
+        assert data.count(b"HTTP/1.1 ") == data.count(b"HTTP/1.1 403") <= 1
+    assert not [each.message for each in caplog.records if each.levelno >= logging.ERROR]
+
+
+async def test_a_changed_protocol_opens_nothing() -> None:
+    """What goes through a proxy after such a change has no header of the proxy any more."""
+    async with open_served() as served:
+        upgrade = (
+            "Upgrade: h2c",
+            "Connection: Upgrade, HTTP2-Settings",
+            "HTTP2-Settings: AAMAAABkAAQAAP__",
+        )
+        async with await served.connect() as stream:
+            await stream.send_all(served.head("/api/session", *upgrade))
+            data = bytearray()
+            while b"HTTP/1.1 only" not in data and (part := await stream.receive_some()):
+                data += part
+        assert b"HTTP/1.1 only" in data
+        assert b"steer" not in data
+
+
+async def test_connections_that_fail_fill_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Who needs no link for it can cause them: not each may have a line, none a traceback."""
+    upgrade = ("Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAA")
+    async with open_served() as served:
+        for _ in range(20):
+            async with await served.connect() as stream:
+                await stream.send_all(served.head("/api/session", *upgrade))
+                with suppress(trio.BrokenResourceError):
+                    while await stream.receive_some():
+                        pass
+    records = [each for each in caplog.records if "connection has failed" in each.message]
+    assert len([each for each in records if each.levelno >= logging.INFO]) == 5
+    assert not any(each.exc_info for each in records if each.levelno >= logging.INFO)
+
+
 async def test_connections_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest ones of the address with most give their places to newer ones."""
     monkeypatch.setattr(http_listener, "_connection_limit", lambda: 16)
@@ -332,15 +380,16 @@ async def test_run_and_farm_serve_their_page(tmp_path: Path) -> None:
     tasks = [{"name": "t", "command": wait}]
     block = {"name": "b", "service": "generic", "working_directory": str(tmp_path), "tasks": tasks}
     job.write_text(json.dumps({"job": {"name": "j", "user_name": "ann", "blocks": [block]}}))
+    store = ("--af_store_folder", tmp_path / "store")
     with trio.fail_after(GUARD):
-        async with open_command("run", job, "--web", "127.0.0.1:0", home=tmp_path) as run:
+        async with open_command("run", job, *store, "--web", "127.0.0.1:0", home=tmp_path) as run:
             await run.says("to look only")
             address = run.err.partition("this run is http://")[2].split("/")[0]
             assert (await ask_until(address, "running"))["name"] == "j"
             (tmp_path / "go").touch()
             assert await run.wait() == 0
             assert run.out == ""
-        words = ("--agents", "0", "--json", "127.0.0.1:0", "--web", "127.0.0.1:0")
+        words = (*store, "--agents", "0", "--json", "127.0.0.1:0", "--web", "127.0.0.1:0")
         async with open_command("farm", job, *words, home=tmp_path) as farm:
             await farm.says("to look only")
             address = farm.err.rpartition(" is http://")[2].split("/")[0]

@@ -61,6 +61,13 @@ async def test_names_and_addresses_of_this_host(host: str, autojump_clock: MockC
         assert (await page.get("/api/session", headers={"Host": host})).status == 200
 
 
+async def test_a_preview_of_a_link_does_not_use_it_up(autojump_clock: MockClock) -> None:
+    async with open_own_page() as page:
+        target = f"/login?token={page.page.sessions.make_token(steer=True)}"
+        assert (await page.ask("HEAD", target)).status == 405
+        assert (await page.get(target)).status == 200
+
+
 @pytest.mark.parametrize("missing", ["Origin", "X-Trio-Afrender", "Content-Type"])
 async def test_a_change_needs_each_header(missing: str, autojump_clock: MockClock) -> None:
     async with open_own_page(JOB) as page:
@@ -76,6 +83,15 @@ async def test_a_header_that_stands_twice_is_refused(autojump_clock: MockClock) 
         answer = await page.get("/api/session", headers={"host": "evil.example"})
         assert answer.status == 403
         assert "twice" in answer.error
+
+
+async def test_a_body_with_two_lengths_is_refused(autojump_clock: MockClock) -> None:
+    """A proxy before the page may take its end for the next request, which it has not checked."""
+    async with open_own_page(JOB) as page:
+        headers = {"Content-Length": "5", "Transfer-Encoding": "chunked"}
+        answer = await page.post("/api/act", PAUSE, headers=headers)
+        assert (answer.status, "not both" in answer.error) == (403, True)
+        assert answer.headers["connection"] == "close"
 
 
 async def test_a_link_from_elsewhere_opens_the_page_and_nothing_else(
@@ -125,7 +141,7 @@ async def test_another_user_of_this_host_needs_a_link(autojump_clock: MockClock)
 async def test_a_proxy_of_this_user_opens_nothing(autojump_clock: MockClock) -> None:
     """Its connection is one of this user, and what it forwards is not."""
     async with open_own_page() as page:
-        for name in ("X-Forwarded-For", "Forwarded", "Via"):
+        for name in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "Via"):
             assert (await page.get("/api/session", headers={name: "192.0.2.9"})).status == 401
 
 

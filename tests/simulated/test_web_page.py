@@ -48,6 +48,20 @@ async def test_a_job_from_its_start_to_its_end(autojump_clock: MockClock) -> Non
         assert row["bar"] == "D" * 64
 
 
+async def test_a_block_that_has_begun_waits_no_more(autojump_clock: MockClock) -> None:
+    first = {"name": "render", "tasks": [{"name": "t", "command": "true"}]}
+    job = {"blocks": [first, {**first, "name": "comp", "depend_mask": "render"}]}
+    async with (
+        open_own_page(job, renders=("r1",)) as page,
+        page.view("blocks.2") as viewer,
+    ):
+        await viewer.expect_row("blocks.2", 1, depends="waits for blocks render")
+        (exec_,) = (await page.links["r1"].expect(Events)).tasks
+        await page.links["r1"].update(make_update(exec_, TaskStatus.FinishedSuccess))
+        row = await viewer.expect_row("blocks.2", 1, depends="after blocks render")
+        assert "WDP" not in row["states"]
+
+
 async def test_changes_have_changed_fields_alone(autojump_clock: MockClock) -> None:
     async with open_own_page(listed(1), renders=("r1",)) as page, page.view("jobs") as viewer:
         await viewer.expect("snapshot", "jobs")

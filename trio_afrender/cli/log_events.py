@@ -218,7 +218,6 @@ _SERVERS: Mapping[str, Mapping[str, str]] = {
     },
     "web.http_listener": {
         "the page: connection lost: %s": "page-client-lost reason",
-        "the page: a connection has failed": "internal-error",
     },
     "web.page_app": {
         "the page: %s: %s": "page-change user text",
@@ -239,6 +238,7 @@ KINDS: Mapping[str, str] = {
     "connections that had to wait": "connection-waited",
     "displaced handshakes": "client-displaced",
     "ended sessions": "session-ended",
+    "failed connections": "page-connection-failed",
     "failed deregisters": "deregister-failed",
     "failed handshakes": "client-handshake-failed",
     "failed registers": "register-failed",

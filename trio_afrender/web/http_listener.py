@@ -21,6 +21,7 @@ from hypercorn.utils import wrap_app
 from starlette.types import ASGIApp
 
 from trio_afrender.transport.connection_seats import ConnectionSeats
+from trio_afrender.transport.repeated_lines import RepeatedLines
 from trio_afrender.web.turns import Turns
 
 __all__ = ("serve_http",)
@@ -45,13 +46,16 @@ class _PacedStream(trio.abc.HalfCloseableStream):
         self.socket = stream.socket
         self._stream = stream
         self._turns = turns
+        # The worker ends a connection whose peer sends too much while it is answered.
+        self._sending = trio.Lock()
         # A stream of events is never silent so long; HTTP/2, which a browser may ask for, has no
         # other limit.
         self.silence = trio.CancelScope(deadline=trio.current_time() + _SILENCE)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        with trio.move_on_after(_SEND_TIMEOUT) as timeout:
-            await self._stream.send_all(data)
+        async with self._sending:
+            with trio.move_on_after(_SEND_TIMEOUT) as timeout:
+                await self._stream.send_all(data)
         self._note_use()
         if timeout.cancelled_caught:
             await trio.aclose_forcefully(self._stream)
@@ -71,7 +75,8 @@ class _PacedStream(trio.abc.HalfCloseableStream):
         return data
 
     async def send_eof(self) -> None:
-        await self._stream.send_eof()
+        async with self._sending:
+            await self._stream.send_eof()
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -82,6 +87,7 @@ async def serve_http(
     listeners: Sequence[trio.SocketListener],
     ssl_context: ssl.SSLContext | None,
     turns: Turns,
+    lines: RepeatedLines,
 ) -> None:
     """Serve an application until cancelled; the listeners are closed then."""
     config = HypercornConfig()
@@ -99,6 +105,7 @@ async def serve_http(
 
     async def serve(stream: trio.SocketStream) -> None:
         streams.add(stream)
+        host = ""
         try:
             host = str(stream.socket.getpeername()[0])
             await turns.wait()
@@ -111,8 +118,16 @@ async def serve_http(
                 await TCPServer(wrapped, config, context, {}, served)  # type: ignore[arg-type]  # a plain stream too
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             _log.debug("the page: connection lost: %s", error)
-        except Exception:  # noqa: BLE001 - one connection must not end the others
-            _log.exception("the page: a connection has failed")
+        except Exception as error:  # noqa: BLE001 - one connection must not end the others
+            # Others can cause it, as often as they like: no traceback each time.
+            lines.log(
+                logging.ERROR,
+                host,
+                "the page: failed connections",
+                "the page: a connection has failed: %r",
+                error,
+            )
+            _log.debug("the page: connection lost: %s", error, exc_info=error)
         finally:
             streams.discard(stream)
             stream.socket.close()

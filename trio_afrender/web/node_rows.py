@@ -127,8 +127,10 @@ def block_row(block: BlockNode) -> Row:
 
 def _describe_dependencies(block: BlockNode) -> str:
     whole, single = text_of(block.fields, "depend_mask"), text_of(block.fields, "tasks_depend_mask")
-    parts = [f"it waits for blocks {_short(whole)}"] if whole else []
-    parts += [f"its tasks wait for those of {_short(single)}"] if single else []
+    # A block that has begun has its dependencies still, and waits no more.
+    waits = "WDP" in block.states
+    parts = [f"{'waits for' if waits else 'after'} blocks {_short(whole)}"] if whole else []
+    parts += [f"each task after that of {_short(single)}"] if single else []
     return "; ".join(parts)
 
 

@@ -182,6 +182,10 @@ class _Guard:
     async def _check(self, scope: Scope) -> Response | None:
         page = self.page
         headers, problem = collect_headers(scope["headers"])
+        if scope["http_version"].startswith("2"):
+            # No browser asks for it here. A proxy that passes the upgrade on would no longer see,
+            # and so not mark, what its clients send.
+            problem = "this page is served by HTTP/1.1 only"
         peer = (scope.get("client") or ("", 0))[0]
         problem = problem or find_refusal(
             scope["method"], scope["path"], headers, tls=page.tls, names=page.names
@@ -195,7 +199,9 @@ class _Guard:
                 peer,
                 problem,
             )
-            return _refuse(403, f"refused: {problem}")
+            # What follows on such a connection may not be what a proxy takes it for.
+            headers = {} if scope["http_version"].startswith("2") else {"Connection": "close"}
+            return _refuse(403, f"refused: {problem}", **headers)
         if wait := page.rates.wait_time(peer):
             return _refuse(429, "too many requests", **{"Retry-After": str(math.ceil(wait))})
         if scope["path"].startswith("/api/"):
@@ -267,6 +273,8 @@ _LOGIN = (
 async def _log_in(page: Page, request: Request) -> Response:
     """Use up the token of a link. Not by a redirect: the browser would leave the new cookie out of
     a request that begins on another site, such as a mail."""
+    if request.method == "HEAD":  # previews of links ask so, and must not use the link up
+        return _refuse(405, "a link is opened by GET", Allow="GET")
     address = request.client.host if request.client else ""
     token = request.query_params.get("token", "")
     try:
@@ -505,7 +513,7 @@ async def _undo(page: Page, request: Request) -> Response:
     session = _session(request)
     body = await _read_body(request)
     number = body.get("id") if isinstance(body, dict) else None
-    if not isinstance(number, int):
+    if not isinstance(number, int) or isinstance(number, bool):
         raise ConfigError("id: expected the id of an action in the log")
     found = page.log.take_undo(number)
     if found is None:

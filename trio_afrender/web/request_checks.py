@@ -31,7 +31,7 @@ ANSWER_HEADERS: Mapping[str, str] = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 """Headers of every answer."""
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+_FORWARDED = ("forwarded", "x-real-ip", "x-client-ip", "x-original-host", "true-client-ip", "via")
 _SINGLE = ("host", "origin", "sec-fetch-site", "content-type", "content-length", "cookie", MARK)
 """Headers that count once: of two, programs use different ones, and attacks rest on that."""
 
@@ -44,12 +44,14 @@ def collect_headers(raw: Sequence[tuple[bytes, bytes]]) -> tuple[dict[str, str],
         if key in found and key in _SINGLE:
             return found, f"the header {key} stands twice"
         found[key] = value.decode("latin-1")
+    if "content-length" in found and "transfer-encoding" in found:
+        return found, "a body has Content-Length or Transfer-Encoding, not both"
     return found, ""
 
 
 def is_forwarded(headers: Mapping[str, str]) -> bool:
     """Whether a proxy on this machine may have sent a request for another user."""
-    return any(name in headers for name in _FORWARDED)
+    return any(name in _FORWARDED or name.startswith("x-forwarded-") for name in headers)
 
 
 def find_refusal(

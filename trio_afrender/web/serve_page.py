@@ -95,7 +95,7 @@ async def serve_page(
             return f"{url}/login?token={page.sessions.make_token(steer=steer)}"
 
         task_status.started(OpenPage(url=url, make_link=make_link, watch=page.watch))
-        await serve_http(make_app(page), listeners, settings.ssl_context, page.turns)
+        await serve_http(make_app(page), listeners, settings.ssl_context, page.turns, page.lines)
 
 
 def make_page(
