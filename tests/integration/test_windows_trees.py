@@ -13,6 +13,7 @@ from support.windows_trees import WindowsTrees, open_windows_trees
 
 from trio_afrender.errors import SpawnError
 from trio_afrender.process.interfaces import TreeSignal
+from trio_afrender.process.windows.win32 import Win32, calls
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "win32", reason="job objects are Windows' own: make windows-test"
@@ -103,6 +104,17 @@ async def test_a_limit_of_processes(trees: WindowsTrees) -> None:
         await started.tree.exited()
         # Wine does not enforce it.
         assert started.printed.split() in ([b"refused"], [b"started"])
+
+
+async def test_output_in_the_code_page_of_the_console_is_stored_as_utf8(
+    trees: WindowsTrees, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert calls().output_code_page > 0
+    monkeypatch.setattr(Win32, "output_code_page", 1252)
+    script = r"import os; os.write(1, b'caf\xe9 \x80\r\ncaf\xc3\xa9\r\n')"
+    launch = trees.make_launch(sys.executable, "-I", "-S", "-c", script)
+    async with trees.run(launch, until="café €\r\ncafé\r\n".encode()) as started:
+        await started.ended.wait()
 
 
 SHELL = [

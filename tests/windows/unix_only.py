@@ -5,7 +5,6 @@ Names are patterns: of a file's path below ``tests``, with ``::`` and a test's n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -167,16 +166,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print which files were left out."""
-    terminalreporter.section("files that are Unix's own")
-    for name, reason in _left_out():
-        terminalreporter.line(f"{name}: {reason}")
-
-
-def _left_out() -> Iterator[tuple[str, str]]:
+    """Print which files of the folders that were run are left out, by reason."""
+    folders = [ROOT.parent / each for each in terminalreporter.config.args]
+    left_out: dict[str, list[str]] = {}
     for path in sorted(ROOT.rglob("test_*.py")):
-        if reason := _find(path, FILES):
-            yield _relative(path), reason
+        if path.parent in folders and (reason := _find(path, FILES)):
+            left_out.setdefault(reason, []).append(_relative(path))
+    if left_out:
+        terminalreporter.section("files that are Unix's own")
+    for reason, names in left_out.items():
+        terminalreporter.line(f"{reason}: {len(names)}")
+        for name in names:
+            terminalreporter.line(f"    {name}")
 
 
 def _find(path: Path, patterns: dict[str, str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,11 +17,12 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from zipfile import ZipFile
 
 import attrs
 
-__all__ = ("WineError", "WinePython", "make_wine_python")
+__all__ = ("WineError", "WinePython", "install_packages", "limited", "make_wine_python")
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (
@@ -46,6 +48,10 @@ REQUIREMENTS = (
     "colorama",
     "pip",
 )
+ENDING = 120
+"""Seconds for one call of Wine's own programs; on a loaded machine some need 20."""
+DOWNLOADING = 180
+"""Seconds for what apt-get downloads."""
 LEFT_OUT = ("pytest-xdist", "playwright", "axe-playwright", "imageio-ffmpeg")
 """Packages whose tests do not run there."""
 COPIED = ("trio_afrender", "services", "parsers", "resmeters", "tests", "examples", "docs")
@@ -75,6 +81,21 @@ class WineError(Exception):
     """Wine's Python cannot be made or used here; the text has the reason and what to do."""
 
 
+@contextmanager
+def limited(seconds: int, error: Exception) -> Iterator[None]:
+    """Raise `error` in the body after some seconds, whatever it waits for. For the main thread."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise error
+
+    signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
 @attrs.frozen
 class WinePython:
     """Wine's Python in `folder`, which is a Wine prefix."""
@@ -101,12 +122,13 @@ class WinePython:
             "WINEDLLOVERRIDES": "mscoree,mshtml=",  # no offers to install .NET and a browser
         }
 
-    def run(self, *arguments: str, prefix: str = "") -> int:
+    def run(self, *arguments: str) -> int:
         """Run Wine's Python in its copy of the source; print what it prints, and return its exit code."""
         with self.start(*arguments) as process:
             assert process.stdout is not None
-            for line in process.stdout:
-                sys.stdout.buffer.write(prefix.encode() + line.replace(b"\r\n", b"\n"))
+            # Not by lines: pytest writes a dot for each test.
+            while data := os.read(process.stdout.fileno(), 65536):
+                sys.stdout.buffer.write(data.replace(b"\r", b""))
                 sys.stdout.buffer.flush()
         return process.returncode
 
@@ -135,6 +157,8 @@ class WinePython:
         os.close(writing)
         with os.fdopen(reading) as number:
             os.environ["DISPLAY"] = f":{number.readline().strip()}"
+        if os.environ["DISPLAY"] == ":":
+            raise WineError(f"Xvfb opened no display: exit code {display.wait(ENDING)}")
         try:
             # First the server and its services: they would keep the pipe of a program that starts them.
             self._call("/usr/bin/wineserver", "-p")
@@ -145,9 +169,10 @@ class WinePython:
                 yield
             finally:
                 self._call("/usr/bin/wineserver", "-k")
+                desktop.kill()
                 desktop.wait()
         finally:
-            display.terminate()
+            display.kill()
             display.wait()
 
     def _begin(self, *words: str) -> subprocess.Popen[bytes]:
@@ -157,7 +182,13 @@ class WinePython:
         )
 
     def _call(self, *words: str) -> None:
-        self._begin(*words).wait(timeout=300)
+        process = self._begin(*words)
+        try:
+            process.wait(timeout=ENDING)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise WineError(f"{' '.join(words)} took more than {ENDING} s") from None
 
     def copy_source(self) -> None:
         """Make ``C:\\src`` equal to the source tree that this file is part of."""
@@ -171,12 +202,11 @@ class WinePython:
 
 
 def make_wine_python(folder: Path) -> WinePython:
-    """Make Wine's Python in `folder`, once; about a minute. Raises `WineError`."""
+    """Make Wine's Python in `folder`, once, with the packages of Debian; about a minute. Raises `WineError`."""
     python = WinePython(folder)
     done, made_of = folder / "complete", "\n".join([CPYTHON, *_list_requirements()])
     if done.exists() and done.read_text() == made_of:
         return python
-    _install_packages()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as temporary:
@@ -202,7 +232,9 @@ def make_wine_python(folder: Path) -> WinePython:
     return python
 
 
-def _install_packages() -> None:
+def install_packages() -> None:
+    """Install the packages of Debian that are missing, as root. Raises `WineError`."""
+    _find_library()
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if not missing and LOADER.exists():
         return
@@ -210,8 +242,12 @@ def _install_packages() -> None:
     if shutil.which("apt-get") is None or os.geteuid() != 0:
         raise WineError(f"there is no {' and no '.join(missing) or LOADER}; as root: {command}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for step in ("apt-get update", command):
-        _call(*step.split(), environment=environment)
+    # The download has the limit: dpkg would have to be repaired if it was ended.
+    with limited(DOWNLOADING, WineError(f"a download took more than {DOWNLOADING} s: {command}")):
+        for step in ("apt-get update", f"{command} --download-only"):
+            _call(*step.split(), environment=environment)
+    with limited(2 * DOWNLOADING, WineError(f"took more than {2 * DOWNLOADING} s: {command}")):
+        _call(*command.split(), "-o", "DPkg::Lock::Timeout=60", environment=environment)
 
 
 def _make_prefix(python: WinePython) -> None:

@@ -15,6 +15,7 @@ from typing import Any, final
 import trio
 
 from trio_afrender.process.interfaces import ClosedWindow, ExitStatus, FinalUsage, TreeSignal
+from trio_afrender.process.windows.code_page_text import CodePageText
 from trio_afrender.process.windows.win32 import MSG_LIMIT, StartedProcess, Win32
 from trio_afrender.tasklog.interfaces import RunLog
 from trio_afrender.tasklog.io_threads import call_in_thread, work_in_thread
@@ -191,13 +192,14 @@ class JobTree:
 
 @final
 class JobOutput:
-    """The pipe of a tree, whose bytes the agent itself writes to the log on disk."""
+    """The pipe of a tree, whose output the agent itself writes to the log on disk, in UTF-8."""
 
     def __init__(self, win32: Win32, reading: int, writer: SegmentWriter | None) -> None:
         """`reading` is 0, and `writer` None, for a tree that prints on the agent's own stdout."""
         self._win32 = win32
         self._reading = reading
         self._writer = writer
+        self._text = CodePageText(win32.output_code_page)
         self._closed = False
         self._pumping: trio.CancelScope | None = None
         if reading:
@@ -211,7 +213,8 @@ class JobOutput:
         if not isinstance(log, SupervisedLog):
             raise TypeError("trees on Windows write logs on disk only")
         await trio.lowlevel.checkpoint()
-        with trio.CancelScope() as self._pumping:
+        with trio.CancelScope() as scope:
+            self._pumping = scope
             buffer = bytearray(READ_SIZE)
             while self._reading and not self._closed and self._writer is not None:
                 try:
@@ -221,9 +224,12 @@ class JobOutput:
                 if not count:
                     await self._finish(log)
                     break
-                await self._store(log, bytes(buffer[:count]))
+                if data := self._text.feed(bytes(buffer[:count])):
+                    await self._store(log, data)
         self._pumping = None
         if self._closed:
+            if scope.cancelled_caught:
+                await self._finish(log)
             raise trio.ClosedResourceError("this pipe has been closed")
 
     async def _store(self, log: SupervisedLog, data: bytes) -> None:
@@ -237,6 +243,8 @@ class JobOutput:
     async def _finish(self, log: SupervisedLog) -> None:
         writer = self._writer
         assert writer is not None  # noqa: S101 - as above
+        if rest := self._text.finish():
+            await self._store(log, rest)
         with trio.CancelScope(shield=True):
             held = writer.state.held
             await work_in_thread(writer.close)
@@ -252,6 +260,8 @@ class JobOutput:
             self._pumping.cancel()
         elif self._writer is not None:
             with trio.CancelScope(shield=True):
+                if rest := self._text.finish():
+                    await work_in_thread(partial(self._writer.append, rest))
                 await work_in_thread(self._writer.close)
         self._close_pipe()
         await trio.lowlevel.checkpoint()

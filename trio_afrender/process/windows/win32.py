@@ -471,6 +471,11 @@ class Win32:
         """Whether this process has a console, which its children then share."""
         return bool(self._kernel.GetConsoleCP())
 
+    @property
+    def output_code_page(self) -> int:
+        """The code page of this process's console, or else that of a console that a child gets."""
+        return int(self._kernel.GetConsoleOutputCP() or self._kernel.GetOEMCP())
+
     def list_windows(self) -> list[TopWindow]:
         """Return all top-level windows of this desktop."""
         found: list[TopWindow] = []
