@@ -1,4 +1,4 @@
-"""`make windows-test` where Wine cannot be had: a reason, exit code 3, and no waiting."""
+"""`make windows-test` where Wine is not available: a reason, exit code 3, and no waiting."""
 
 from __future__ import annotations
 
