@@ -42,6 +42,14 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
         (["job.json"], 'no command "job.json", did you mean "trio_afrender run job.json"?'),
         (["run"], "the following arguments are required: JOB.json (see trio_afrender run --help)"),
         (["run", "x", "--agent", "2"], 'unknown argument "--agent", did you mean "--agents"?'),
+        (
+            ["agent", "--max-tasks", "2"],
+            'unknown argument "--max-tasks", did you mean "--trio_afrender.max_tasks"?',
+        ),
+        (
+            ["run", "x", "--capacity", "2"],
+            'unknown argument "--capacity", did you mean "--trio_afrender.capacity"?',
+        ),
         (["run", "x", "--wob"], 'unknown argument "--wob", did you mean "--web"?'),
         (["run", "x", "--agents", "two"], "argument --agents: invalid number value: 'two'"),
         (["run", "x", "--agents", "0"], "argument --agents: expected 1 to 64, got 0"),

@@ -18,7 +18,7 @@ from trio_afrender.cli.job_arguments import (
     add_submit_options,
 )
 from trio_afrender.cli.steering_arguments import add_steering_commands
-from trio_afrender.config.settings import CGRU, OTHERS
+from trio_afrender.config.settings import CGRU, OTHERS, OURS, PREFIX
 from trio_afrender.errors import ConfigError
 from trio_afrender.text import find_near, suggest
 
@@ -151,6 +151,9 @@ def _hint(option: str, command: str, commands: Mapping[str, argparse.ArgumentPar
     owners = [name for name, known in options.items() if option in known]
     if owners:
         return f": it is an option of {', '.join(owners)}, not of {command}"
+    key = PREFIX + option.lstrip("-").replace("-", "_")
+    if key in OURS and "--config" in options[command]:
+        return f', did you mean "--{key}"?'
     # Without the dashes, which would make all options alike; of one name those with as many dashes.
     alike = "--" if option.startswith("--") else "-"
     names = sorted(options[command], key=lambda name: name.startswith("--") == (alike == "--"))
