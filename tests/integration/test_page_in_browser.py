@@ -228,8 +228,9 @@ def test_a_link_names_what_is_shown_and_filters_stay(viewer: BrowserViewer, farm
     expect(page).to_have_url(re.compile("state=failed"))
     viewer.go("/jobs/999999")
     expect(page.locator(".facts")).to_contain_text("999999")
-    viewer.go("/nothing/here")
-    expect(page.locator("h1")).to_have_text("There is no such view")
+    for path in ("/nothing/here", f"/jobs/{farm.shot}/0.9999999999", "/renders/9999999999"):
+        viewer.go(path)
+        expect(page.locator("h1")).to_have_text("There is no such view")
 
 
 def test_reasons_are_sentences(viewer: BrowserViewer, farm: Farm) -> None:

@@ -169,6 +169,18 @@ def test_an_end_that_hardly_moves_is_not_sent() -> None:
     assert pace.ends == before
 
 
+def test_an_end_does_not_move_on_while_nothing_is_done() -> None:
+    pace = JobPace()
+    fields = {"running_tasks_counter": 1, "p_tasks_done": 9, "p_tasks_run_time_sum": 180}
+    for now in (2000.0, 2010.0, 2019.0):
+        pace.add(make_job(**fields, p_percentage=90), now)
+        assert pace.ends == 2020
+    pace.add(make_job(**fields, p_percentage=90), 2021.0)
+    assert pace.ends is None, "the last task takes longer than any before"
+    pace.add(make_job(**fields, p_percentage=95), 2030.0)
+    assert pace.ends == 2040
+
+
 def test_a_thumbnail_by_its_path() -> None:
     job = read_job(
         {

@@ -30,6 +30,8 @@ class JobPace:
     ends: int | None = None
     _done: deque[tuple[float, int]] = attrs.field(factory=deque)
     """(time, frames done) of each change within the window."""
+    _progress: tuple[tuple[int, ...], ...] | None = None
+    """What the last forecast of the end was made from."""
 
     def add(self, job: JobNode, now: float) -> None:
         """Take the job as it is now."""
@@ -43,10 +45,20 @@ class JobPace:
         took = now - self._done[0][0]
         count = frames - self._done[0][1]
         if "DON" in job.states or not job.count("running"):
-            self.frames_per_minute = self.ends = None
+            self.frames_per_minute = self.ends = self._progress = None
             return
         if took >= _LEAST and count:
             self.frames_per_minute = float(f"{count * 60 / took:.2g}")
+        self._forecast_end(job, now)
+
+    def _forecast_end(self, job: JobNode, now: float) -> None:
+        progress = tuple((b.done, b.running, b.error, b.percent) for b in job.blocks)
+        if progress == self._progress:
+            # Nothing is known that would move the end; after it, a task takes longer than others.
+            if self.ends is not None and now > self.ends:
+                self.ends = None
+            return
+        self._progress = progress
         left = _seconds_left(job, now)
         if left is None:
             self.ends = None

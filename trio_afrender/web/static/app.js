@@ -11,10 +11,10 @@ import { tell } from "./messages.js";
 const VIEWS = [
   // [path, module, name of the tab, icon]
   [/^\/(?:jobs)?$/, () => import("./jobs.js"), "jobs"],
-  [/^\/jobs\/(?<job>\d+)(?:\/(?<part>sheet|why|log|settings|blocks))?$/, () => import("./job.js"), "jobs"],
-  [/^\/jobs\/(?<job>\d+)\/(?<block>\d+)\.(?<task>\d+)$/, () => import("./job.js"), "jobs"],
+  [/^\/jobs\/(?<job>\d{1,9})(?:\/(?<part>sheet|why|log|settings|blocks))?$/, () => import("./job.js"), "jobs"],
+  [/^\/jobs\/(?<job>\d{1,9})\/(?<block>\d{1,9})\.(?<task>\d{1,9})$/, () => import("./job.js"), "jobs"],
   [/^\/renders$/, () => import("./renders.js"), "renders"],
-  [/^\/renders\/(?<render>\d+)$/, () => import("./render.js"), "renders"],
+  [/^\/renders\/(?<render>\d{1,9})$/, () => import("./render.js"), "renders"],
   [/^\/farm$/, () => import("./farm.js"), "farm"],
   [/^\/log$/, () => import("./history.js"), "log"],
 ];
