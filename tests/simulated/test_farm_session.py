@@ -23,6 +23,7 @@ from trio_afrender.protocol.messages import (
     Deregister,
     Events,
     FromRender,
+    FromServer,
     ListenedEntry,
     LogEntry,
     Refused,
@@ -261,6 +262,39 @@ async def test_a_message_out_of_order_closes_the_link(
         await wait_all_tasks_blocked()
         assert [r.levelno for r in caplog.records if "closed" in r.message] == [logging.WARNING]
         assert not any("\n" in r.getMessage() for r in caplog.records)
+
+
+async def test_a_render_that_leaves_is_not_lost_when_it_closes_its_link_early(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Closing(FakeLink):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gone = trio.Event()
+
+        async def receive(self) -> FromRender:
+            message = await super().receive()
+            if isinstance(message, Deregister):
+                self.gone.set()
+            return message
+
+        async def send(self, message: FromServer) -> None:
+            if isinstance(message, Ack):
+                await self.gone.wait()
+                raise LinkLost("connection closed")
+            await super().send(message)
+
+    caplog.set_level(logging.INFO)
+    async with open_farm_and_nursery() as (farm, nursery):
+        link = Closing()
+        nursery.start_soon(farm.serve_link, link)
+        await link.register()
+        await link.update()
+        await link.send_to_farm(Deregister(reason="done"))
+        await link.closed.wait()
+        assert farm.renders[0].state == "offline"
+    ends = [record.getMessage().rpartition(": ")[2] for record in caplog.records]
+    assert ends == ["registered", "done"]
 
 
 async def test_a_protocol_error_ends_one_session_alone(autojump_clock: MockClock) -> None:

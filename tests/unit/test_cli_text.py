@@ -45,7 +45,7 @@ from trio_afrender.protocol.messages import Reason, TaskKey, TaskUsage
         ("a\tb", "a    b"),
         ("\x9b31m\x7f\x00", "\\x9b31m\\x7f\\x00"),
         ("abc\u202edef\u2066", "abc\\u202edef\\u2066"),
-        ("\udcff", "\\udcff"),
+        ("\udcff\ud800", "\\xff\\ud800"),
     ],
 )
 def test_control_characters_are_made_visible(text: str, shown: str) -> None:

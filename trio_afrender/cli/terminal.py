@@ -54,6 +54,8 @@ def _escape(match: re.Match[str]) -> str:
     code = ord(character)
     if character in _NAMES:
         return _NAMES[character]
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as in names of files
+        code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 

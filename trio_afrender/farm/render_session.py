@@ -54,6 +54,8 @@ class RenderSession:
     """The highest number of an update that has been applied and stored: to acknowledge."""
     unknown: set[str] = attrs.field(factory=set)
     """Unknown message types that have been logged."""
+    left: bool = False
+    """Whether the render has deregistered: the end of its link is no loss."""
 
 
 class SessionOwner(Protocol):
@@ -87,7 +89,8 @@ async def run_session(owner: SessionOwner, state: FarmState, link: ServerLink) -
         with session.scope:
             await _run(owner, state, session)
     except LinkLost as error:
-        _log.info("%s: %s", _describe(session), error)
+        if not session.left:
+            _log.info("%s: %s", _describe(session), error)
     except ProtocolError as error:
         _log.warning("%s: closed: %s", _describe(session), error)
     finally:
@@ -185,8 +188,10 @@ async def _read(
             case Deregister():
                 now = trio.current_time()
                 renders.deregister(state, render, session.id, message.reason, now)
-                await owner.dispatch_and_store()
+                # Before the texts are stored: meanwhile the render closes the link.
+                session.left = True
                 _log.info("%s: left: %s", _describe(session), message.reason)
+                await owner.dispatch_and_store()
                 return
             case Unknown():
                 kind = message.type[:100]
