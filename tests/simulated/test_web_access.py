@@ -212,12 +212,24 @@ async def test_a_page_for_looking_only(autojump_clock: MockClock) -> None:
 async def test_requests_have_a_rate(autojump_clock: MockClock) -> None:
     async with open_own_page() as page:
         page.page.rates = RequestRates(10.0, 50.0, trio.current_time)
-        statuses = [(await page.get("/api/none")).status for _ in range(60)]
+        statuses = [(await page.get("/api/none")).status for _ in range(110)]
         assert {404, 429} == {*statuses}
         answer = await page.get("/api/none")
         assert int(answer.headers["retry-after"]) >= 1
         await trio.sleep(2)
         assert (await page.get("/api/none")).status == 404
+
+
+async def test_a_session_has_a_rate_beside_that_of_its_address(autojump_clock: MockClock) -> None:
+    async with open_own_page() as page:
+        page.page.rates = RequestRates(10.0, 50.0, trio.current_time)
+        page.own = False
+        statuses = [(await page.get("/api/none")).status for _ in range(60)]
+        assert {401, 429} == {*statuses}
+        assert (await page.get("/")).status == 429
+        page.own = True
+        assert (await page.get("/")).status == 200
+        assert (await page.get("/api/session")).status == 200
 
 
 async def test_changes_have_a_rate_of_their_own(autojump_clock: MockClock) -> None:

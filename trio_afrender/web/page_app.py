@@ -202,17 +202,30 @@ class _Guard:
             # What follows on such a connection may not be what a proxy takes it for.
             headers = {} if scope["http_version"].startswith("2") else {"Connection": "close"}
             return _refuse(403, f"refused: {problem}", **headers)
-        if wait := page.rates.wait_time(peer):
-            return _refuse(429, "too many requests", **{"Retry-After": str(math.ceil(wait))})
-        if scope["path"].startswith("/api/"):
+        return await self._find_sender(scope, headers, peer)
+
+    async def _find_sender(
+        self, scope: Scope, headers: Mapping[str, str], peer: str
+    ) -> Response | None:
+        """Put the session of a request into `scope`; return the refusal of one without a right."""
+        page = self.page
+        needed = scope["path"].startswith("/api/")
+        wait = page.rates.wait_time(peer)
+        session = None
+        if needed or wait:
             session = await page.find_session(Request(scope), headers)
-            if session is None:
-                return _refuse(
-                    401,
-                    "this page is for those who were given its link: open the last link that the"
-                    " terminal of its program has printed",
-                )
-            scope["page_session"] = session
+        if wait and session is not None:
+            # Another user of the same address may have used up what that has.
+            wait = page.rates.wait_time(session.name)
+        if wait:
+            return _refuse(429, "too many requests", **{"Retry-After": str(math.ceil(wait))})
+        if needed and session is None:
+            return _refuse(
+                401,
+                "this page is for those who were given its link: open the last link that the"
+                " terminal of its program has printed",
+            )
+        scope["page_session"] = session
         return None
 
 
