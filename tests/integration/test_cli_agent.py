@@ -199,7 +199,7 @@ async def test_settings_of_the_agent_come_from_a_file(tmp_path: Path) -> None:
         config = {"cgru_config": {"af_store_folder": "store", "trio_afrender": ours}}
         (tmp_path / "site.json").write_text(json.dumps(config))
         words = ("agent", "--config", "site.json", "nimby", "--af_priority", "5")
-        async with open_command(*words, home=tmp_path) as command:
+        async with open_command(*words, home=tmp_path, CGRU_AF_STORE_FOLDER="") as command:
             await command.says("registered as render")
             [render] = farm.renders
             assert (render.name, render.max_tasks, render.nimby) == ("render-7", 3, "nimby")

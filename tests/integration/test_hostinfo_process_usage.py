@@ -69,16 +69,24 @@ def test_a_figure_that_cannot_be_read_is_zero(tmp_path: Path) -> None:
 def test_the_share_of_an_unchanged_process_is_seldom_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = [0.0]
-    # Reading takes no processor time, so it may be read again at once.
-    clocks = types.SimpleNamespace(monotonic=lambda: now[0], thread_time=lambda: 0.0)
+    now, spent = [0.0], [0.0]
+
+    def thread_time() -> float:  # a reading takes 2 ms, so there are no two of them in a second
+        spent[0] += 0.002
+        return spent[0]
+
+    clocks = types.SimpleNamespace(monotonic=lambda: now[0], thread_time=thread_time)
     monkeypatch.setattr(process_usage, "time", clocks)
     folder = tmp_path / "42"
     folder.mkdir()
     (folder / "stat").write_bytes(STAT)
     reader = ProcReader(str(tmp_path))
     seen = []
-    for moment, pages, own in ((0, 25, 50), (5, 25, 10), (59, 25, 10), (60, 25, 10), (61, 50, 20)):
+    moments = (
+        (0, 25, 50), (5, 25, 10), (59, 25, 10), (60, 25, 10), (61, 50, 20),
+        (61.1, 100, 400), (61.2, 100, 400), (62.1, 100, 400), (70, 100, 0),
+    )  # fmt: skip
+    for moment, pages, own in moments:
         now[0] = moment
         (folder / "statm").write_bytes(b"900 %d 4 1 0 9 0\n" % pages)
         (folder / "status").write_bytes(b"Name: a\nVmHWM: 999 kB\nVmRSS:\t%d kB\n" % (4 * pages))
@@ -86,7 +94,8 @@ def test_the_share_of_an_unchanged_process_is_seldom_read(
         (usage,) = reader.read([42])
         assert usage.peak == 999 * 1024
         seen.append(usage.resident // 1024)
-    assert seen == [50, 50, 50, 10, 20]
+    # A process that has just grown has its old proportion for the rest of that second, no longer.
+    assert seen == [50, 50, 50, 10, 20, 40, 40, 400, 400]
 
 
 @linux_only

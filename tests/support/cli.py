@@ -54,10 +54,19 @@ class Command:
 
 
 def make_environment(home: Path, **more: str) -> dict[str, str]:
-    """Return an environment with its own home and temporary folder, without CGRU's variables."""
+    """Return an environment with its own home, temporary folder and store, without CGRU's variables.
+
+    With the usual store folder, commands would find the farms of other tests, and of this user.
+    """
     passed = {key: value for key, value in os.environ.items() if key in ("PATH", "PYTHONPATH")}
     (home / "tmp").mkdir(exist_ok=True)
-    return {**passed, "HOME": str(home), "TMPDIR": str(home / "tmp"), "LC_ALL": "C.UTF-8", **more}
+    own = {
+        "HOME": str(home),
+        "TMPDIR": str(home / "tmp"),
+        "LC_ALL": "C.UTF-8",
+        "CGRU_AF_STORE_FOLDER": str(home / "afanasy"),
+    }
+    return {**passed, **own, **more}
 
 
 @asynccontextmanager

@@ -119,6 +119,7 @@ class _Size(NamedTuple):
     """The memory of a process as `ProcReader` has last read it, in bytes but for `pages`."""
 
     pages: int
+    """Those for which `part` was read, -1 for others."""
     resident: int
     peak: int
     part: float
@@ -208,7 +209,7 @@ class ProcReader:
         sizes = dict(_SIZES.findall(read_file(f"{folder}/status")))
         resident = int(sizes.get(b"RSS", 0)) * 1024
         size = known._replace(
-            pages=pages,
+            pages=-1,  # of a proportion read earlier: the next reading looks again
             resident=resident,
             peak=max(int(sizes.get(b"HWM", 0)) * 1024, resident),
         )
@@ -223,6 +224,7 @@ class ProcReader:
                 own = None
             self._reading.discard(key)
             size = size._replace(
+                pages=pages,
                 part=min(int(own[1]) * 1024 / resident, 1.0) if own else 1.0,
                 read=now,
                 pause=(time.thread_time() - begun) * _SHARE,
