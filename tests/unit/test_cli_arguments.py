@@ -50,6 +50,8 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
             ["run", "x", "--capacity", "2"],
             'unknown argument "--capacity", did you mean "--trio_afrender.capacity"?',
         ),
+        (["check", "job", "a.json", "b.json"], 'one argument too many: "b.json"'),
+        (["run", "a.json", "--agents", "2", "b.json"], 'one argument too many: "b.json"'),
         (["run", "x", "--wob"], 'unknown argument "--wob", did you mean "--web"?'),
         (["run", "x", "--agents", "two"], "argument --agents: invalid number value: 'two'"),
         (["run", "x", "--agents", "0"], "argument --agents: expected 1 to 64, got 0"),

@@ -84,6 +84,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         if (name := word.partition("=")[0]) not in known:
             parser.error(f'unknown argument "{name}"{_hint(name, command, commands)}')
     options, unknown = parser.parse_known_args(rest)
+    if unknown and not unknown[0].startswith("-"):
+        parser.error(f'one argument too many: "{unknown[0]}"')
     if unknown:
         parser.error(f'unknown argument "{unknown[0]}"{_hint(unknown[0], command, commands)}')
     options.command = command.removesuffix(" RENDER")
