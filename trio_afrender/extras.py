@@ -7,12 +7,16 @@ Either it names the place that this package came from, or the packages of the ex
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from trio_afrender.cmd_words import join_for_cmd
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
@@ -74,22 +78,22 @@ def choose_command(
     """Return the command. `origin` is the content of ``direct_url.json``, `prefix` that of Python."""
     if installer == "dpkg":
         return f"build the Debian package with it (make deb EXTRAS={extra},...)"
-    quoted = " ".join(map(shlex.quote, packages))
+    quoted = " ".join(map(_quote, packages))
     if (prefix / "pipx_metadata.json").is_file():
         return f"pipx inject {prefix.name} {quoted}"
-    pip = f"uv pip install --python {shlex.quote(python)}"
+    pip = f"uv pip install --python {_quote(python)}"
     if installer != "uv":
-        pip = f"{shlex.quote(python)} -m pip install"
+        pip = f"{_quote(python)} -m pip install"
     url = urlsplit(str(origin.get("url", "")))
-    path = unquote(url.path)
+    path = url2pathname(f"//{url.netloc}{url.path}" if url.netloc else url.path)
     if url.scheme == "file" and Path(path).exists():
         if (receipt := prefix / "uv-receipt.toml").is_file():
             # `uv tool` makes the environment anew, with the extras that are named and no others.
             extras = ",".join([*_read_uv_extras(receipt), extra])
-            return f"uv tool install --force {shlex.quote(f'{path}[{extras}]')}"
+            return f"uv tool install --force {_quote(f'{path}[{extras}]')}"
         kind = origin.get("dir_info")
         editable = isinstance(kind, dict) and kind.get("editable") is True
-        place = shlex.quote(f"{path}[{extra}]")
+        place = _quote(f"{path}[{extra}]")
         return f"{pip} {'--editable ' if editable else ''}{place}"
     return f"{pip} {quoted}"
 
@@ -117,3 +121,8 @@ def _read_origin(found: Distribution) -> Mapping[str, object]:
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _quote(word: str) -> str:
+    """Return the word for the shell of this host; `cmd` reads no single quotes, and ``>`` writes a file."""
+    return shlex.quote(word) if hasattr(os, "fork") else join_for_cmd([word])

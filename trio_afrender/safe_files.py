@@ -18,6 +18,7 @@ from trio_afrender.windows_files import long_path, open_shared, retry_shared
 
 __all__ = (
     "NO_LINK",
+    "PLAIN",
     "open_regular",
     "read_at",
     "read_regular",
@@ -29,9 +30,11 @@ __all__ = (
     "write_whole",
 )
 
-NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-"""Flags of `os.open`: a link that was put into the folder is not followed out of it, and no child
-inherits the descriptor. Windows has neither; there line ends are kept as they are."""
+PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+"""Flags of `os.open`: no child inherits the descriptor, and bytes stay as they are. Windows has only the
+second, without which it stores another byte before each line end."""
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | PLAIN
+"""Flags of `os.open`: `PLAIN`, and a link that was put into the folder is not followed out of it."""
 _WINDOWS = not hasattr(os, "O_NOFOLLOW")
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 

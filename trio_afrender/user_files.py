@@ -17,13 +17,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from trio_afrender.safe_files import write_all
+from trio_afrender.safe_files import PLAIN, write_all
 
 __all__ = ("describe_unwritable", "expand_home", "write_user_file")
 
 READER_TIME = 10.0
 """Seconds in which a FIFO must find a reader, and in which a reader must take something."""
-_NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | PLAIN
 
 
 def expand_home(path: str | Path) -> Path:
@@ -102,7 +102,7 @@ def _replace(target: Path, data: bytes, found: os.stat_result | None) -> bool:
     # A short name of its own: that of the target may have the greatest length already, and another
     # program, or another thread, may write the same target.
     part = target.with_name(f".{secrets.token_hex(8)}.part")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN
     handle = os.open(part, flags, 0o666 if found is None else 0o600)
     try:
         try:
@@ -135,7 +135,7 @@ def _keep_owner_and_mode(handle: int, found: os.stat_result) -> bool:
 
 
 def _overwrite(path: Path, data: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
+    handle = os.open(path, os.O_WRONLY | PLAIN)
     try:
         write_all(handle, data)
         os.ftruncate(handle, len(data))  # afterwards: so a full disk leaves most of the older file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -58,7 +59,8 @@ async def test_durable_records_are_on_the_disk(tmp_path: Path) -> None:
     held = open_journal(path).held
     assert held.tasks == {"a": TASK}
     assert [entry.n for entry in held.entries] == [1, 2], "the end of `run` writes the rest"
-    assert path.stat().st_mode & 0o777 == 0o600
+    if sys.platform != "win32":  # has no modes
+        assert path.stat().st_mode & 0o777 == 0o600
 
 
 async def test_writing_continues_after_a_torn_record(tmp_path: Path) -> None:
@@ -101,7 +103,7 @@ async def test_a_disk_that_refuses_delays_no_outcome_and_is_tried_again(
         position = journal.write(make_record(log(1)), sync=True)
         await saved.receive.receive()
         assert journal.durable == position
-        assert "cannot be written: Not a directory" in caplog.text
+        assert "cannot be written: " in caplog.text
         position = journal.write(make_record(log(2)), sync=True)
         assert journal.durable == position, "no result waits for a disk that refuses"
         folder.unlink()

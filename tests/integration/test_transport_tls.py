@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -179,7 +180,7 @@ async def test_refused_connects_and_unknown_hosts_are_named() -> None:
 
 async def test_a_port_in_use_is_named() -> None:
     async with serving() as bound:
-        with pytest.raises(ConfigError, match=rf"cannot listen on 127.0.0.1:{bound.port}: Addr"):
+        with pytest.raises(ConfigError, match=rf"cannot listen on 127.0.0.1:{bound.port}: \w+"):
             await serve_websocket(echo, tokens=TokenTable(), host="127.0.0.1", port=bound.port)
 
 
@@ -242,9 +243,9 @@ def test_an_invalid_ca_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         make_connect(config)
     path.write_text("no certificate")
-    with pytest.raises(ConfigError, match=f"--ca-file {path}: "):
+    with pytest.raises(ConfigError, match=re.escape(f"--ca-file {path}: ")):
         make_connect(config)
-    with pytest.raises(ConfigError, match=f"--cert {path}: "):
+    with pytest.raises(ConfigError, match=re.escape(f"--cert {path}: ")):
         make_server_context(path)
     assert make_client_context().verify_mode is ssl.CERT_REQUIRED
 
@@ -380,5 +381,5 @@ def test_files_that_make_no_pair_are_named_with_what_they_lack(
         ("cert", "broken", "--key .*/broken: certificate or key cannot be read"),
         ("cert", "locked", "--key .*/locked: the key is encrypted: give one that is not"),
     ):
-        with pytest.raises(ConfigError, match=problem):
+        with pytest.raises(ConfigError, match=problem.replace(".*/", r".*[/\\]")):
             make_server_context(tmp_path / certificate, tmp_path / key if key else None)

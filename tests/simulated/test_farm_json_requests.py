@@ -72,7 +72,7 @@ async def test_bad_requests(
         ({"id": -1}, "job.id"),
         ({"priority": 256}, "job.priority: expected 0 to 255, found 256"),
         ({"priority": -1}, "job.priority"),
-        ({"priority": "9"}, "priority: expected int"),
+        ({"priority": "9"}, "priority: expected an integer"),
         ({"blocks": []}, "blocks: empty"),
         ({"blocks": [{}]}, "blocks[0].tasks: missing"),
         ({"blocks": [5]}, "blocks[0]: expected an object"),

@@ -288,14 +288,18 @@ async def test_a_thumbnail_that_takes_too_long_costs_no_frame(
 
 OURS = """
 import shlex
+import sys
 
 from services import service
+from trio_afrender.cmd_words import join_for_cmd
 from trio_afrender.thumbnail.command import Wanted, make_words
+
+JOIN = join_for_cmd if sys.platform == "win32" else shlex.join
 
 
 class ours(service.service):
     def doPost(self):
-        return [shlex.join(make_words(Wanted("a.exr", "a.jpg"))), *self.rest]
+        return [JOIN(make_words(Wanted("a.exr", "a.jpg"))), *self.rest]
 
     def doPostLimitSec(self):
         return 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import AsyncIterator, Callable, Mapping
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from trio_afrender.cmd_words import join_for_cmd
 from trio_afrender.config import Config
 from trio_afrender.plugins.interfaces import ServiceFacts
 from trio_afrender.protocol.messages import TaskExec
@@ -62,6 +64,9 @@ class ScriptedImageWorker:
         return self.seen[image]
 
 
+JOIN: Callable[[Sequence[str]], str] = join_for_cmd if sys.platform == "win32" else shlex.join
+
+
 class ScriptedPlugins:
     """A service that asks for a thumbnail of each file, by the image worker or by a shell command."""
 
@@ -72,7 +77,7 @@ class ScriptedPlugins:
         await trio.lowlevel.checkpoint()
         if self.by_shell:
             return tuple(f"convert {file}" for file in files)
-        return tuple(shlex.join(make_words(Wanted(file, f"{file}.jpg"))) for file in files)
+        return tuple(JOIN(make_words(Wanted(file, f"{file}.jpg"))) for file in files)
 
 
 @attrs.define(eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,11 @@ def test_numbers_are_filled_and_paths_mapped(tmp_path: Path) -> None:
         },
         settings=PluginSettings(paths_map=(("/mnt/", "/srv/"),)),
     )
-    assert view.command == "render /mnt/s 4-5"
-    assert view.working_directory == "/mnt/shot"
-    assert view.files == ("/mnt/o.004.exr", "/mnt/o.005.exr")
-    assert view.environment["WHERE"] == "/mnt/x"
+    assert view.command == "render /mnt/s 4-5".replace("/", os.sep)
+    assert view.working_directory == "/mnt/shot".replace("/", os.sep)
+    files = ("/mnt/o.004.exr", "/mnt/o.005.exr")
+    assert view.files == tuple(each.replace("/", os.sep) for each in files)
+    assert view.environment["WHERE"] == "/mnt/x".replace("/", os.sep)
     assert (view.task, view.parser, view.has_parser, view.skip) == (
         "frames",
         "generic",
@@ -51,7 +53,7 @@ def test_thumbnails_are_of_existing_files(tmp_path: Path) -> None:
     )
     info = {"wdir": str(tmp_path), "files_block": ["a.png", "b.png"]}
     (command,) = make_service("generic", info, settings=settings).thumbnails
-    assert command.startswith(f"convert {tmp_path}/a.png ")
+    assert command.replace("\\", "/").startswith(f"convert {tmp_path.as_posix()}/a.png ")
 
 
 def test_a_missing_parser_is_not_good() -> None:

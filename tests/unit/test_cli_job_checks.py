@@ -64,5 +64,5 @@ def test_bad_options_are_reported_before_the_job_starts(
     assert main(["run", str(tmp_path / "job.json"), *made]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert sentence.format(tmp=tmp_path) in err
+    assert sentence.format(tmp=tmp_path.as_posix()) in err.replace("\\", "/")
     assert err.count("\n") == 1

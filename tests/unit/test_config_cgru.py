@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from os import sep
 from pathlib import Path
 
 import pytest
@@ -68,7 +70,7 @@ def test_a_file_is_read_by_the_rules(text: str, values: dict[str, object]) -> No
     ],
 )  # fmt: skip
 def test_an_error_in_a_file_names_its_position(text: str | bytes, problem: str) -> None:
-    with pytest.raises(ConfigError, match=problem):
+    with pytest.raises(ConfigError, match=problem.replace("/site/", re.escape(f"{sep}site{sep}"))):
         parse(text)
 
 
@@ -81,7 +83,7 @@ def test_includes_come_after_all_own_keys_and_depth_first(tmp_path: Path) -> Non
     reading = FileSettings()
     reading.read(tmp_path / "a.json")
     assert reading.values == {"x": "c", "only_a": 1, "y": "d", "z": "d"}
-    assert reading.origins[("y",)] == f"file {tmp_path}/sub/d.json"
+    assert reading.origins[("y",)] == f"file {tmp_path}{sep}sub{sep}d.json"
     assert [path.name for path in reading.files] == ["a.json", "b.json", "d.json", "c.json"]
     assert reading.problems == []
 
@@ -93,7 +95,7 @@ def test_a_cycle_is_reported_and_the_other_files_count(tmp_path: Path) -> None:
     reading.read(tmp_path / "a.json")
     assert reading.values == {"x": "a", "y": "b"}
     assert reading.problems == [
-        f"config file {tmp_path}/a.json was already read; the second time is ignored"
+        f"config file {tmp_path}{sep}a.json was already read; the second time is ignored"
     ]
 
 
@@ -105,9 +107,9 @@ def test_missing_and_bad_includes_are_problems_and_the_other_files_count(tmp_pat
     reading.read(tmp_path / "a.json")
     assert reading.values == {"x": 1, "z": 3}
     missing, bad = reading.problems
-    place = f"{tmp_path}/a.json:1:18"
-    assert missing == f"{place}: include: {tmp_path}/gone.json does not exist; ignored"
-    assert bad.startswith(f"{tmp_path}/bad.json:1:")
+    place = f"{tmp_path}{sep}a.json:1:18"
+    assert missing == f"{place}: include: {tmp_path}{sep}gone.json does not exist; ignored"
+    assert bad.startswith(f"{tmp_path}{sep}bad.json:1:")
 
 
 def test_files_that_cgru_ships_include_a_site_file_that_need_not_exist(tmp_path: Path) -> None:
@@ -128,7 +130,11 @@ def test_a_key_that_stands_twice_in_an_object_is_a_problem(tmp_path: Path) -> No
     reading = FileSettings(tokens=TOKENS)
     reading.read(tmp_path / "a.json")
     assert reading.values == {"x": 3, "o": {"y": 3}}
-    places = [f"{tmp_path}/a.json:5:11", f"{tmp_path}/a.json:5:19", f"{tmp_path}/a.json:5:25"]
+    places = [
+        f"{tmp_path}{sep}a.json:5:11",
+        f"{tmp_path}{sep}a.json:5:19",
+        f"{tmp_path}{sep}a.json:5:25",
+    ]
     assert [problem.partition(": ")[0] for problem in reading.problems] == places
     assert reading.problems[0].endswith(': "x" stands in line 3 already; this one counts')
 
@@ -140,12 +146,12 @@ def test_places_are_those_of_the_keys_that_count(tmp_path: Path) -> None:
       "o": {"a": 2, "b": [{"a": 9}]},
       "OS_unix": {"o": {"a": 3}}
     }}"""
-    (tmp_path / "a.json").write_text("\ufeff" + text)
+    (tmp_path / "a.json").write_text("\ufeff" + text, encoding="utf-8")
     reading = FileSettings(tokens=TOKENS)
     reading.read(tmp_path / "a.json")
     reading.set("typed", 1, "command line --typed")
-    assert reading.place(("o", "a")) == f"{tmp_path}/a.json:2:26"
-    assert reading.place(("o", "b")) == f"{tmp_path}/a.json:4:21"
+    assert reading.place(("o", "a")) == f"{tmp_path}{sep}a.json:2:26"
+    assert reading.place(("o", "b")) == f"{tmp_path}{sep}a.json:4:21"
     assert reading.place(("typed",)) == "command line --typed"
 
 
@@ -154,7 +160,7 @@ def test_a_file_that_has_changed_since_gives_no_wrong_place(tmp_path: Path) -> N
     reading = FileSettings()
     reading.read(tmp_path / "a.json")
     (tmp_path / "a.json").unlink()
-    assert reading.place(("y",)) == f"{tmp_path}/a.json"
+    assert reading.place(("y",)) == f"{tmp_path}{sep}a.json"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +171,7 @@ def test_a_file_that_is_no_json_any_more_gives_no_place(tmp_path: Path, text: st
     reading = FileSettings()
     reading.read(tmp_path / "a.json")
     (tmp_path / "a.json").write_text(text)
-    assert reading.place(("y",)) == f"{tmp_path}/a.json"
+    assert reading.place(("y",)) == f"{tmp_path}{sep}a.json"
 
 
 @pytest.mark.parametrize("name", ["a\0b.json", "a\ud800.json"])
@@ -186,7 +192,7 @@ def test_an_include_that_is_no_list_of_names_is_a_problem(tmp_path: Path, includ
     reading.read(tmp_path / "a.json")
     assert reading.values == {"x": 1}
     assert reading.problems == [
-        f'{tmp_path}/a.json:1:18: "include" must be a list of file names; ignored'
+        f'{tmp_path}{sep}a.json:1:18: "include" must be a list of file names; ignored'
     ]
 
 
@@ -206,7 +212,7 @@ def test_objects_merge_and_everything_else_is_replaced(tmp_path: Path) -> None:
         "was": 1,
         "becomes": {"x": 1},
     }
-    a, b = f"file {tmp_path}/a.json", f"file {tmp_path}/b.json"
+    a, b = f"file {tmp_path}{sep}a.json", f"file {tmp_path}{sep}b.json"
     assert reading.origins[("o", "a")] == a
     assert reading.origins[("o", "b", "c")] == a
     assert reading.origins[("o", "b", "d")] == b
@@ -235,7 +241,7 @@ def test_a_value_of_the_wrong_type_is_reported_and_the_earlier_one_stays(
     reading.set(key, "earlier", "before")
     reading.read(tmp_path / "a.json")
     assert reading.values == {key: "earlier", "x": 1}
-    assert reading.problems == [f"{tmp_path}/a.json:1:18: {key}: {problem}; ignored"]
+    assert reading.problems == [f"{tmp_path}{sep}a.json:1:18: {key}: {problem}; ignored"]
 
 
 def test_pairs_before_a_bad_one_stay_and_backslashes_become_slashes(tmp_path: Path) -> None:
@@ -244,7 +250,7 @@ def test_pairs_before_a_bad_one_stay_and_backslashes_become_slashes(tmp_path: Pa
     reading.read(tmp_path / "a.json")
     assert reading.values == {"pathsmap": [["P:/prj", "/prj"]]}
     assert reading.problems == [
-        f"{tmp_path}/a.json:1:18: pathsmap[1]: expected a pair of strings; ignored with all after it"
+        f"{tmp_path}{sep}a.json:1:18: pathsmap[1]: expected a pair of strings; ignored with all after it"
     ]
 
 
@@ -252,7 +258,7 @@ def test_a_required_file_must_exist_and_be_readable(tmp_path: Path) -> None:
     reading = FileSettings()
     with pytest.raises(ConfigError, match=r"gone\.json does not exist"):
         reading.read(tmp_path / "gone.json", required=True)
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match=r"cannot be read: (Is a directory|Permission denied)"):
         reading.read(tmp_path, required=True)
     (tmp_path / "a.json").write_text(config(x=1))
     reading.read(tmp_path / "a.json")

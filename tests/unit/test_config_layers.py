@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from os import sep
 from pathlib import Path
 
 import attrs
@@ -62,10 +63,14 @@ def test_each_layer_wins_over_the_ones_below(tmp_path: Path) -> None:
     key = "af_render_nice"
     steps: list[tuple[str, dict[str, str], dict[str, object]]] = [
         ("default", {}, {}),
-        (f"file {cgru}/config_default.json", {"CGRU_LOCATION": str(cgru)}, {}),
-        (f"file {tmp_path}/custom.json", {"CGRU_CUSTOM_CONFIG": str(tmp_path / "custom.json")}, {}),
-        (f"file {home}/.cgru/config.json", {"HOME": str(home)}, {}),
-        (f"file {tmp_path}/extra.json", {}, {"files": [tmp_path / "extra.json"]}),
+        (f"file {cgru}{sep}config_default.json", {"CGRU_LOCATION": str(cgru)}, {}),
+        (
+            f"file {tmp_path}{sep}custom.json",
+            {"CGRU_CUSTOM_CONFIG": str(tmp_path / "custom.json")},
+            {},
+        ),
+        (f"file {home}{sep}.cgru{sep}config.json", {"HOME": str(home)}, {}),
+        (f"file {tmp_path}{sep}extra.json", {}, {"files": [tmp_path / "extra.json"]}),
         ("environment CGRU_AF_RENDER_NICE", {"CGRU_AF_RENDER_NICE": "5"}, {}),
         ("command line --af_render_nice", {}, {"arguments": {key: "6"}}),
     ]
@@ -92,7 +97,10 @@ def test_the_site_file_stands_between_the_shipped_one_and_the_home(tmp_path: Pat
     write(tmp_path / "config.json", af_priority=3)
     settings = load({"CGRU_LOCATION": str(tmp_path)})
     assert settings["af_priority"] == 3
-    assert settings.values["cmd_shell"].origin == f"file {tmp_path}/afanasy/config_default.json"
+    assert (
+        settings.values["cmd_shell"].origin
+        == f"file {tmp_path}{sep}afanasy{sep}config_default.json"
+    )
 
 
 def test_appdata_comes_before_home(tmp_path: Path) -> None:
@@ -105,7 +113,7 @@ def test_appdata_comes_before_home(tmp_path: Path) -> None:
 def test_missing_files_named_by_variables_are_reported_and_ignored(tmp_path: Path) -> None:
     settings = load({"CGRU_LOCATION": str(tmp_path), "CGRU_CUSTOM_CONFIG": "/no/such.json"})
     assert settings.problems == (
-        f"CGRU_LOCATION: {tmp_path}/config_default.json does not exist; ignored",
+        f"CGRU_LOCATION: {tmp_path}{sep}config_default.json does not exist; ignored",
         "CGRU_CUSTOM_CONFIG: /no/such.json does not exist; ignored",
     )
     with pytest.raises(ConfigError, match=r"no\.json does not exist"):
@@ -316,11 +324,11 @@ def test_plugins_of_cgrus_own_path_come_after_ours(tmp_path: Path) -> None:
     custom = os.pathsep.join([str(tmp_path / "modules"), "", str(tmp_path / "custom")])
     environment = {"CGRU_CUSTOM_PYTHONPATH": custom}
     found = load(environment).values["trio_afrender.plugins"]
-    assert found == SettingValue([f"{tmp_path}/custom"], "environment CGRU_CUSTOM_PYTHONPATH")
+    assert found == SettingValue([f"{tmp_path}{sep}custom"], "environment CGRU_CUSTOM_PYTHONPATH")
     files = [write(tmp_path / "a.json", trio_afrender={"plugins": ["own"]})]
     found = load(environment, files=files).values["trio_afrender.plugins"]
-    assert found.value == [f"{tmp_path}/own", f"{tmp_path}/custom"]
-    assert found.origin == f"file {tmp_path}/a.json, environment CGRU_CUSTOM_PYTHONPATH"
+    assert found.value == [f"{tmp_path}{sep}own", f"{tmp_path}{sep}custom"]
+    assert found.origin == f"file {tmp_path}{sep}a.json, environment CGRU_CUSTOM_PYTHONPATH"
     environment["CGRU_CUSTOM_PYTHONPATH"] = str(tmp_path / "modules")
     assert load(environment)["trio_afrender.plugins"] == []
 
@@ -344,16 +352,16 @@ def test_our_section_is_typed_and_its_paths_start_at_the_file(tmp_path: Path) ->
         af_render_resclasses=["", "licence"],
     )
     settings = load(files=[path])
-    assert settings["trio_afrender.token_file"] == f"{tmp_path}/site/token"
+    assert settings["trio_afrender.token_file"] == f"{tmp_path}{sep}site{sep}token"
     config = make_config(settings)
-    assert config.plugins == (tmp_path / "site" / "plugins", Path("/studio"))
-    assert config.ca_file == Path("/etc/ca.pem")
+    assert config.plugins == (tmp_path / "site" / "plugins", (tmp_path / "/studio"))
+    assert config.ca_file == tmp_path / "/etc/ca.pem"
     assert config.shell == ("/bin/bash", "-e", "-c")
     assert config.paths_map == (("P:/", "/p/"),)
     assert config.timing == Timing(grace=3, resources_period=7)
     assert config.meters == ("licence",)
     plugin = config.plugin_settings()
-    assert plugin.disk_folders == (f"{tmp_path}/site/scratch", "/")
+    assert plugin.disk_folders == (f"{tmp_path}{sep}site{sep}scratch", str(tmp_path / "/"))
     assert plugin.licences == (("nuke", "lmstat\\x | grep '3 of 4'"),)  # a command stays as it is
     assert (config.max_tasks, config.services, config.server) == (2, ("blender",), "wss://farm/")
 

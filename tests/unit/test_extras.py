@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from support.layers import OWN_PACKAGES, ROOT
 
+from trio_afrender.cmd_words import join_for_cmd
 from trio_afrender.extras import choose_command, how_to_install, packages_of
 
 REQUIRES = (
@@ -46,30 +49,41 @@ def command(prefix: Path, installer: str = "pip", **origin: object) -> str:
     )
 
 
+def shown(text: str) -> str:
+    """Return a command with the quotes of this host's shell."""
+    quoted = text.split("'")[1]
+    return text if sys.platform != "win32" else text.replace(f"'{quoted}'", join_for_cmd([quoted]))
+
+
+def test_cmd_gets_double_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "fork", raising=False)
+    assert command(tmp_path) == '/v/bin/python -m pip install "rich>=13"'
+
+
 def test_editable(tmp_path: Path) -> None:
-    made = command(tmp_path, url=f"file://{tmp_path}", dir_info={"editable": True})
-    assert made == f"/v/bin/python -m pip install --editable '{tmp_path}[cli]'"
+    made = command(tmp_path, url=tmp_path.as_uri(), dir_info={"editable": True})
+    assert made == shown(f"/v/bin/python -m pip install --editable '{tmp_path}[cli]'")
 
 
 def test_a_folder_with_a_space(tmp_path: Path) -> None:
     (tmp_path / "a b").mkdir()
-    made = command(tmp_path, url=f"file://{tmp_path}/a%20b", dir_info={})
-    assert made == f"/v/bin/python -m pip install '{tmp_path}/a b[cli]'"
+    made = command(tmp_path, url=(tmp_path / "a b").as_uri(), dir_info={})
+    assert made == shown(f"/v/bin/python -m pip install '{tmp_path}{os.sep}a b[cli]'")
 
 
 def test_a_wheel(tmp_path: Path) -> None:
     wheel = tmp_path / "it.whl"
     wheel.touch()
-    made = command(tmp_path, url=f"file://{wheel}", archive_info={})
-    assert made == f"/v/bin/python -m pip install '{wheel}[cli]'"
+    made = command(tmp_path, url=wheel.as_uri(), archive_info={})
+    assert made == shown(f"/v/bin/python -m pip install '{wheel}[cli]'")
     wheel.unlink()
-    made = command(tmp_path, url=f"file://{wheel}", archive_info={})
-    assert made == "/v/bin/python -m pip install 'rich>=13'"
+    made = command(tmp_path, url=wheel.as_uri(), archive_info={})
+    assert made == shown("/v/bin/python -m pip install 'rich>=13'")
 
 
 def test_a_wheelhouse_or_an_index(tmp_path: Path) -> None:
-    assert command(tmp_path) == "/v/bin/python -m pip install 'rich>=13'"
-    assert command(tmp_path, "uv") == "uv pip install --python /v/bin/python 'rich>=13'"
+    assert command(tmp_path) == shown("/v/bin/python -m pip install 'rich>=13'")
+    assert command(tmp_path, "uv") == shown("uv pip install --python /v/bin/python 'rich>=13'")
 
 
 def test_a_debian_package(tmp_path: Path) -> None:
@@ -80,7 +94,7 @@ def test_a_debian_package(tmp_path: Path) -> None:
 def test_pipx(tmp_path: Path) -> None:
     (tmp_path / "trio_afrender").mkdir()
     (tmp_path / "trio_afrender" / "pipx_metadata.json").touch()
-    assert command(tmp_path / "trio_afrender") == "pipx inject trio_afrender 'rich>=13'"
+    assert command(tmp_path / "trio_afrender") == shown("pipx inject trio_afrender 'rich>=13'")
 
 
 @pytest.mark.parametrize(
@@ -96,11 +110,11 @@ def test_uv_tool(receipt: str, extras: str, tmp_path: Path) -> None:
     wheel = tmp_path / "it.whl"
     wheel.touch()
     (tmp_path / "uv-receipt.toml").write_text(receipt)
-    made = command(tmp_path, "uv", url=f"file://{wheel}", archive_info={})
-    assert made == f"uv tool install --force '{wheel}[{extras}]'"
+    made = command(tmp_path, "uv", url=wheel.as_uri(), archive_info={})
+    assert made == shown(f"uv tool install --force '{wheel}[{extras}]'")
     wheel.unlink()
-    made = command(tmp_path, "uv", url=f"file://{wheel}", archive_info={})
-    assert made == "uv pip install --python /v/bin/python 'rich>=13'"
+    made = command(tmp_path, "uv", url=wheel.as_uri(), archive_info={})
+    assert made == shown("uv pip install --python /v/bin/python 'rich>=13'")
 
 
 def test_this_installation() -> None:

@@ -50,7 +50,7 @@ def write(path: Path, body: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     before = path.stat().st_mtime_ns if path.exists() else 1_000_000_000
     path.write_text(body, encoding="utf-8")
-    os.utime(path, ns=(before + 1, before + 1))
+    os.utime(path, ns=(before + 1000, before + 1000))
     return path
 
 
@@ -389,8 +389,12 @@ def test_sequences(capsys: pytest.CaptureFixture[str]) -> None:
         ("/d/b.9.exr", False, 9, 9, 1),
         ("/d/x", False, None, None, 1),
     ]
-    assert (found[0]["prefix"], found[0]["suffix"], found[0]["padding"]) == ("/d/a.", ".exr", 3)
-    assert capsys.readouterr().out.startswith("/d/a.###.exr 9-10 (2)\n")
+    assert (found[0]["prefix"], found[0]["suffix"], found[0]["padding"]) == (
+        f"/d{os.sep}a.",
+        ".exr",
+        3,
+    )
+    assert capsys.readouterr().out.replace("\\", "/").startswith("/d/a.###.exr 9-10 (2)\n")
     assert cgrusequence.cgruSequence([]) == []
 
 

@@ -461,7 +461,7 @@ def test_a_changed_file_is_loaded_again(tmp_path: Path) -> None:
     rules, log = tmp_path / "rules.toml", make_log("error: no seat of foo\n")
     for turn, note in enumerate(("ask Joe", "ask Ann")):
         rules.write_text(RULE.format(note=note))
-        os.utime(rules, ns=(turn, turn))
+        os.utime(rules, ns=(turn * 1000, turn * 1000))
         found, problems = explain_end(log, str(rules), 1, None)
         assert (found, problems) == ((ErrorClass("licence", note, False),), ())
 

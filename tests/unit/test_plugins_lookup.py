@@ -15,12 +15,12 @@ from trio_afrender.plugins.lookup import is_builtin, list_plugins, load_class, n
 
 
 def write(folder: Path, kind: str, name: str, body: str) -> Path:
-    """Write a plugin with an mtime that differs from that of any earlier version."""
+    """Write a plugin with an mtime that differs from that of any earlier version (Windows counts 100 ns)."""
     path = folder / kind / f"{name}.py"
     path.parent.mkdir(parents=True, exist_ok=True)
     before = path.stat().st_mtime_ns if path.exists() else 1_000_000_000
     path.write_text(body, encoding="utf-8")
-    os.utime(path, ns=(before + 1, before + 1))
+    os.utime(path, ns=(before + 1000, before + 1000))
     return path
 
 

@@ -31,6 +31,7 @@ from trio_afrender.cli.log_format import (
 from trio_afrender.cli.terminal import send_lines_to, write_stderr
 from trio_afrender.config.settings import LogSettings
 from trio_afrender.errors import ConfigError
+from trio_afrender.safe_files import PLAIN
 
 __all__ = ("logging_to", "open_daemon_log", "print_json")
 
@@ -116,9 +117,8 @@ class _File(RotatingFileHandler):
 
     def _open(self) -> TextIOWrapper:
         # A new one is for its owner alone: lines may have links with tokens, as those of the page.
-        descriptor = os.open(
-            self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-        )
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | PLAIN
+        descriptor = os.open(self.baseFilename, flags, 0o600)
         return os.fdopen(descriptor, "a", encoding=self.encoding, errors=self.errors)
 
     def format(self, record: logging.LogRecord) -> str:

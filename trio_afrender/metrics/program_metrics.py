@@ -43,7 +43,7 @@ def collect_program(program: str) -> list[MetricFamily]:
                 gauge(
                     "process_virtual_memory_bytes", "Virtual memory of this process.", memory.vms
                 ),
-                gauge("process_open_fds", "Open files of this process.", process.num_fds()),
+                gauge("process_open_fds", "Open files of this process.", _count_files(process)),
                 gauge(
                     "process_start_time_seconds",
                     "When this process started, in Unix time.",
@@ -51,3 +51,9 @@ def collect_program(program: str) -> list[MetricFamily]:
                 ),
             ]
     return families
+
+
+def _count_files(process: psutil.Process) -> int:
+    """Return the number of open files; on Windows that of all handles, which is what it counts."""
+    count = getattr(process, "num_handles", None) or process.num_fds
+    return int(count())

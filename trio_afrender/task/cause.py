@@ -71,7 +71,9 @@ def name_cause(
     return "; ".join(filter(None, parts))
 
 
-_SIGNALS = frozenset(signal.Signals)
+# Windows has few of them, and this agent names its own ends there, as those of a farm's other hosts.
+_UNIX_SIGNALS = {1: "SIGHUP", 2: "SIGINT", 6: "SIGABRT", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
+_SIGNALS = _UNIX_SIGNALS | {each.value: each.name for each in signal.Signals}
 PARSER_STOPS = (StopKind.PARSER_ERROR, StopKind.PARSER_FATAL_ERROR, StopKind.PARSER_SUCCESS)
 
 
@@ -103,7 +105,7 @@ def _name_end(facts: RunFacts) -> str:
     if status is None:
         return "the process cannot be ended"
     if status.signal is not None:
-        name = signal.Signals(status.signal).name if status.signal in _SIGNALS else "unknown"
+        name = _SIGNALS.get(status.signal, "unknown")
         return f"the process was ended by signal {status.signal} ({name})"
     if facts.exit_ok:
         return ""

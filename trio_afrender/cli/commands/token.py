@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
+from trio_afrender.safe_files import PLAIN
 from trio_afrender.transport.tokens import make_token, parse_expiry, read_token_file
 from trio_afrender.user_files import expand_home
 
@@ -63,14 +64,16 @@ def _write_token(path: Path, secret: str) -> None:
     """Write a new file. Raises `ConfigError`, also if an agent would refuse the file."""
     try:
         # A token that is replaced would lock out the agent that has the old one.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN
+        descriptor = os.open(path, flags, 0o600)
     except FileExistsError:
         raise ConfigError(f"--out {path}: it exists; remove it, or give another file") from None
     except OSError as error:
         raise ConfigError(f"--out {path}: {error.strerror or error}") from error
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            os.fchmod(descriptor, 0o600)  # whatever the umask took
+            if hasattr(os, "fchmod"):  # not on Windows, where the access list of the folder counts
+                os.fchmod(descriptor, 0o600)  # whatever the umask took
             file.write(f"{secret}\n")
         read_token_file(path)
     except (OSError, ConfigError) as error:

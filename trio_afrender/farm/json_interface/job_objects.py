@@ -96,7 +96,7 @@ def _describe_job(state: FarmState, job: Job, now: float, place: int, *, full: b
         ignorenimby=spec.ignore_nimby,
         ignorepaused=spec.ignore_paused,
         description=spec.description,
-        thumb_path=str(state.texts.path(*job.thumbnail)) if job.thumbnail else "",
+        thumb_path=state.texts.path(*job.thumbnail).as_posix() if job.thumbnail else "",
         report=next((task.report for b in job.blocks for task in b.tasks if task.report), ""),
         project=spec.project,
         department=spec.department,
