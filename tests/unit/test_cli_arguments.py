@@ -91,7 +91,7 @@ def test_bad_usage_is_one_sentence_on_stderr_and_exit_code_2(
     code, out, err = run(capsys, *words)
     assert (code, out) == (2, "")
     assert err.startswith("trio_afrender: ")
-    assert sentence.replace("no/such/job", os.sep.join(("no", "such", "job"))) in err
+    assert sentence.replace("no/such/job", f"no{os.sep}such{os.sep}job") in err
     assert err.count("\n") == 1
 
 
