@@ -247,6 +247,8 @@ def test_renders_show_load_and_what_they_are(viewer: BrowserViewer) -> None:
     expect(page.locator(".plot.p-cpu .value").first).to_have_text(re.compile(r"\d+%"))
     page.locator(".renders .body .row").first.click()
     expect(page.locator(".plotrow").first).to_contain_text("CPU")
+    # The time that the plots have, which is not an hour yet.
+    expect(page.get_by_role("heading", name=re.compile(r"^Load, the last \d"))).to_be_visible()
     expect(page.locator(".facts").nth(1)).to_contain_text("GHz")
 
 

@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { button, differs, el, fill, icon, outside, setText, short } from "./dom.js";
 import { oncePerFrame } from "./feed.js";
-import { bytes, clock, count, longMoment, number, rate } from "./format.js";
+import { bytes, clock, count, longMoment, number, rate, span } from "./format.js";
 import { stateChips } from "./jobs.js";
 import { drawMeter, makePlot, showPlot } from "./plots.js";
 import { FIGURES, since, taskLine } from "./renders.js";
@@ -38,6 +38,7 @@ export function makeView(page, names) {
   const log = el("pre", { class: "lines", tabindex: "0", "aria-label": "Log of the render" });
   const tasksLog = el("pre", { class: "lines", tabindex: "0", "aria-label": "Tasks that it has started and ended" });
   const settings = makeSettings("render", () => ({ id, name: given.name }), () => ({ ...known(), ...values }));
+  const loadTitle = el("h2", null, "Load");
   const settingsPanel = el("section", { class: "panel", hidden: !page.session.steer }, el("h2", null, "Parameters"), settings.element);
   const element = el("div", { class: "view render" },
     el("a", { href: "/renders", class: "back" }, icon("back"), "Renders"),
@@ -47,7 +48,7 @@ export function makeView(page, names) {
         el("section", { class: "panel" }, el("h2", null, "Runs"), taskBox),
         meterPanel,
         el("section", { class: "panel" }, el("h2", null, "Host"), facts, hardware)),
-      el("section", { class: "panel" }, el("h2", null, "Load, the last hour"), plotBox)),
+      el("section", { class: "panel" }, loadTitle, plotBox)),
     settingsPanel,
     el("section", { class: "panel" }, el("h2", null, "Log"), log),
     el("section", { class: "panel" }, el("h2", null, "Tasks that it has started and ended"), tasksLog));
@@ -123,6 +124,9 @@ export function makeView(page, names) {
   }
 
   function drawPlots() {
+    // A render that is known for minutes has no hour to show.
+    const seconds = points.length > 1 ? points.at(-1)[0] - points[0][0] : 0;
+    setText(loadTitle, seconds ? `Load, the last ${span(seconds)}` : "Load");
     fields.forEach((name, i) => {
       const figure = FIGURES[name];
       if (!figure) return;
