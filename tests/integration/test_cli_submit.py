@@ -109,16 +109,20 @@ async def test_a_failed_task_ends_the_wait_with_1_and_shows_its_output(tmp_path:
     assert "tasks: 1 done, 1 error, 1 not run" in err
 
 
-async def test_ctrl_c_ends_the_wait_and_not_the_job(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGHUP])
+async def test_a_signal_ends_the_wait_and_not_the_job(tmp_path: Path, end: signal.Signals) -> None:
     job = write_job(tmp_path)
     steps = [[[row(RUNNING, str=1, tst=1000), row(READY)], [row(DEPENDS)]]]
     async with open_fake_job_server(steps=steps, job={"st": 1 << 9}) as server:
         words = ("submit", job, "--server", server.url, "--wait")
-        async with open_command(*words, home=tmp_path) as command:
+        report = ("--report", tmp_path / "r.json") if end == signal.SIGHUP else ()
+        async with open_command(*words, *report, home=tmp_path) as command:
             await command.says("is 7 on")
-            command.process.send_signal(signal.SIGINT)
+            command.process.send_signal(end)
             assert await command.wait() == 1
-    assert command.err.endswith("no longer waiting: job 7 continues on the server\n")
+    lost = "; no report was written, it needs the end of the job" if report else ""
+    assert command.err.endswith(f"no longer waiting: job 7 continues on the server{lost}\n")
+    assert not (tmp_path / "r.json").exists()
 
 
 async def test_the_reason_is_shown_for_a_paused_job(tmp_path: Path) -> None:

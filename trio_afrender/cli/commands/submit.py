@@ -65,7 +65,8 @@ def run(options: Namespace) -> int:
     if not submission.wait:
         return 0
     if submission.view is None:
-        print_line(f"no longer waiting: job {submission.number} continues on the server")
+        lost = "; no report was written, it needs the end of the job" if reports else ""
+        print_line(f"no longer waiting: job {submission.number} continues on the server{lost}")
         return 1
     print_lines(colour_summary(submission.view))
     raise_first(write_reports(submission.view, reports))
