@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from trio_afrender.cli.logging_setup import open_daemon_log
+from trio_afrender.cli.main import main
+from trio_afrender.config.settings import LogSettings
 from trio_afrender.errors import StoreError, StoreInUse
 from trio_afrender.private_folder import is_locked, lock_folder, make_private
 from trio_afrender.safe_files import (
@@ -21,6 +25,8 @@ from trio_afrender.safe_files import (
 )
 from trio_afrender.tasklog.segments import open_reader
 from trio_afrender.tasklog.writer import open_writer
+from trio_afrender.transport.tokens import read_token_file
+from trio_afrender.user_files import write_user_file
 from trio_afrender.windows_files import explain_owner
 
 pytestmark = pytest.mark.skipif(
@@ -53,6 +59,23 @@ def test_a_file_that_a_scanner_has_open_is_waited_for(tmp_path: Path) -> None:
 def test_line_ends_are_kept(tmp_path: Path) -> None:
     write_whole(tmp_path / "a", b"1\n2\r\n3\x1a4")
     assert read_regular(tmp_path / "a", 100) == b"1\n2\r\n3\x1a4"
+
+
+def test_bytes_of_files_that_a_user_names_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.jpg"
+    for data in (b"1\n2\r\n3\x1a4", b"\n" * 3):  # made, then replaced
+        write_user_file(path, data)
+        assert path.read_bytes() == data
+
+
+def test_a_token_and_a_log_file_are_written(tmp_path: Path) -> None:
+    assert main(["token", "r1", "--out", str(tmp_path / "token")]) == 0
+    assert read_token_file(tmp_path / "token").secret
+    assert (tmp_path / "token").read_bytes().count(b"\r") == 0
+    with open_daemon_log("agent", LogSettings(file=tmp_path / "log"), logging.INFO):
+        logging.getLogger("trio_afrender").info("text")
+    (line,) = (tmp_path / "log").read_bytes().splitlines()
+    assert line.endswith(b"text")
 
 
 @pytest.mark.parametrize("length", [200, 300])

@@ -55,7 +55,7 @@ FILES: dict[str, str] = {
     "unit/test_agent_journal_power_loss.py": "its model of a disk replaces calls that Unix alone has",
     "simulated/test_agent_loop_watchdog.py": SYSTEMD,
     "simulated/test_plugins_forkserver.py": FORK,
-    "unit/test_user_files.py": SUPERVISOR,
+    "unit/test_user_files.py": FIFO,
     "unit/test_user_switch.py": SUPERVISOR,
     "unit/test_systemd_units.py": SYSTEMD,
     "unit/test_doctor_task_users.py": DOCTOR,

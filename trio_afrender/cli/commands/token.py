@@ -42,8 +42,9 @@ def run(options: Namespace) -> int:
     path = Path.cwd() / expand_home(options.out)
     _write_token(path, token.secret)
     sys.stdout.write(f"{line}\n")
+    mode = " (mode 0600)" if hasattr(os, "fchmod") else ""  # Windows has no modes
     print_line(
-        f"token: {clean(str(path))} (mode 0600), for `trio_afrender agent --token-file`;"
+        f"token: {clean(str(path))}{mode}, for `trio_afrender agent --token-file`;"
         " the line is for the gateway's file (--tokens)"
     )
     return 0
@@ -71,7 +72,7 @@ def _write_token(path: Path, secret: str) -> None:
     except OSError as error:
         raise ConfigError(f"--out {path}: {error.strerror or error}") from error
     try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        with os.fdopen(descriptor, "w", encoding="ascii", newline="\n") as file:
             if hasattr(os, "fchmod"):  # not on Windows, where the access list of the folder counts
                 os.fchmod(descriptor, 0o600)  # whatever the umask took
             file.write(f"{secret}\n")
