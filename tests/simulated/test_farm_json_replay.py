@@ -152,7 +152,8 @@ class Replay:
 
     def folder(self, job: int) -> bytes:
         """Our folder of the tasks of a recorded job."""
-        return str(self.farm.farm.state.texts.path(self.task(job, 0, 0), "").parent.parent).encode()
+        path = self.farm.farm.state.texts.path(self.task(job, 0, 0), "")
+        return path.parent.parent.as_posix().encode()
 
     async def settle(self) -> None:
         await trio.testing.wait_all_tasks_blocked()
