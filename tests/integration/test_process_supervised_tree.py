@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import cast
 
 import attrs
+import psutil
 import pytest
 import trio
 from support.polling import until
@@ -30,6 +31,7 @@ from support.process_contract import CHECKS, GUARD, KILL, TERM, TreeStarter
 
 from trio_afrender.errors import SpawnError, StoreError
 from trio_afrender.message_framing import encode
+from trio_afrender.process import supervisor_client
 from trio_afrender.process.interfaces import Launch, Persistence, TreeSignal
 from trio_afrender.process.procfs import read_token, scan
 from trio_afrender.process.supervised_tree import MAX_SEEN, SupervisedTree, read_exit_record
@@ -938,6 +940,19 @@ async def test_the_path_of_a_store_may_be_long(tmp_path: Path) -> None:
         with trio.fail_after(GUARD):
             await run.tree.exited()
         await run.tree.reap()
+
+
+async def test_the_next_agent_continues_a_supervisor_that_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_client, "WATCH_INTERVAL", 100 * GUARD)  # that of the first
+    async with open_supervisor(tmp_path) as first:
+        pid = int(str(first.facts["pid"]))
+        os.kill(pid, signal.SIGSTOP)
+        await until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        with trio.fail_after(GUARD):
+            async with open_supervisor(tmp_path) as second:
+                assert second.facts["pid"] == pid
 
 
 def test_the_supervisor_imports_the_standard_library_alone() -> None:

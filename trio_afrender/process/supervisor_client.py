@@ -31,6 +31,7 @@ from trio_afrender.process.leftover_processes import kill_leftovers
 from trio_afrender.process.procfs import continue_stopped, read_facts
 from trio_afrender.process.supervised_tree import SupervisedTree, read_exit_record
 from trio_afrender.supervisor.paths import socket_path
+from trio_afrender.supervisor.peer_proof import get_peer
 from trio_afrender.supervisor.protocol import LaunchSpec, LogSpec, TreeState
 from trio_afrender.supervisor.run_folders import make_folders, remove_folders
 from trio_afrender.supervisor.unix_sockets import connect, supervisor_path
@@ -60,6 +61,8 @@ SEND_TIMEOUT = 10.0
 """Seconds for a supervisor to read a message, and for a task supervisor to start its tree."""
 WATCH_INTERVAL = 5.0
 """Seconds between two looks whether the supervisor was stopped by a signal."""
+ANSWER_INTERVAL = 1.0
+"""Seconds between two such looks while it has not answered."""
 CLOSE_TIMEOUT = 2.0
 """Seconds for a supervisor without trees to end."""
 # With -I the interpreter ignores PYTHONPATH and the current folder, so the folder of this package is
@@ -178,8 +181,10 @@ class SupervisorClient:
                     problem = await self._start()
                     continue
                 self._sock = trio.socket.from_stdlib_socket(sock)
-                if await self._receive_facts():
-                    return
+                async with open_bare_nursery() as nursery:
+                    nursery.start_soon(self._keep_running, get_peer(sock)[0])
+                    if await self._receive_facts():
+                        return
         raise SupervisorError(f"the supervisor of {self._store} cannot be reached: {problem}")
 
     async def _start(self) -> str:
@@ -230,6 +235,13 @@ class SupervisorClient:
             pass
         self._sock.close()
         return False
+
+    async def _keep_running(self, pid: int) -> None:
+        """Continue a supervisor that was stopped before it has answered, until cancelled."""
+        while True:
+            if continue_stopped(pid):
+                logger.warning("the supervisor (pid %s) was stopped: continued", pid)
+            await trio.sleep(ANSWER_INTERVAL)
 
     def _continue_stopped(self) -> None:
         pid = self.facts.get("pid")

@@ -15,7 +15,7 @@ import struct
 
 from trio_afrender.supervisor.process_tree import read_parent
 
-__all__ = ("SUPERVISOR_NAME", "check_peer", "is_inside_task")
+__all__ = ("SUPERVISOR_NAME", "check_peer", "get_peer", "is_inside_task")
 
 SUPERVISOR_NAME = "af:supervisor"
 """The command of the supervisor in `ps`; those of task supervisors have the same first letters. Only a
@@ -30,12 +30,18 @@ def check_peer(sock: socket.socket) -> None:
 
     For a connection to a listening socket the other end is the process that has called `listen`.
     """
-    data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid, uid, _gid = struct.unpack("3i", data)
+    pid, uid = get_peer(sock)
     if uid not in (os.getuid(), 0):
         raise PermissionError(f"the process at the other end, {pid}, belongs to user {uid}")
     if is_inside_task(pid):
         raise PermissionError(f"the process at the other end, {pid}, is not an agent's: a task's")
+
+
+def get_peer(sock: socket.socket) -> tuple[int, int]:
+    """Return pid and user id of the process at the other end. Raises `OSError`."""
+    data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, _gid = struct.unpack("3i", data)
+    return pid, uid
 
 
 def is_inside_task(pid: int) -> bool:
