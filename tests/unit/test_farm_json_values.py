@@ -21,14 +21,14 @@ from trio_afrender.farm.json_interface.request_body import (
     texts_at,
 )
 from trio_afrender.farm.json_interface.served_files import GuiFolder, make_policy, serve_task_file
-from trio_afrender.farm.json_interface.socket_owner import (
+from trio_afrender.farm.json_interface.task_binary import encode_task
+from trio_afrender.transport.socket_owner import (
     ask_kernel,
     find_listener,
     find_owner,
     format_address,
     read_owner,
 )
-from trio_afrender.farm.json_interface.task_binary import encode_task
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 
@@ -10,14 +9,13 @@ import attrs
 import trio
 
 from trio_afrender.cli.terminal import clean, print_line
-from trio_afrender.errors import ConfigError
-from trio_afrender.farm.json_interface.socket_owner import find_listener
 from trio_afrender.gateway.settings import ListenAddress, parse_address
 from trio_afrender.metrics.families import MetricFamily
 from trio_afrender.metrics.metrics_port import MetricsPort, serve_metrics
 from trio_afrender.transport.address import make_url
+from trio_afrender.transport.bound_port import open_listeners
 
-__all__ = ("MetricsOption", "open_listeners", "read_metrics_option")
+__all__ = ("MetricsOption", "read_metrics_option")
 
 
 @attrs.frozen
@@ -35,11 +33,12 @@ class MetricsOption:
         """Serve figures in a nursery until it is cancelled. Raises `ConfigError` for a port in use."""
         if self.address is None:
             return
-        listeners = await open_listeners(self.address, "--metrics")
+        where = self.address
+        listeners = await open_listeners(where.host, where.port, "--metrics: cannot listen on")
         served = MetricsPort(collect, prefix)
 
         async def serve(task_status: trio.TaskStatus[int]) -> None:
-            await serve_metrics(served, "", 0, listeners=listeners, task_status=task_status)
+            await serve_metrics(served, listeners, task_status=task_status)
 
         port: int = await nursery.start(serve)
         url = make_url(self.address.host, port, tls=False).replace("ws", "http", 1)
@@ -50,15 +49,3 @@ def read_metrics_option(options: Namespace) -> MetricsOption:
     """Return the option of a command. Raises `ConfigError`."""
     given = options.metrics
     return MetricsOption(parse_address("--metrics", given) if given else None)
-
-
-async def open_listeners(address: ListenAddress, option: str) -> list[trio.SocketListener]:
-    """Bind the address of an option. Raises `ConfigError` that names the program that uses it."""
-    try:
-        return await trio.open_tcp_listeners(address.port, host=address.host)
-    except (OSError, socket.gaierror) as error:
-        holder = await trio.to_thread.run_sync(find_listener, address.port)
-        used = f", by {clean(holder)}" if holder else ""
-        problem = error.strerror or error
-        text = f"{option}: cannot listen on {address.host}:{address.port}: {problem}{used}"
-        raise ConfigError(text) from error

@@ -9,7 +9,6 @@ import attrs
 import trio
 
 from trio_afrender.config.value_rules import validate
-from trio_afrender.errors import ConfigError
 from trio_afrender.metrics.families import CONTENT_TYPE, MetricFamily, counter, format_families
 from trio_afrender.transport.accepting import WaitingListener
 from trio_afrender.transport.connection_seats import ConnectionSeats
@@ -87,23 +86,13 @@ class MetricsPort:
 
 async def serve_metrics(
     served: MetricsPort,
-    host: str,
-    port: int,
+    listeners: Sequence[trio.abc.Listener[trio.abc.Stream]],
     *,
-    listeners: Sequence[trio.abc.Listener[trio.abc.Stream]] | None = None,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the figures until cancelled; the task status is the port.
-
-    Raises `ConfigError` if it cannot listen.
-    """
-    if listeners is None:
-        try:
-            listeners = await trio.open_tcp_listeners(port, host=host)
-        except OSError as error:
-            raise ConfigError(f"--metrics {host}:{port}: {error.strerror or error}") from error
+    """Serve the figures until cancelled; the task status is the port, 0 for listeners in memory."""
     first = listeners[0]
-    served.port = first.socket.getsockname()[1] if isinstance(first, trio.SocketListener) else port
+    served.port = first.socket.getsockname()[1] if isinstance(first, trio.SocketListener) else 0
     async with trio.open_nursery() as nursery:
         waiting = [WaitingListener(each, "metrics") for each in listeners]
         await nursery.start(trio.serve_listeners, served.serve, waiting)

@@ -19,12 +19,13 @@ import trio
 from trio_websocket import WebSocketConnection, WebSocketRequest, wrap_server_stream
 
 from trio_afrender.async_helpers import flatten, open_bare_nursery
-from trio_afrender.errors import ConfigError, LinkLost, ProtocolError
+from trio_afrender.errors import LinkLost, ProtocolError
 from trio_afrender.protocol.json_codec import MAX_FRAME, SUBPROTOCOL, decode_from_render, encode
 from trio_afrender.protocol.messages import FromRender, FromServer
 from trio_afrender.text import printable
 from trio_afrender.transport.accepting import WaitingListener
 from trio_afrender.transport.address import make_url
+from trio_afrender.transport.bound_port import open_listeners
 from trio_afrender.transport.connection_seats import ConnectionSeats, address_group, host_of
 from trio_afrender.transport.decoding_budget import DecodingBudget
 from trio_afrender.transport.fair_gate import FairGate
@@ -160,11 +161,7 @@ async def serve_websocket(
     """
     tls = ssl_context if listeners is None else None
     if listeners is None:
-        try:
-            listeners = await trio.open_tcp_listeners(port, host=host)
-        except OSError as error:
-            problem = error.strerror or error
-            raise ConfigError(f"cannot listen on {host}:{port}: {problem}") from error
+        listeners = await open_listeners(host, port)
     first = listeners[0]
     if isinstance(first, trio.SocketListener):
         port = first.socket.getsockname()[1]

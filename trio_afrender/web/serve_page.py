@@ -16,8 +16,9 @@ import trio
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.errors import ConfigError
-from trio_afrender.farm.json_interface.socket_owner import Address, find_listener, find_owner
 from trio_afrender.transport.address import is_loopback, make_url
+from trio_afrender.transport.bound_port import open_listeners
+from trio_afrender.transport.socket_owner import Address, find_owner
 from trio_afrender.transport.tls import make_server_context
 from trio_afrender.web.action_log import ActionLog
 from trio_afrender.web.farm_watch import FarmWatch
@@ -72,7 +73,7 @@ async def serve_page(
 
     Raises `ConfigError` for an address that cannot be bound.
     """
-    listeners = await _bind(settings)
+    listeners = await open_listeners(settings.host, settings.port, "cannot serve the page on")
     port = int(listeners[0].socket.getsockname()[1])
     look_ups = trio.CapacityLimiter(_LOOK_UPS)
 
@@ -134,20 +135,6 @@ async def _keep_watching(watch: FarmWatch) -> None:
         except Exception:  # noqa: BLE001 - it is logged
             _log.exception("the page: watching the farm has failed, and begins again")
         await trio.sleep(_RESTART)
-
-
-async def _bind(settings: PageSettings) -> list[trio.SocketListener]:
-    try:
-        return await trio.open_tcp_listeners(settings.port, host=settings.host)
-    except (OSError, socket.gaierror) as error:
-        holder = await trio.to_thread.run_sync(find_listener, settings.port)
-        used = f", by {holder}" if holder else ""
-        problem = error.strerror or error
-        where = f"{settings.host}:{settings.port}"
-        raise ConfigError(
-            f"cannot serve the page at {where}: {problem}{used}; another address is given as"
-            " HOST:PORT"
-        ) from error
 
 
 def _shown_host(host: str) -> str:

@@ -26,7 +26,7 @@ from trio_afrender.cli.job_checks import (
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.local_agents import make_local_configs
 from trio_afrender.cli.logging_setup import open_daemon_log
-from trio_afrender.cli.metrics_option import MetricsOption, open_listeners, read_metrics_option
+from trio_afrender.cli.metrics_option import MetricsOption, read_metrics_option
 from trio_afrender.cli.open_page import open_page, plan_page
 from trio_afrender.cli.signals import ignore_signals, open_signals
 from trio_afrender.cli.terminal import clean, print_line
@@ -46,6 +46,7 @@ from trio_afrender.private_folder import lock_folder, make_private
 from trio_afrender.safe_files import write_whole
 from trio_afrender.text import shorten
 from trio_afrender.transport.address import NativeAddress, is_loopback
+from trio_afrender.transport.bound_port import open_listeners
 from trio_afrender.transport.tokens import TokenTable, make_token, read_token_file
 from trio_afrender.transport.websocket_server import BoundAddress, serve_websocket
 from trio_afrender.user_files import expand_home
@@ -257,7 +258,7 @@ class _OpenFarm:
             farm.serve_link,
             tokens=tokens,
             host=listen.host,
-            listeners=await open_listeners(listen, "--listen"),
+            listeners=await open_listeners(listen.host, listen.port, "--listen: cannot listen on"),
         )
         bound: BoundAddress = await servers.start(serve)
         if self.plan.listen is not None:

@@ -38,9 +38,10 @@ from trio_afrender.farm.json_interface.request_reader import (
     frame_answer,
 )
 from trio_afrender.farm.json_interface.root_requests import RootRequests
-from trio_afrender.farm.json_interface.socket_owner import Address, find_listener, find_owner
 from trio_afrender.transport.accepting import WaitingListener
 from trio_afrender.transport.address import is_loopback, make_url
+from trio_afrender.transport.bound_port import open_listeners
+from trio_afrender.transport.socket_owner import Address, find_owner
 from trio_afrender.transport.websocket_server import BoundAddress
 
 __all__ = (
@@ -117,13 +118,7 @@ async def serve_json(
             f'cannot serve JSON on "{host}": who reaches the port can run commands here, so only'
             " loopback addresses are allowed, such as 127.0.0.1"
         )
-    try:
-        listeners = await trio.open_tcp_listeners(port, host=host)
-    except OSError as error:
-        problem = error.strerror or str(error)
-        holder = await trio.to_thread.run_sync(find_listener, port)
-        used = f", by {holder}" if holder else ""
-        raise ConfigError(f"cannot serve JSON on {host}:{port}: {problem}{used}") from error
+    listeners = await open_listeners(host, port, "cannot serve JSON on")
     if port == 0:
         port = listeners[0].socket.getsockname()[1]
     url = make_url(host, port, tls=False).replace("ws://", "http://")
