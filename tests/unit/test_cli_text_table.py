@@ -13,7 +13,6 @@ from trio_afrender.cli.node_tables import (
     jobs_table,
     render_object,
     renders_table,
-    task_object,
     tasks_table,
 )
 from trio_afrender.cli.text_table import Cell, Column, Line, layout, width_of
@@ -126,4 +125,4 @@ def test_a_task() -> None:
     [_, line] = texts(tasks_table([task], 1000, 160))
     row = "7.0.0 b frame 1 RUN >>>>>>>>........ 50% r1 1m00s 2 1 x"
     assert " ".join(line.split()) == row
-    assert task_object(task)["render"] == "r1"
+    assert task.to_json()["render"] == "r1"

@@ -176,21 +176,6 @@ def read_render(fields: Fields, pools: Mapping[str, PoolNode]) -> RenderNode:
     )
 
 
-def _read_rendered(fields: Fields, percent: object) -> RenderedTask:
-    return RenderedTask(
-        job=integer_of(fields, "job_id"),
-        block=integer_of(fields, "block_num"),
-        task=integer_of(fields, "task_num"),
-        name=text_of(fields, "name"),
-        job_name=text_of(fields, "job_name"),
-        block_name=text_of(fields, "block_name"),
-        user_name=text_of(fields, "user_name"),
-        service=text_of(fields, "service"),
-        started=integer_of(fields, "time_start"),
-        percent=percent if isinstance(percent, int) else -1,
-    )
-
-
 @attrs.frozen(slots=True, kw_only=True)
 class BlockNode:
     """One block of a job, with how far its tasks are."""
@@ -358,6 +343,10 @@ class TaskNode:
     def over(self) -> bool:
         """Whether nothing more happens to it without a user."""
         return not self.running and ("DON" in self.states or "ERR" in self.states)
+
+    def to_json(self) -> dict[str, object]:
+        """The fields, for scripts and for the page."""
+        return {**attrs.asdict(self), "states": list(self.states)}
 
 
 def read_tasks(job: JobNode, progress: Sequence[object]) -> list[TaskNode]:

@@ -28,7 +28,6 @@ __all__ = (
     "render_object",
     "renders_table",
     "states_cell",
-    "task_object",
     "tasks_table",
     "wait_lines",
     "wait_object",
@@ -338,27 +337,6 @@ def tasks_table(tasks: Sequence[TaskNode], now: float, width: int) -> list[Line]
             ]
         )
     return layout(_TASK_COLUMNS, rows, width)
-
-
-def task_object(task: TaskNode) -> dict[str, object]:
-    """A task for scripts. Times are Unix time, 0: not yet."""
-    return {
-        "job": task.job,
-        "block": task.block,
-        "task": task.task,
-        "name": task.name,
-        "block_name": task.block_name,
-        "states": list(task.states),
-        "percent": task.percent,
-        "frame": task.frame,
-        "frame_percent": task.frame_percent,
-        "starts": task.starts,
-        "errors": task.errors,
-        "started": task.started,
-        "changed": task.changed,
-        "render": task.render,
-        "activity": task.activity,
-    }
 
 
 # What tasks wait for

@@ -16,7 +16,7 @@ from trio_afrender.afserver.remote_nodes import JobNode, TaskNode
 from trio_afrender.afserver.wait_reasons import WaitReasons
 from trio_afrender.cli.commands.output import find_one_task
 from trio_afrender.cli.find_farm import explain_no_farm, find_remote_farm
-from trio_afrender.cli.node_tables import states_cell, task_object, wait_object
+from trio_afrender.cli.node_tables import states_cell, wait_object
 from trio_afrender.cli.terminal import clean, write_line
 from trio_afrender.cli.text_table import Line
 from trio_afrender.errors import LinkLost
@@ -48,7 +48,7 @@ def run_at_farm(options: Namespace) -> int:
         return 1
     if options.json:
         data = {
-            **task_object(found.task),
+            **found.task.to_json(),
             "job_name": found.job.name,
             "user_name": found.job.user_name,
             "why": wait_object(found.waits) if found.waits is not None else None,

@@ -15,8 +15,7 @@ from functools import partial
 
 import trio
 
-from trio_afrender.errors import SpawnError
-from trio_afrender.process.command_result import MAX_OUTPUT, CommandResult
+from trio_afrender.process.command_result import CommandResult, explain_start, wait_for_result
 from trio_afrender.process.oom_score import unprotecting
 from trio_afrender.tasklog.io_threads import call_in_thread
 
@@ -45,7 +44,7 @@ async def spawn_detached(argv: Sequence[str], environment: Mapping[str, str]) ->
         with trio.CancelScope(shield=True):
             pid = await call_in_thread(spawn)
     except OSError as error:
-        raise _explain(words, error) from error
+        raise explain_start(words, error) from error
     # The thread waits as long as the command runs, maybe for hours: with a limiter of its own it
     # takes no token from trio's shared one. Cancelled, the thread is left behind; the end of the
     # program does not wait for it.
@@ -72,26 +71,12 @@ async def ask_command(
             start_new_session=True,
         )
     except OSError as error:
-        raise _explain(argv, error) from error
-    assert process.stdout is not None  # noqa: S101 - a pipe
-    text = b""
+        raise explain_start(argv, error) from error
     try:
-        with trio.move_on_after(limit):
-            async with process.stdout as output:
-                async for data in output:
-                    # Read to the end whatever its size: a command that blocks on a full pipe would
-                    # run into the time limit.
-                    text = (text + data)[:MAX_OUTPUT]
-            code = await process.wait()
-            return CommandResult(code, text.decode(errors="replace"))
+        return await wait_for_result(process, limit)
     finally:
         if process.returncode is None:  # not reaped, so its pid is not reused
             with suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
             with trio.CancelScope(shield=True):
                 await process.wait()
-    return CommandResult(None, text.decode(errors="replace"))
-
-
-def _explain(argv: Sequence[str], error: OSError) -> SpawnError:
-    return SpawnError(f'cannot start "{argv[0]}": {error.strerror or error}')

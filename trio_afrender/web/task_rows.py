@@ -63,21 +63,9 @@ def compact_row(block: int, task: int, item: Fields, render: int, *, waits: bool
 def task_row(task: TaskNode, bits: int, item: Fields) -> Row:
     """What the progress shows of one task."""
     return {
-        "job": task.job,
-        "block": task.block,
-        "task": task.task,
-        "name": task.name,
-        "block_name": task.block_name,
-        "states": list(task.states),
+        **task.to_json(),
         "bits": bits,
-        "percent": task.percent,
-        "frame": task.frame,
-        "frame_percent": task.frame_percent,
-        "starts": task.starts,
-        "errors": task.errors,
-        "started": task.started,
         "changed": 0 if task.running else task.changed,
-        "render": task.render,
         "activity": task.activity[:_MAX_LINE],
         "resources": text_of(item, "res")[:_MAX_LINE],
         "usage": read_usage(text_of(item, "res")),

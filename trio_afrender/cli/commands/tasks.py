@@ -9,7 +9,7 @@ from trio_afrender.afserver.apply_changes import fetch_tasks
 from trio_afrender.afserver.node_selection import select_tasks
 from trio_afrender.afserver.remote_nodes import TASK_STATES
 from trio_afrender.cli.find_farm import find_remote_farm
-from trio_afrender.cli.node_tables import task_object, tasks_table
+from trio_afrender.cli.node_tables import tasks_table
 from trio_afrender.cli.repeated_display import Shown, display
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
@@ -39,7 +39,7 @@ def run(options: Namespace) -> int:
         failed = sum("ERR" in task.states for task in tasks)
         counts = f"{done} done, {running} running, {failed} with errors"
         text = f"{count_text(len(tasks), 'task')}: {counts}"
-        return Shown([*lines, [(text, "dim")]], [task_object(task) for task in tasks])
+        return Shown([*lines, [(text, "dim")]], [task.to_json() for task in tasks])
 
     display(fetch, as_json=options.json, watch=options.watch)
     print_line(*(f"trio_afrender: {clean(each)}" for each in problems))

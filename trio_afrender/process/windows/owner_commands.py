@@ -11,8 +11,7 @@ from pathlib import Path
 
 import trio
 
-from trio_afrender.errors import SpawnError
-from trio_afrender.process.command_result import MAX_OUTPUT, CommandResult
+from trio_afrender.process.command_result import CommandResult, explain_start, wait_for_result
 from trio_afrender.process.windows.command_line import make_command_line
 from trio_afrender.process.windows.process_job import ProcessJob
 from trio_afrender.process.windows.win32 import NO_WINDOW
@@ -48,7 +47,7 @@ async def spawn_detached(argv: Sequence[str], environment: Mapping[str, str]) ->
                 )
             )
     except OSError as error:
-        raise _explain(argv, error) from error
+        raise explain_start(argv, error) from error
     code: int = await call_in_thread(process.wait, limiter=trio.CapacityLimiter(1), abandon=True)
     return code
 
@@ -60,30 +59,18 @@ async def ask_command(
 
     After the limit, or cancelled, it and what it has started are ended. Raises `SpawnError`.
     """
-    text = b""
     with ProcessJob() as job:
         try:
             process = await job.start(make_command_line(argv), environment=environment)
         except OSError as error:
-            raise _explain(argv, error) from error
-        assert process.stdout is not None  # noqa: S101 - a pipe
+            raise explain_start(argv, error) from error
         try:
-            with trio.move_on_after(limit):
-                async with process.stdout as output:
-                    async for data in output:
-                        text = (text + data)[:MAX_OUTPUT]
-                code = await process.wait()
-                return CommandResult(code, text.decode(errors="replace"))
+            return await wait_for_result(process, limit)
         finally:
             if process.returncode is None:
                 job.close()
                 with trio.CancelScope(shield=True):
                     await process.wait()
-    return CommandResult(None, text.decode(errors="replace"))
-
-
-def _explain(argv: Sequence[str], error: OSError) -> SpawnError:
-    return SpawnError(f'cannot start "{argv[0]}": {error.strerror or error}')
 
 
 async def probe_host(store: Path, processes: int) -> None:
