@@ -14,6 +14,7 @@ from support.cli import Command, open_command, run_command
 from support.metrics import check_conventions, read_figures, scrape
 
 from trio_afrender.metrics.metrics_port import MAX_REQUESTS
+from trio_afrender.transport.tokens import make_token
 
 
 async def find_address(command: Command) -> str:
@@ -81,6 +82,25 @@ async def test_a_farm_serves_its_jobs_and_its_agents(tmp_path: Path) -> None:
     assert figures["trio_afrender_farm_tasks", frozenset({("state", "ready")})] == 0
     up = [value for (name, _), value in figures.items() if name == "trio_afrender_agent_up"]
     assert len(up) == 2
+
+
+async def test_a_gateway_serves_its_counters(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"* {make_token().secret}\n")
+    tokens.chmod(0o600)
+    words = ("--listen", "ws://127.0.0.1:0", "--server", "af://127.0.0.1:1", "--tokens", tokens)
+    async with open_command(
+        "gateway", *words, "--store", "store", "--metrics", "127.0.0.1:0", home=tmp_path
+    ) as command:
+        address = await find_address(command)
+        await command.says("agents connect to")
+        text = await scrape(address)
+        command.process.send_signal(signal.SIGTERM)
+        assert await command.wait() == 0
+    check_conventions(text)
+    figures = read_figures(text)
+    assert figures["trio_afrender_gateway_agents", frozenset()] == 0
+    assert figures["process_resident_memory_bytes", frozenset()] > 2**20
 
 
 async def test_a_port_in_use_is_an_error_before_anything_is_registered(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import trio
 from support.cli import Command, open_command
 from support.hostile_clients import make_frame, open_from, open_session
+from support.metrics import open_gateway_metrics
 
 from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.config import Token
@@ -55,7 +56,6 @@ async def open_gateway(
         server=NativeAddress(host="127.0.0.1", port=server.port),
         tokens=tokens,
         tokens_file=tokens_file,
-        metrics=ListenAddress(host="127.0.0.1", port=0),
     )
     with trio.fail_after(120):
         async with open_bare_nursery() as nursery:
@@ -103,13 +103,14 @@ async def test_idle_connections_do_not_block_the_metrics() -> None:
     async with (
         open_server() as server,
         open_gateway(server, TokenTable.single(make_token())) as gateway,
+        open_gateway_metrics(gateway) as port,
         AsyncExitStack() as stack,
     ):
         for _ in range(MAX_REQUESTS):
-            stream = await open_from("127.0.0.2", gateway.metrics_port)
+            stream = await open_from("127.0.0.2", port)
             await stack.enter_async_context(stream)
         with trio.fail_after(3):  # an idle connection is closed after 5 s only
-            answer = await read_metrics(gateway.metrics_port)
+            answer = await read_metrics(port)
         [displaced] = re.findall(r"\ntrio_afrender_gateway_metrics_displaced_total (\d+)\n", answer)
         assert int(displaced) >= 1
 

@@ -14,6 +14,7 @@ import trio
 import trustme
 from support.agent_on_afserver import until_done
 from support.cli import Command, make_gate, open_command, open_gate, run_command
+from support.metrics import open_gateway_metrics
 
 from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.errors import LinkLost, LinkRefused, StoreError, StoreInUse
@@ -49,16 +50,13 @@ async def open_server() -> AsyncIterator[NativeServer]:
 
 
 @asynccontextmanager
-async def open_gateway(
-    server: NativeServer, folder: Path, *, metrics: bool = False
-) -> AsyncIterator[Gateway]:
+async def open_gateway(server: NativeServer, folder: Path) -> AsyncIterator[Gateway]:
     make_certificates(folder)
     config = GatewayConfig(
         listen=ListenAddress(host="127.0.0.1", port=0, tls=True),
         server=NativeAddress(host="127.0.0.1", port=server.port),
         tokens=TokenTable.single(TOKEN, "node-*"),
         ssl_context=make_server_context(folder / "cert.pem"),
-        metrics=ListenAddress(host="127.0.0.1", port=0) if metrics else None,
     )
     with trio.fail_after(60):
         async with open_bare_nursery() as nursery:
@@ -140,8 +138,12 @@ async def test_a_frame_that_is_too_large_ends_its_own_session_alone(tmp_path: Pa
 async def test_counters_are_served(
     request_line: str, status: bytes, body: bytes, tmp_path: Path
 ) -> None:
-    async with open_server() as server, open_gateway(server, tmp_path, metrics=True) as gateway:
-        async with await trio.open_tcp_stream("127.0.0.1", gateway.metrics_port) as stream:
+    async with (
+        open_server() as server,
+        open_gateway(server, tmp_path) as gateway,
+        open_gateway_metrics(gateway) as port,
+    ):
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
             await stream.send_all(f"{request_line}\r\nHost: x\r\n\r\n".encode())
             answer = b"".join([bytes(part) async for part in stream])
         head, _, found = answer.partition(b"\r\n\r\n")
@@ -151,8 +153,12 @@ async def test_counters_are_served(
 
 
 async def test_a_request_for_counters_that_is_too_long_is_closed(tmp_path: Path) -> None:
-    async with open_server() as server, open_gateway(server, tmp_path, metrics=True) as gateway:
-        async with await trio.open_tcp_stream("127.0.0.1", gateway.metrics_port) as stream:
+    async with (
+        open_server() as server,
+        open_gateway(server, tmp_path) as gateway,
+        open_gateway_metrics(gateway) as port,
+    ):
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
             await stream.send_all(b"GET /metrics " + b"x" * 20_000)
             with suppress(trio.BrokenResourceError):
                 assert await stream.receive_some() == b""

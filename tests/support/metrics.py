@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-__all__ = ("check_conventions", "read_figures", "scrape")
+from trio_afrender.gateway import Gateway
+from trio_afrender.gateway.counters import PREFIX, collect_gateway
+from trio_afrender.metrics.metrics_port import MetricsPort, serve_metrics
+
+__all__ = ("check_conventions", "open_gateway_metrics", "read_figures", "scrape")
 
 _UNITS = ("seconds", "bytes", "ratio", "celsius", "per_second", "info", "fds")
 _BAD_UNITS = ("_ms", "_milliseconds", "_minutes", "_kb", "_mb", "_percent", "_count")
+
+
+@asynccontextmanager
+async def open_gateway_metrics(gateway: Gateway) -> AsyncIterator[int]:
+    """Serve the figures of a gateway, as its command does; yield the port."""
+    served = MetricsPort(lambda: collect_gateway(gateway.counters), PREFIX)
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        port: int = await nursery.start(serve_metrics, served, listeners)
+        yield port
+        nursery.cancel_scope.cancel()
 
 
 async def scrape(address: str) -> str:

@@ -35,13 +35,8 @@ class MetricsOption:
             return
         where = self.address
         listeners = await open_listeners(where.host, where.port, "--metrics: cannot listen on")
-        served = MetricsPort(collect, prefix)
-
-        async def serve(task_status: trio.TaskStatus[int]) -> None:
-            await serve_metrics(served, listeners, task_status=task_status)
-
-        port: int = await nursery.start(serve)
-        url = make_url(self.address.host, port, tls=False).replace("ws", "http", 1)
+        port: int = await nursery.start(serve_metrics, MetricsPort(collect, prefix), listeners)
+        url = make_url(where.host, port, tls=False).replace("ws", "http", 1)
         print_line(f"metrics are at {clean(url)}/metrics")
 
 

@@ -16,13 +16,11 @@ from trio_afrender.afserver.requests import AfserverRequests
 from trio_afrender.errors import AfRenderError, LinkLost, ProtocolError
 from trio_afrender.gateway.afserver_requests import AfserverExchanges
 from trio_afrender.gateway.agent_session import AgentSession
-from trio_afrender.gateway.counters import PREFIX, GatewayCounters, collect_gateway
+from trio_afrender.gateway.counters import GatewayCounters
 from trio_afrender.gateway.identity_store import IdentityStore, MemoryIdentityStore
 from trio_afrender.gateway.render_proxy import RenderProxy
 from trio_afrender.gateway.settings import GatewayConfig
 from trio_afrender.gateway.token_reload import TokenReload
-from trio_afrender.metrics.metrics_port import MetricsPort, serve_metrics
-from trio_afrender.metrics.program_metrics import collect_program
 from trio_afrender.protocol.afanasy.clamp import strip_json_breakers
 from trio_afrender.protocol.messages import Refused, Register
 from trio_afrender.transport.connection_seats import host_of
@@ -62,8 +60,6 @@ class Gateway:
     _identities: IdentityStore
     _nursery: trio.Nursery
     _renders: dict[str, RenderProxy] = attrs.field(factory=dict)
-    metrics_port: int = 0
-    """The port of the metrics; 0: they are not served."""
     _stopping: trio.Event = attrs.field(factory=trio.Event)
     _lines: RepeatedLines = attrs.field(
         factory=lambda: RepeatedLines(_log, trio.current_time, keys=_MAX_LOGGED)
@@ -302,14 +298,6 @@ async def run_gateway(
             )
         )
         gateway.url = bound.url
-        if config.metrics is not None:
-            served = MetricsPort(
-                lambda: [*collect_gateway(counters), *collect_program("gateway")], PREFIX
-            )
-            address = config.metrics
-            gateway.metrics_port = await nursery.start(
-                serve_metrics, served, address.host, address.port
-            )
         nursery.start_soon(gateway.watch_tokens)
         nursery.start_soon(gateway.expire_identities)
         task_status.started(gateway)

@@ -45,8 +45,6 @@ class GatewayConfig:
     """Connections of one token; None: half of `max_agents`."""
     rate: float = checked(50.0, least=0.001, unit="messages a second")
     """Messages a second that one agent may send over time; further ones are delayed."""
-    metrics: ListenAddress | None = checked(None)
-    """Where metrics are served; None: nowhere."""
     timing: Timing = attrs.field(factory=Timing, validator=validate)
 
     def __attrs_post_init__(self) -> None:

@@ -29,16 +29,9 @@ class MetricsPort:
 
     collect: Callable[[], Iterable[MetricFamily]]
     prefix: str = attrs.field(validator=validate)
-    port: int = 0
-    """The port, when it is open."""
     _seats: ConnectionSeats = attrs.field(
         factory=lambda: ConnectionSeats(MAX_REQUESTS, MAX_REQUESTS_OF_ONE)
     )
-
-    @property
-    def displaced(self) -> int:
-        """How many connections were closed for newer ones."""
-        return self._seats.displaced
 
     async def serve(self, stream: trio.abc.Stream) -> None:
         """Answer one request, and close the stream."""
@@ -80,20 +73,18 @@ class MetricsPort:
 
     def _format(self) -> str:
         text = "Connections for metrics that were closed for newer ones."
-        own = counter(f"{self.prefix}metrics_displaced", text, self.displaced)
+        own = counter(f"{self.prefix}metrics_displaced", text, self._seats.displaced)
         return format_families([*self.collect(), own])
 
 
 async def serve_metrics(
     served: MetricsPort,
-    listeners: Sequence[trio.abc.Listener[trio.abc.Stream]],
+    listeners: Sequence[trio.SocketListener],
     *,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the figures until cancelled; the task status is the port, 0 for listeners in memory."""
-    first = listeners[0]
-    served.port = first.socket.getsockname()[1] if isinstance(first, trio.SocketListener) else 0
+    """Serve the figures until cancelled; the task status is the port."""
     async with trio.open_nursery() as nursery:
         waiting = [WaitingListener(each, "metrics") for each in listeners]
         await nursery.start(trio.serve_listeners, served.serve, waiting)
-        task_status.started(served.port)
+        task_status.started(listeners[0].socket.getsockname()[1])

@@ -13,14 +13,17 @@ import trio
 
 from trio_afrender.cli.load_settings import find_afserver, load_options
 from trio_afrender.cli.logging_setup import open_daemon_log
+from trio_afrender.cli.metrics_option import MetricsOption, read_metrics_option
 from trio_afrender.cli.signals import open_signals
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config.load import make_config, make_log_settings
 from trio_afrender.errors import ConfigError
 from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
+from trio_afrender.gateway.counters import PREFIX, collect_gateway
 from trio_afrender.gateway.identity_store import MAX_NAMES, IdentityStore, open_identity_store
-from trio_afrender.gateway.settings import parse_address, parse_listen
-from trio_afrender.transport.address import make_url
+from trio_afrender.gateway.settings import parse_listen
+from trio_afrender.metrics.families import MetricFamily
+from trio_afrender.metrics.program_metrics import collect_program
 from trio_afrender.transport.tls import make_server_context
 from trio_afrender.transport.tokens import read_tokens_file
 from trio_afrender.transport.websocket_server import MAX_HANDSHAKES
@@ -60,9 +63,9 @@ def run(options: Namespace) -> int:
         max_agents=options.max_agents,
         max_agents_per_token=options.max_agents_per_token,
         rate=options.rate,
-        metrics=parse_address("--metrics", options.metrics) if options.metrics else None,
         timing=make_config(settings).timing,
     )
+    metrics = read_metrics_option(options)
     store = Path(cast("str", settings["af_store_folder"]))
     folder = options.store or store / "trio_afrender_gateway" / str(listen.port)
     level = logging.DEBUG if options.verbose else logging.INFO
@@ -72,7 +75,7 @@ def run(options: Namespace) -> int:
         open_daemon_log("gateway", log, level, times=not options.log_nodate),
     ):
         _raise_file_limit(options.max_agents)
-        trio.run(_serve, config, identities)
+        trio.run(_serve, config, identities, metrics)
     return 0
 
 
@@ -96,19 +99,21 @@ def _raise_file_limit(agents: int) -> None:
         )
 
 
-async def _serve(config: GatewayConfig, identities: IdentityStore) -> None:
+async def _serve(config: GatewayConfig, identities: IdentityStore, metrics: MetricsOption) -> None:
     escalation = _SignalEscalation()
     async with open_signals(escalation.handle_signal):
         with escalation.scope:
-            async with trio.open_nursery() as nursery:
-                gateway = await nursery.start(partial(run_gateway, config, identities=identities))
-                escalation.gateway = gateway
-                print_line(
-                    f"agents connect to {clean(gateway.url)}, the server is {config.server.url}"
-                )
-                if config.metrics is not None:
-                    url = make_url(config.metrics.host, gateway.metrics_port, tls=False)
-                    print_line(f"metrics are at {url.replace('ws', 'http', 1)}/metrics")
+            async with trio.open_nursery() as servers:
+                await metrics.serve(servers, escalation.collect, PREFIX)
+                async with trio.open_nursery() as nursery:
+                    gateway: Gateway = await nursery.start(
+                        partial(run_gateway, config, identities=identities)
+                    )
+                    escalation.gateway = gateway
+                    print_line(
+                        f"agents connect to {clean(gateway.url)}, the server is {config.server.url}"
+                    )
+                servers.cancel_scope.cancel()
 
 
 class _SignalEscalation:
@@ -117,6 +122,11 @@ class _SignalEscalation:
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
         self.gateway: Gateway | None = None
+
+    def collect(self) -> list[MetricFamily]:
+        """Return the figures of the gateway, once it has started, and of this program."""
+        of_gateway = collect_gateway(self.gateway.counters) if self.gateway is not None else ()
+        return [*of_gateway, *collect_program("gateway")]
 
     def handle_signal(self, count: int, name: str) -> None:
         if self.gateway is None or count > 1:
