@@ -21,8 +21,9 @@ SUPERVISOR_NAME = "af:supervisor"
 """The command of the supervisor in `ps`; those of task supervisors have the same first letters. Only a
 process itself can change its command."""
 _HELPER_PREFIX = b"af:"
-_MAX_DEPTH = 10_000
-"""Ancestors that are looked at; a table of processes that changes meanwhile could show a circle."""
+_MAX_STEPS = 10_000
+"""Processes that are looked at for one of them. A task can make a chain as long as it likes, and can change
+it all the time."""
 
 
 def check_peer(sock: socket.socket) -> None:
@@ -62,17 +63,31 @@ def is_inside_task(pid: int) -> bool:
 
 
 def _list_ancestors(pid: int) -> list[tuple[int, bytes]] | None:
-    """Return pid and command of the parent, its parent, and so on; None without such a process."""
-    facts = read_parent(pid)
-    if facts is None:
-        return None
+    """Return pid and command of the parent, its parent, and so on.
+
+    None if the process has ended, or if it has too many ancestors to look at.
+    """
     found: list[tuple[int, bytes]] = []
-    while facts[0] and len(found) < _MAX_DEPTH:
-        parent = facts[0]
-        facts = read_parent(parent)
+    each, facts = pid, read_parent(pid)
+    for _ in range(_MAX_STEPS):
         if facts is None:
-            # It has ended just now, and the process has got another parent; or this user may not see
-            # it: then it is no helper, which run as this user or as root.
-            return found if read_parent(pid) is not None else None
-        found.append((parent, facts[1]))
-    return found
+            if each == pid:
+                return None
+            # This ancestor has ended since it was found: all below it have another one now.
+            found.clear()
+            each, facts = pid, read_parent(pid)
+            continue
+        parent = facts[0]
+        if not parent:
+            return found
+        above = read_parent(parent)
+        if above is not None:
+            found.append((parent, above[1]))
+            each, facts = parent, above
+            continue
+        # It has ended, and `each` has got another parent: a task can end one at this very moment. Or
+        # this user may not see it: then it is no helper, which run as this user or as root.
+        facts = read_parent(each)
+        if facts is not None and facts[0] == parent:
+            return found
+    return None
