@@ -61,8 +61,8 @@ SEND_TIMEOUT = 10.0
 """Seconds for a supervisor to read a message, and for a task supervisor to start its tree."""
 WATCH_INTERVAL = 5.0
 """Seconds between two looks whether the supervisor was stopped by a signal."""
-ANSWER_INTERVAL = 1.0
-"""Seconds between two such looks while it has not answered."""
+ANSWER_INTERVAL = 0.25
+"""Seconds between two such looks while its answer or its end is awaited."""
 CLOSE_TIMEOUT = 2.0
 """Seconds for a supervisor without trees to end."""
 # With -I the interpreter ignores PYTHONPATH and the current folder, so the folder of this package is
@@ -147,8 +147,10 @@ class SupervisorClient:
         self.restarts: int = 0
         """How many supervisors were started in place of one that was lost."""
         self._sock: trio.socket.SocketType | None = None
+        self._pid = 0
+        """The process at the other end, as the kernel names it."""
         self._lock = trio.Lock()
-        self._listening: dict[SupervisedTree, object] = {}
+        self._listening: dict[SupervisedTree, int | None] = {}
         """The trees that are held now, each with the pid of the supervisor that started it."""
         self.facts: dict[str, object] = {}
         """First message of the supervisor: ``pid``, ``cgroups``, ``protected``, ``folders``,
@@ -181,8 +183,9 @@ class SupervisorClient:
                     problem = await self._start()
                     continue
                 self._sock = trio.socket.from_stdlib_socket(sock)
+                self._pid = get_peer(sock)[0]
                 async with open_bare_nursery() as nursery:
-                    nursery.start_soon(self._keep_running, get_peer(sock)[0])
+                    nursery.start_soon(self._keep_running)
                     if await self._receive_facts():
                         return
         raise SupervisorError(f"the supervisor of {self._store} cannot be reached: {problem}")
@@ -236,17 +239,15 @@ class SupervisorClient:
         self._sock.close()
         return False
 
-    async def _keep_running(self, pid: int) -> None:
-        """Continue a supervisor that was stopped before it has answered, until cancelled."""
+    async def _keep_running(self) -> None:
+        """Continue the supervisor whenever a signal has stopped it, until cancelled."""
         while True:
-            if continue_stopped(pid):
-                logger.warning("the supervisor (pid %s) was stopped: continued", pid)
+            self._continue_stopped()
             await trio.sleep(ANSWER_INTERVAL)
 
     def _continue_stopped(self) -> None:
-        pid = self.facts.get("pid")
-        if isinstance(pid, int) and continue_stopped(pid):
-            logger.warning("the supervisor (pid %s) was stopped: continued", pid)
+        if continue_stopped(self._pid):
+            logger.warning("the supervisor (pid %s) was stopped: continued", self._pid)
 
     async def _watch(self) -> None:
         while True:
@@ -254,12 +255,12 @@ class SupervisorClient:
             await trio.sleep(WATCH_INTERVAL - trio.current_time() % WATCH_INTERVAL)
             self._continue_stopped()
             # A supervisor continues its own task supervisors at once, as long as it lives itself.
-            pid, lives = self.facts.get("pid"), True
+            lives = True
             with suppress(OSError):  # no descriptor is left now
-                facts = read_facts(pid) if isinstance(pid, int) else None
+                facts = read_facts(self._pid)
                 lives = facts is not None and facts.alive
             for tree, supervisor in self._listening.items():
-                if supervisor != pid or not lives:
+                if supervisor != self._pid or not lives:
                     continue_stopped(tree.state.parent)
 
     async def spawn(self, launch: Launch) -> SupervisedTree:
@@ -405,7 +406,7 @@ class SupervisorClient:
 
     async def _listen(self, tree: SupervisedTree) -> None:
         # Whose child the task supervisor of a tree is that was taken over is not known.
-        self._listening[tree] = None if tree.attached else self.facts.get("pid")
+        self._listening[tree] = None if tree.attached else self._pid
         try:
             await tree.listen()
         finally:
@@ -478,12 +479,11 @@ class SupervisorClient:
         if self._sock is not None:
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True), suppress(OSError):
                 self._sock.shutdown(socket.SHUT_WR)
-                data: bytes | None = None
-                while data != b"":
+                async with open_bare_nursery() as nursery:
                     # One that is stopped would stay for ever: nothing else continues it.
-                    self._continue_stopped()
-                    with trio.move_on_after(CLOSE_TIMEOUT / 8):
-                        data = await self._sock.recv(65536)
+                    nursery.start_soon(self._keep_running)
+                    while await self._sock.recv(65536):
+                        pass
             self._sock.close()
 
 
