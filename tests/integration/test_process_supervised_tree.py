@@ -612,34 +612,6 @@ def have_ended(pids: Iterable[int]) -> bool:
     return not any(map(lives, pids))
 
 
-async def test_a_supervisor_of_an_earlier_version_leaves_folders_to_the_agent(
-    tmp_path: Path,
-) -> None:
-    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
-        supervisor.facts.pop("folders")
-        run_folder = tmp_path / "run"
-        folders = (str(run_folder / "work"),)
-        shell = attrs.evolve(make_shell("pwd"), cwd=folders[0])
-        run = await open_tree(supervisor, shell, run_folder, nursery, folders=folders)
-        await run.tree.exited()
-        assert await run.tree.kill_until_empty(GUARD) == ()
-        await run.tree.reap()
-        assert run.text() == f"{folders[0]}\n".encode()
-        # Its task supervisor removes that name meanwhile, and a removal leaves a folder that changes.
-        await until(lambda: not (run_folder / "task.sock").exists())
-        await supervisor.remove_folders([run_folder])
-        assert not run_folder.exists()
-        (tmp_path / "file").write_text("no folder")
-        with pytest.raises(StoreError, match="File exists"):
-            await open_tree(
-                supervisor,
-                make_shell("true"),
-                tmp_path / "other",
-                nursery,
-                folders=(str(tmp_path / "file"),),
-            )
-
-
 async def test_a_killed_remover_does_not_keep_later_folders(tmp_path: Path) -> None:
     async with open_supervisor(tmp_path) as supervisor:
         for number in range(20):

@@ -33,9 +33,8 @@ from trio_afrender.process.supervised_tree import SupervisedTree, read_exit_reco
 from trio_afrender.supervisor.paths import socket_path
 from trio_afrender.supervisor.peer_proof import get_peer
 from trio_afrender.supervisor.protocol import LaunchSpec, LogSpec, TreeState
-from trio_afrender.supervisor.run_folders import make_folders, remove_folders
 from trio_afrender.supervisor.unix_sockets import connect, supervisor_path
-from trio_afrender.tasklog.io_threads import call_in_thread, retry_exhausted, work_in_thread
+from trio_afrender.tasklog.io_threads import call_in_thread, retry_exhausted
 from trio_afrender.tasklog.writer import MAX_HELD, SEGMENT_SIZE
 from trio_afrender.user_switch import CAPABILITIES
 
@@ -153,8 +152,8 @@ class SupervisorClient:
         self._listening: dict[SupervisedTree, int | None] = {}
         """The trees that are held now, each with the pid of the supervisor that started it."""
         self.facts: dict[str, object] = {}
-        """First message of the supervisor: ``pid``, ``cgroups``, ``protected``, ``folders``,
-        ``lacking``, ``records``."""
+        """First message of the supervisor: ``pid``, ``cgroups``, ``protected``, ``lacking``,
+        ``records``."""
 
     @property
     def description(self) -> str:
@@ -273,15 +272,6 @@ class SupervisorClient:
         if launch.user is not None and (lacking := self.lacking):
             text = f'cannot start "{launch.argv[0]}" as user "{launch.user.name}"'
             raise SpawnError(f"{text}: the supervisor lacks {', '.join(lacking)}")
-        if not self.facts.get("folders"):
-            # The supervisor is of an earlier version, which started tasks that still run: it lives
-            # until they have ended, and does not know `LaunchSpec.folders`.
-            folder = Path(launch.persistence.record).parent
-            try:
-                made = (str(folder), *launch.persistence.folders)
-                await work_in_thread(partial(make_folders, made))
-            except OSError as error:
-                raise StoreError.of(folder, error) from error
         if launch.persistence.attach:
             found = await self._attach(launch)
             if found is not None:
@@ -314,9 +304,6 @@ class SupervisorClient:
         What is not removed, because the supervisor was killed, the next agent removes at its start.
         """
         paths = [str(folder) for folder in folders]
-        if not self.facts.get("folders"):
-            await work_in_thread(partial(remove_folders, paths))
-            return
         with suppress(SpawnError):
             await self._send(encode({"op": "remove", "folders": paths}), ())
 

@@ -187,7 +187,6 @@ class SupervisorDaemon:
                 "pid": os.getpid(),
                 "cgroups": self._host.cgroups,
                 "protected": self._host.oom_scores is not None,
-                "folders": True,  # an earlier version neither makes nor removes them
                 "lacking": self._host.lacking,
                 "records": [each.record for each in self._pool.values() if each.record],
             }
