@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 import trio
+from support.polling import until
 
 from trio_afrender.hostinfo import sampler
 from trio_afrender.hostinfo.cpu import Processors
@@ -184,6 +185,30 @@ async def test_the_sources_share_a_thread_until_one_of_them_hangs() -> None:
         hangs.clear()
         while sources[1].stale:
             await measure_sources(sources, 10, limiter)
+
+
+async def test_a_cancelled_measurement_leaves_its_other_sources_to_the_next() -> None:
+    go, released = threading.Event(), threading.Event()
+    reads: list[str] = []
+
+    def read(name: str) -> dict[str, int]:
+        reads.append(name)
+        if name == "a":
+            go.wait()
+            released.set()
+        return {}
+
+    sources = [MetricSource(name, (name,), partial(read, name)) for name in "abc"]
+    limiter = trio.CapacityLimiter(len(sources))
+    with trio.fail_after(20):
+        with trio.move_on_after(0.05):
+            await measure_sources(sources, 10, limiter)
+        go.set()
+        await until(lambda: not limiter.borrowed_tokens)
+        assert released.is_set()
+        assert reads == ["a"]
+        await measure_sources(sources[1:], 10, limiter)
+    assert reads == ["a", "b", "c"]
 
 
 async def test_a_stuck_disk_stops_only_its_own_fields(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -95,24 +96,27 @@ async def measure_sources(
     due = deque(source for source in sources if source.is_due())
 
     def work(own: deque[MetricSource]) -> None:
-        while own:
-            try:
-                source = own.popleft()
-            except IndexError:  # taken away at this moment, for another thread
-                return
+        for source in _take(own):
             source.measure()
 
     await trio.lowlevel.checkpoint()
     while due:
+        own, due = due, deque[MetricSource]()
         # A thread for each source took twice the processor time: they compete for the interpreter
         # lock, and each one wakes the event loop.
-        with trio.move_on_after(timeout) as waiting:
-            await call_in_thread(partial(work, due), limiter=limiter, abandon=True)
-        if waiting.cancelled_caught:
-            # The thread ends with the source that hangs: what it has not begun is taken from it.
-            left = deque[MetricSource]()
-            while due:
-                left.append(due.popleft())
-            due = left
+        try:
+            with trio.move_on_after(timeout):
+                await call_in_thread(partial(work, own), limiter=limiter, abandon=True)
+        finally:
+            # A thread that is left behind ends with the source that hangs: what it has not begun is
+            # taken from it, also if this call is cancelled, for the next one.
+            due.extend(_take(own))
     for source in sources:
         source.note_hang()
+
+
+def _take(sources: deque[MetricSource]) -> Iterator[MetricSource]:
+    """Yield them and take them out, while another thread may do the same: each is had once."""
+    with suppress(IndexError):
+        while True:
+            yield sources.popleft()
