@@ -211,6 +211,18 @@ async def test_a_cancelled_measurement_leaves_its_other_sources_to_the_next() ->
     assert reads == ["a", "b", "c"]
 
 
+async def test_a_measurement_without_a_thread_ends() -> None:
+    source = MetricSource("the load", ("load",), lambda: {"load": 1})
+    limiter = trio.CapacityLimiter(1)
+    with trio.fail_after(20):
+        await measure_sources([source], 10, limiter)
+        async with limiter:
+            await measure_sources([source], 0.01, limiter)
+            assert (source.values, source.stale) == ({"load": 1}, ("load",))
+        await measure_sources([source], 10, limiter)
+    assert source.stale == ()
+
+
 async def test_a_stuck_disk_stops_only_its_own_fields(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -62,11 +62,11 @@ class MetricSource:
         """Whether a measurement can begin and would find something new."""
         return not self.busy and not self._idle()
 
-    def note_hang(self) -> None:
-        """Note after a measurement whether it has not ended; a hang is logged once, until it is over."""
-        if self.busy and not self._hangs:
+    def note_hang(self, hangs: bool) -> None:
+        """Note whether it has not answered this time; that is logged once, until it is over."""
+        if hangs and not self._hangs:
             _log.warning("no answer from %s: the last values are reported", self.name)
-        self._hangs = self.busy
+        self._hangs = hangs
 
     def measure(self) -> None:
         """Measure in the calling thread. Never raises: an error is logged once, until it is over."""
@@ -91,7 +91,8 @@ async def measure_sources(
     """Measure the sources that are due, in one thread as long as none hangs.
 
     After `timeout` seconds the source that is being read is left behind. It keeps its thread and a token
-    of `limiter`, which needs as many tokens as there are sources. Always a checkpoint.
+    of `limiter`, which needs as many tokens as there are sources. Where the host has no thread left, none is
+    read. Always a checkpoint.
     """
     due = deque(source for source in sources if source.is_due())
 
@@ -102,6 +103,7 @@ async def measure_sources(
     await trio.lowlevel.checkpoint()
     while due:
         own, due = due, deque[MetricSource]()
+        count = len(own)
         # A thread for each source took twice the processor time: they compete for the interpreter
         # lock, and each one wakes the event loop.
         try:
@@ -111,8 +113,10 @@ async def measure_sources(
             # A thread that is left behind ends with the source that hangs: what it has not begun is
             # taken from it, also if this call is cancelled, for the next one.
             due.extend(_take(own))
+        if len(due) == count:  # the host has no thread left, and would have none at once
+            break
     for source in sources:
-        source.note_hang()
+        source.note_hang(source.busy or source in due)
 
 
 def _take(sources: deque[MetricSource]) -> Iterator[MetricSource]:
