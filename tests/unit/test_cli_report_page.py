@@ -168,6 +168,15 @@ def test_a_job_that_never_started_has_a_page() -> None:
     assert Page(make_report_page(job(()), NOW)).text
 
 
+def test_only_tasks_that_run_take_time_until_now() -> None:
+    lost = task(0, "killed", finished=None)  # its end is unknown
+    page = Page(make_report_page(job((lost,), state="stopped"), NOW))
+    assert "0.0 sof all tasks together" in page.text
+    running = task(0, "running", finished=None)
+    page = Page(make_report_page(job((running,), state="running", finished=None), NOW))
+    assert "16:40 minof all tasks together" in page.text
+
+
 @pytest.mark.parametrize("span", [0.0, 0.5, 7.0, 400.0, 40_000.0, 4_000_000.0])
 def test_the_axis_has_few_marks(span: float) -> None:
     page = Page(make_report_page(job((task(0, finished=1000.0 + span),)), NOW))

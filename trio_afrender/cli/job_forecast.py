@@ -126,10 +126,10 @@ class JobForecast:
             samples = self._samples.setdefault(task.key, {})
             if samples and task.percent < max(samples):
                 samples.clear()  # another attempt
-            samples.setdefault(min(100, max(0, task.percent)), _seconds(task, now))
+            samples.setdefault(min(100, max(0, task.percent)), task.seconds(now))
         slowest, longest = None, 0.0
         for task in job.tasks:
-            seconds = _seconds(task, now)
+            seconds = task.seconds(now)
             if task.state == "done" and self._counted.get(task.key) != task.run:
                 self._counted[task.key] = task.run
                 curve = self._curves.setdefault(task.block, _Curve())
@@ -146,7 +146,7 @@ class JobForecast:
     def _seconds_left(self, job: JobView, running: list[TaskView], now: float) -> float | None:
         left: list[float | None] = []
         for task in running:
-            seconds, curve = _seconds(task, now), self._curves.get(task.block)
+            seconds, curve = task.seconds(now), self._curves.get(task.block)
             if task.percent >= _LEAST_PERCENT and seconds >= _LEAST_SECONDS:
                 share = (curve or _Curve()).share_at(min(task.percent, 100))
                 left.append(max(0.0, seconds / max(share, 0.01) - seconds))
@@ -159,7 +159,7 @@ class JobForecast:
         totals = [
             total
             for task, each in zip(running, left, strict=True)
-            if each is not None and (total := each + _seconds(task, now)) > 0
+            if each is not None and (total := each + task.seconds(now)) > 0
         ]
         # The mean time of the tasks of the job: of ended ones, else as running ones promise.
         if ended := sum(curve.count for curve in self._curves.values()):
@@ -189,11 +189,3 @@ class JobForecast:
         if frames <= before or now - since < _LEAST_SECONDS:
             return None
         return (frames - before) * 60 / (now - since)
-
-
-def _seconds(task: TaskView, now: float) -> float:
-    """How long the latest run of a task has taken, or takes so far."""
-    if task.started is None:
-        return 0.0
-    end = now if task.state == "running" else task.finished
-    return max(0.0, end - task.started) if end is not None else 0.0

@@ -151,12 +151,6 @@ def _class(task: TaskView) -> str:
     return _CLASSES.get(_word(task), "pale")
 
 
-def _seconds(task: TaskView, now: float) -> float:
-    if task.started is None:
-        return 0.0
-    return max(0.0, (task.finished if task.finished is not None else now) - task.started)
-
-
 def _clock(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(moment))
 
@@ -189,7 +183,7 @@ def _make_overview(job: JobView, now: float) -> str:
         tiles.append(
             f"<div><b>{seconds_text(max(0.0, took))}</b><span>from start to end</span></div>"
         )
-    times = [_seconds(task, now) for task in job.tasks if task.started is not None]
+    times = [task.seconds(now) for task in job.tasks if task.started is not None]
     if times:
         tiles.append(
             f"<div><b>{seconds_text(sum(times))}</b><span>of all tasks together</span></div>"
@@ -200,7 +194,7 @@ def _make_overview(job: JobView, now: float) -> str:
     if renders:
         noun = "render" if len(renders) == 1 else "renders"
         tiles.append(f"<div><b>{len(renders)}</b><span>{noun}</span></div>")
-    if peak := max((_peak(task) for task in job.tasks), default=0):
+    if peak := max((task.memory_peak for task in job.tasks), default=0):
         tiles.append(f"<div><b>{show_bytes(peak)}</b><span>most memory of a task</span></div>")
     shares = "".join(
         f'<i class="{_CLASSES.get(word, "")}" style="flex:{counts[word]}" '
@@ -209,10 +203,6 @@ def _make_overview(job: JobView, now: float) -> str:
         if counts[word]
     )
     return f'<section><div class="tiles">{"".join(tiles)}</div><div class="share">{shares}</div></section>'
-
-
-def _peak(task: TaskView) -> int:
-    return task.usage.resident_peak if task.usage is not None else 0
 
 
 def _make_failures(job: JobView) -> str:
@@ -277,10 +267,10 @@ def _make_timeline(job: JobView, now: float) -> str:
     ran = [task for task in job.tasks if task.started is not None]
     if not ran:
         return ""
-    start = min(task.started for task in ran if task.started is not None)
-    end = max((task.finished if task.finished is not None else now) for task in ran)
+    start = min(task.started or 0.0 for task in ran)
+    end = max((task.started or 0.0) + task.seconds(now) for task in ran)
     span = max(end - start, 0.1)
-    shown = sorted(ran, key=lambda task: -_seconds(task, now))[:MAX_BARS]
+    shown = sorted(ran, key=lambda task: -task.seconds(now))[:MAX_BARS]
     by_render: dict[str, list[TaskView]] = {}
     for task in sorted(shown, key=lambda task: task.started or 0.0):
         by_render.setdefault(task.render or "?", []).append(task)
@@ -312,16 +302,16 @@ def _find_lanes(tasks: Iterable[TaskView], now: float) -> Iterator[tuple[int, Ta
         started = task.started or 0.0
         # A moment of overlap is the time between the end of a process and its report.
         lane = next((i for i, free in enumerate(ends) if free <= started + 0.05), len(ends))
-        ends[lane : lane + 1] = [started + _seconds(task, now)]
+        ends[lane : lane + 1] = [started + task.seconds(now)]
         yield lane, task
 
 
 def _make_bar(task: TaskView, lane: int, start: float, span: float, now: float) -> str:
     left = ((task.started or start) - start) / span * 100
-    wide = max(_seconds(task, now) / span * 100, 0.15)
+    wide = max(task.seconds(now) / span * 100, 0.15)
     top = _LANE_GAP + lane * (_LANE + _LANE_GAP)
     kind = {"failed": "bad", "stopped": "bad", "skipped": "mild"}.get(_word(task), "")
-    title = f"{label(task)}: {_word(task)}, {seconds_text(_seconds(task, now))}"
+    title = f"{label(task)}: {_word(task)}, {seconds_text(task.seconds(now))}"
     return (
         f'<rect class="{kind}" x="{left:.3f}%" y="{top}" width="{wide:.3f}%" height="{_LANE}" rx="2">'
         f"<title>{escape(title)}</title></rect>"
@@ -354,8 +344,10 @@ def _offset(seconds: int) -> str:
 
 def _make_largest(job: JobView, now: float) -> str:
     lists = [
-        _make_top("Slowest", job, lambda task: _seconds(task, now), seconds_text),
-        _make_top("Most memory", job, _peak, lambda value: show_bytes(int(value))),
+        _make_top("Slowest", job, lambda task: task.seconds(now), seconds_text),
+        _make_top(
+            "Most memory", job, lambda task: task.memory_peak, lambda value: show_bytes(int(value))
+        ),
     ]
     shown = "".join(filter(None, lists))
     return f'<div class="two">{shown}</div>' if shown else ""
@@ -423,9 +415,9 @@ def _make_table(job: JobView, now: float) -> str:
         f"<tr><td>{_text(task.block_name)}</td><td>{_text(task.name)}</td>"
         f'<td class="{_class(task)}">{_text(_word(task))}</td><td>{_text(task.render)}</td>'
         f'<td class="number">{_started(task)}</td>'
-        f'<td class="number">{seconds_text(_seconds(task, now)) if task.started else ""}</td>'
+        f'<td class="number">{seconds_text(task.seconds(now)) if task.started else ""}</td>'
         f'<td class="number">{task.attempts or ""}</td>'
-        f'<td class="number">{show_bytes(_peak(task)) if _peak(task) else ""}</td>'
+        f'<td class="number">{show_bytes(task.memory_peak) if task.memory_peak else ""}</td>'
         f'<td class="wide">{_text(_remark(task))}</td></tr>'
         for task in job.tasks[:MAX_ROWS]
     )

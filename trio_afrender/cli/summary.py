@@ -60,14 +60,16 @@ def summarize(job: JobView) -> list[str]:
     if job.started is not None and job.finished is not None:
         took = f" in {seconds_text(job.finished - job.started)}"
     lines = [f'job "{clean(job.name)}": {job.state}{took}; tasks: {states}']
-    slowest = sorted(job.tasks, key=_seconds, reverse=True)[:_SLOWEST]
+    slowest = sorted(job.tasks, key=TaskView.seconds, reverse=True)[:_SLOWEST]
     times = [
-        f"{label(task)} {seconds_text(_seconds(task))}" for task in slowest if _seconds(task) >= 0.1
+        f"{label(task)} {seconds_text(seconds)}"
+        for task in slowest
+        if (seconds := task.seconds()) >= 0.1
     ]
     if times and len(job.tasks) > 1:
         lines.append(f"slowest: {', '.join(times)}")
-    largest = sorted(job.tasks, key=_peak, reverse=True)[:_SLOWEST]
-    peaks = [f"{label(task)} {show_bytes(_peak(task))}" for task in largest if _peak(task)]
+    largest = sorted(job.tasks, key=lambda task: task.memory_peak, reverse=True)[:_SLOWEST]
+    peaks = [f"{label(task)} {show_bytes(peak)}" for task in largest if (peak := task.memory_peak)]
     if peaks:
         lines.append(f"most memory: {', '.join(peaks)}")
     lines += [f"warning: {text}" for text in list_warnings_of_tasks(job.tasks)]
@@ -159,13 +161,3 @@ def _ending(task: TaskView) -> str:
     if task.exit_code < 0:
         return f"ended by signal {-task.exit_code}, {tries}"
     return f"exit code {task.exit_code}, {tries}"
-
-
-def _seconds(task: TaskView) -> float:
-    if task.started is None or task.finished is None:
-        return 0.0
-    return max(0.0, task.finished - task.started)
-
-
-def _peak(task: TaskView) -> int:
-    return task.usage.resident_peak if task.usage is not None else 0

@@ -102,6 +102,16 @@ class TaskView:
         return next((step.text for step in self.attempt_why if step.event in _CAUSES), "")
 
     @property
+    def memory_peak(self) -> int:
+        """The most resident memory of the latest run, in bytes; 0: unknown."""
+        return self.usage.resident_peak if self.usage is not None else 0
+
+    def seconds(self, now: float | None = None) -> float:
+        """How long the latest run took, or takes so far; 0: unknown. Without `now` only ended ones count."""
+        end = now if self.state == "running" else self.finished
+        return max(0.0, end - self.started) if self.started is not None and end is not None else 0.0
+
+    @property
     def log(self) -> str:
         """The task's log, of all attempts. Each access reads it from the store."""
         return self._texts.log(self.key)
