@@ -16,6 +16,7 @@ __all__ = (
     "count_text",
     "find_near",
     "json_size",
+    "last_state",
     "name_each",
     "printable",
     "quote_some",
@@ -65,6 +66,11 @@ def printable(text: str, limit: int = 200) -> str:
 def without_escapes(text: str) -> str:
     """Return a program's output without escape sequences of terminals: colours, titles, links."""
     return _ESCAPES.sub("", text) if "\x1b" in text else text
+
+
+def last_state(line: str) -> str:
+    """Return the last state of a line that a program has overwritten with ``\\r``; '' for a blank one."""
+    return next((part for part in reversed(line.split("\r")) if part.strip()), "")
 
 
 def shorten(text: str, limit: int) -> str:

@@ -146,6 +146,12 @@ def test_pictures_are_in_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert page.tags.count("img") == 2
 
 
+def test_of_an_overwritten_line_the_last_state_is_shown() -> None:
+    failed = task(0, "error", texts=Texts("10 %\r55 %\r    \r\nbroken\r\n"))
+    made = make_report_page(job((failed,), state="error"), NOW)
+    assert "<pre>55 %\nbroken</pre>" in made
+
+
 def test_a_large_job_stays_a_page() -> None:
     output = Texts("x" * 5000 + "\n" + "line\rother\r\n" * 100_000)
     failed = [task(number, "error", texts=output) for number in range(60)]

@@ -18,7 +18,7 @@ from trio_afrender.cli.terminal import clean
 from trio_afrender.jobs.views import JobView, TaskView
 from trio_afrender.safe_files import read_regular
 from trio_afrender.task.usage_totals import show_bytes
-from trio_afrender.text import count_text, without_escapes
+from trio_afrender.text import count_text, last_state, without_escapes
 from trio_afrender.version import __version__
 
 __all__ = ("make_report_page",)
@@ -250,9 +250,8 @@ def _quoted(cause: str) -> str:
 
 
 def _last_lines(output: str) -> list[str]:
-    # Of a line that was overwritten, the last state.
-    lines = [line.rstrip("\r").rpartition("\r")[2] for line in output[-200_000:].split("\n")]
-    return [without_escapes(line)[:MAX_LINE] for line in lines if line.strip()][-MAX_LINES:]
+    lines = filter(None, map(last_state, output[-200_000:].split("\n")))
+    return [without_escapes(line)[:MAX_LINE] for line in lines][-MAX_LINES:]
 
 
 def _make_warnings(job: JobView) -> str:

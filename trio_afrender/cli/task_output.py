@@ -14,7 +14,7 @@ from trio_afrender.farm.farm import Farm
 from trio_afrender.farm.user_requests import listen
 from trio_afrender.jobs.task_choice import TaskPlace
 from trio_afrender.protocol.messages import TaskKey
-from trio_afrender.text import without_escapes
+from trio_afrender.text import last_state, without_escapes
 
 __all__ = ("OutputLines", "follow_tasks", "keep_some", "listen_from_start")
 
@@ -108,6 +108,5 @@ class OutputLines:
         yield from self._show(self._rest)
 
     def _show(self, line: str) -> Iterator[str]:
-        text = next((part for part in reversed(line.split("\r")) if part.strip()), "")
-        if text := without_escapes(text).rstrip():
+        if text := without_escapes(last_state(line)).rstrip():
             yield shorten_line(text, _MAX_LINE)

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeAlias
 
+from trio_afrender.text import last_state
+
 __all__ = (
     "Part",
     "clean",
@@ -70,8 +72,7 @@ def tail(text: str, lines: int, width: int = 200) -> list[str]:
     found: list[str] = []
     # Only the end is split: an output can have megabytes.
     for line in reversed(text[-64 * 1024 :].split("\n")):
-        last = next((part for part in reversed(line.split("\r")) if part.strip()), "")
-        if last:
+        if last := last_state(line):
             found.append(shorten_line(last.rstrip(), width))
         if len(found) == lines:
             break
