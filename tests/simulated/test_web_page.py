@@ -106,6 +106,18 @@ async def test_jobs_that_are_deleted_are_gone(autojump_clock: MockClock) -> None
                 assert number in (await viewer.expect("gone", topic))["error"]
 
 
+async def test_a_task_that_is_not_there_ends_its_own_topic_alone(autojump_clock: MockClock) -> None:
+    async with open_own_page(listed(2), renders=("r1",)) as page, page.view("tasks.2") as viewer:
+        await viewer.expect("snapshot", "tasks.2")
+        async with page.view("task.2.0.9") as other:
+            assert "no task 0.9" in (await other.expect("gone", "task.2.0.9"))["error"]
+        (exec_, _) = (await page.links["r1"].expect(Events)).tasks
+        await page.links["r1"].update(make_update(exec_, TaskStatus.FinishedSuccess))
+        assert (await viewer.expect("change", "tasks.2"))["rows"]
+        await trio.sleep(5)
+        assert "gone" not in {name for name, _ in viewer.events}
+
+
 async def test_the_detail_of_a_task(autojump_clock: MockClock) -> None:
     async with open_own_page(listed(1), renders=("r1",)) as page, page.view("task.2.0.0") as viewer:
         task = (await viewer.expect("snapshot", "task.2.0.0"))["task"]

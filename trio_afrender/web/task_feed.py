@@ -56,11 +56,12 @@ async def feed_task(watch: FarmWatch, topic: Topic, numbers: tuple[int, ...]) ->
     job, block, task = numbers
     with watch.watch_job(job) as tasks:
         detail = _TaskDetail(watch, topic, tasks, (job, block, task))
+        missing = ""
         while not tasks.gone:
             try:
                 await watch.load_tasks(tasks)
                 if not await detail.refresh():
-                    tasks.gone = f"job {job} has no task {block}.{task}"
+                    missing = f"job {job} has no task {block}.{task}"
                     break
             except (LinkLost, LinkRefused, ProtocolError):
                 await watch.round.wait()
@@ -70,7 +71,7 @@ async def feed_task(watch: FarmWatch, topic: Topic, numbers: tuple[int, ...]) ->
             # Events, or the time for the next look at files and reasons.
             with trio.move_on_after(_FILES_INTERVAL):
                 await tasks.wait()
-    topic.end(tasks.gone or f"job {job} was deleted")
+    topic.end(tasks.gone or missing or f"job {job} was deleted")
 
 
 class _TaskDetail:
