@@ -15,7 +15,14 @@ from support.web_page import WebPage, open_page
 from trio.testing import MockClock
 
 from trio_afrender.afserver.client import Dialer
-from trio_afrender.protocol.messages import Events, FilesEntry, TaskFile, TaskStatus
+from trio_afrender.protocol.messages import (
+    AskedOutput,
+    Events,
+    FilesEntry,
+    ListenedEntry,
+    TaskFile,
+    TaskStatus,
+)
 from trio_afrender.transport.address import NativeAddress
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 20
@@ -103,6 +110,23 @@ async def test_a_forgotten_registration(autojump_clock: MockClock) -> None:
         await viewer.expect("server", connected=True)
         await remote.page.change("job", "set", (2, 1), annotation="seen")
         await viewer.expect_row("jobs", 2, annotation="seen")
+
+
+async def test_an_output_is_followed_again(autojump_clock: MockClock) -> None:
+    async with open_remote() as remote, remote.page.view("output.2.0.0") as viewer:
+        await viewer.expect("snapshot", "output.2.0.0", running=True)
+        (exec_, *_) = (await remote.link.expect(Events)).tasks
+        remote.own.server.requests.registry.drop_all()
+        await viewer.expect("server", connected=False)
+        await viewer.expect("server", connected=True)
+        await viewer.expect("snapshot", "output.2.0.0", running=True)
+        while not (await remote.link.expect(Events)).outputs:
+            pass
+        key = exec_.key._asdict()
+        await remote.link.update(outputs=(AskedOutput(run=exec_.run, **key, output="one\n"),))
+        assert (await viewer.expect("change", "output.2.0.0"))["text"] == "one\n"
+        await remote.link.update(listened=(ListenedEntry(run=exec_.run, n=1, text="two\n"),))
+        assert (await viewer.expect("change", "output.2.0.0"))["text"] == "two\n"
 
 
 async def test_what_is_watched_no_more_is_not_sent(autojump_clock: MockClock) -> None:

@@ -152,8 +152,6 @@ class FarmWatch:
         await self._read_all("jobs")
         for tasks in self._watched.values():
             tasks.stale = True
-        for key in self._listeners:
-            await self._listen(monitor, key, on=True)
         self.monitor = monitor
         self.connections += 1
         self.problem = ""
@@ -418,11 +416,8 @@ class FarmWatch:
         """Have the farm send what a running task prints, or no more. Raises what requests raise."""
         if self.monitor is None:
             raise LinkLost(self.problem)
-        await self._listen(self.monitor, key, on=on)
-
-    async def _listen(self, monitor: EventMonitor, key: TaskKeyTuple, *, on: bool) -> None:
         asked = {"job": key[0], "block": key[1], "task": key[2]}
-        await self.farm.watch(monitor, "listen", asked, on=on)
+        await self.farm.watch(self.monitor, "listen", asked, on=on)
 
     def describe_problem(self) -> str:
         """Why the farm cannot be reached; '' if it can."""
