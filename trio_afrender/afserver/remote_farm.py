@@ -184,13 +184,6 @@ class RemoteFarm:
         asked: dict[str, object] = {"ids": list(ids)} if ids else {}
         return await self._list("renders", mode="resources", **asked)
 
-    async def render_details(self, number: int) -> Mapping[str, Any]:
-        """Return everything about one render. Raises `LinkRefused` if there is none."""
-        found = (await self._get("renders", ids=[number], mode="full")).get("object")
-        if not isinstance(found, dict):
-            raise LinkRefused(f"there is no render {number}")
-        return found
-
     async def users(self) -> list[UserNode]:
         """List all users."""
         return [read_user(each) for each in await self._list("users")]

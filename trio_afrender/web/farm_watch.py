@@ -28,7 +28,6 @@ from trio_afrender.afserver.remote_nodes import (
 )
 from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.errors import JobGone, LinkLost, LinkRefused, ProtocolError
-from trio_afrender.text import shorten
 from trio_afrender.web.job_outlook import JobPace
 from trio_afrender.web.job_tasks import JobTasks, TaskKeyTuple
 from trio_afrender.web.load_history import LoadHistory, PercentCurves
@@ -418,10 +417,6 @@ class FarmWatch:
             raise LinkLost(self.problem)
         asked = {"job": key[0], "block": key[1], "task": key[2]}
         await self.farm.watch(self.monitor, "listen", asked, on=on)
-
-    def describe_problem(self) -> str:
-        """Why the farm cannot be reached; '' if it can."""
-        return shorten(self.problem, 1000)
 
 
 def _ids(fields: Mapping[str, Any], key: str) -> list[int]:

@@ -30,22 +30,21 @@ class LoadHistory:
     width: int
     _of: dict[int, array[float]] = attrs.field(factory=dict)
 
-    def add(self, render: int, now: float, figures: Sequence[float | None]) -> list[float | None]:
-        """Add a point; return it, or nothing if the last one is recent. `now` is Unix time."""
+    def add(self, render: int, now: float, figures: Sequence[float | None]) -> None:
+        """Add a point, unless the last one is recent. `now` is Unix time."""
         points = self._of.get(render)
         if points is None:
             if len(self._of) >= _MAX_RENDERS:
-                return []
+                return
             points = self._of[render] = array("d")
         step = self.width + 1
         if points and now - points[-step] < _SPACING:
-            return []
+            return
         points.append(round(now))
         points.extend(_UNKNOWN if each is None else each for each in figures)
         # Half as many again before the oldest go: moving all of them for each point would cost more.
         if len(points) > _POINTS * step * 3 // 2:
             del points[: len(points) - _POINTS * step]
-        return [float(round(now)), *figures]
 
     def points(self, render: int) -> list[list[float | None]]:
         """The points of a host, each with its time first."""

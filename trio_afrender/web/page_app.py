@@ -72,11 +72,6 @@ _CHANGES_RATE, _CHANGES_BURST = 5.0, 50.0
 """The same for changes, of one session."""
 _FILES_AT_ONCE = 16
 _MAX_IMAGE = 4 * 1024 * 1024
-_TASK_WORDS = {
-    "RDY": 0, "RUN": 1, "DON": 4, "ERR": 5, "SKP": 8, "OFF": 9, "WRN": 10, "PER": 11, "PBR": 12,
-    "PSC": 13, "WDP": 2, "WTM": 3, "STO": 6, "STE": 7, "PPA": 16, "RER": 17, "WRC": 18, "TRY": 19,
-    "SUS": 20,
-}  # fmt: skip
 
 IsOwn: TypeAlias = Callable[[tuple[str, int], tuple[str, int]], Awaitable[bool]]
 """Tells whether the other end of a connection within this machine is the user of this program."""
@@ -271,7 +266,6 @@ async def _show_session(page: Page, request: Request) -> Response:
             "kind": "own" if page.settings.own_farm else "afserver",
             "version": __version__,
             "time": round(page.watch.clock(), 1),
-            "task_words": _TASK_WORDS,
             "load_fields": LOAD_FIELDS,
         }
     )

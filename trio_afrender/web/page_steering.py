@@ -146,7 +146,7 @@ def describe_actions() -> dict[str, object]:
             )
             label = _LABELS.get(verb) or verb.replace("-", " ").capitalize()
             asks = change is not None and change.danger is not None
-            verbs.append({"kind": kind, "verb": verb, "label": label, "asks": asks, "when": ""})
+            verbs.append({"kind": kind, "verb": verb, "label": label, "asks": asks})
     settings = {
         kind: [_describe_setting(name, each) for name, each in settings_of(kind).items()]
         for kind in KINDS

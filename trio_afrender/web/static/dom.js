@@ -111,13 +111,9 @@ const ICONS = {
   back: "M12.5 4.5L7 10l5.5 5.5",
   next: "M7.5 4.5L13 10l-5.5 5.5",
   bell: "M5 13.5V9a5 5 0 0 1 10 0v4.5l1.5 1.5h-13zM8.5 17h3",
-  search: "M9 3.5a5.5 5.5 0 1 1 0 11 5.5 5.5 0 0 1 0-11zM13 13l4 4",
-  play: "M6 4l10 6-10 6z",
-  pause: "M7 4v12M13 4v12",
   grid: "M3 3h6v6H3zM11 3h6v6h-6zM3 11h6v6H3zM11 11h6v6h-6z",
   table: "M3 4h14v12H3zM3 8h14M3 12h14M8 4v12",
   image: "M3 4h14v12H3zM3 13l4-4 4 4 2-2 4 4M13 7.5h.01",
-  link: "M8 12l4-4M9 6l1.5-1.5a3.2 3.2 0 0 1 4.5 4.5L13.5 10.5M11 14l-1.5 1.5a3.2 3.2 0 0 1-4.5-4.5L6.5 9.5",
 };
 
 /** A small picture without a meaning of its own: its button has the text. */

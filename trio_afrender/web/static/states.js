@@ -61,14 +61,6 @@ export function taskKind(states) {
   return found ? TASK_WORDS[found][0] : "ready";
 }
 
-/** The kind of a job or a block: errors first, then what moves, then what is over. */
-export function nodeKind(states) {
-  for (const word of ["ERR", "OFF", "RUN", "WDP", "WTM", "DON"]) {
-    if (states.includes(word)) return TASK_WORDS[word][0];
-  }
-  return "ready";
-}
-
 /** Kinds of tasks with their names, in the order of legends and filters. */
 export const KINDS = {
   running: "running",

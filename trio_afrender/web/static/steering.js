@@ -59,7 +59,7 @@ export function makeToolbar(kind, nodesOf, { first = [], label, small = false } 
 function makeMenu(verbs, choose) {
   const items = verbs.map((each) => el("button", {
     type: "button", role: "menuitem", tabindex: "-1", class: each.asks ? "danger" : null, data: { verb: each.verb },
-    title: each.when || null, on: { click: () => pick(each.verb) },
+    on: { click: () => pick(each.verb) },
   }, each.label));
   const menu = el("div", { role: "menu", class: "menu", popover: "auto", "aria-label": "More changes" }, items);
   const opener = el("button", { type: "button", class: "act more", "aria-haspopup": "menu", "aria-expanded": "false",

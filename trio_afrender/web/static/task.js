@@ -148,7 +148,6 @@ export function makeTaskDetail(page, { job, block, task, node, close, step }) {
       ["Block", its.block_name, ""],
       ["Service", its.parser && its.parser !== its.service ? `${its.service}, parser ${its.parser}` : its.service, ""],
       ["Resources", readResources(its.resources)[1], ""],
-      ["Report", its.report || "", ""],
     ].filter(([, text]) => text);
     for (const each of its.attempts ?? []) {
       list.push([`Attempt ${each.attempt}`, [each.render, each.state, each.started ? clock(each.started) : "",

@@ -73,7 +73,6 @@ export class TaskStore {
   snapshot(data) {
     this.serial = data.serial;
     this.name = data.name;
-    this.user = data.user;
     this.blocks = new Map(data.blocks.map((block) => [block.block, block]));
     this.renders = data.renders ?? [];
     this.tasks = new Map();
