@@ -143,9 +143,7 @@ class FarmWatch:
         await farm.watch(monitor, "perm", {"uid": 0})
         for each in _CLASSES:
             await farm.watch(monitor, each, {})
-        self.pools = await farm.pools()
-        self.tables["pools"].update(map(pool_row, self.pools.values()))
-        self.tables["pools"].keep_only(pool.id for pool in self.pools.values())
+        await self._read_pools()
         await self._read_users()
         await self._read_all("renders")
         await self._read_all("jobs")
@@ -155,8 +153,8 @@ class FarmWatch:
         self.connections += 1
         self.problem = ""
         self._since = self.clock()
-        for name in ("jobs", "renders", "loads", "users", "pools"):
-            self.tables[name].show()
+        for table in self.tables.values():
+            table.show()
         self.server.replace()
         self._wake_watched()
 
@@ -182,9 +180,7 @@ class FarmWatch:
         """Take the events since the last poll. Raises what requests raise."""
         events = await self.farm.take_events(monitor)
         if any(events.get(f"pools_{kind}") for kind in ("add", "change", "del")):
-            self.pools = await self.farm.pools()
-            self.tables["pools"].update(map(pool_row, self.pools.values()))
-            self.tables["pools"].keep_only(pool.id for pool in self.pools.values())
+            await self._read_pools()
         if any(events.get(f"users_{kind}") for kind in ("add", "change", "del")):
             await self._read_users()
         for kind in ("renders", "jobs"):
@@ -226,6 +222,11 @@ class FarmWatch:
                 whole = name == "tasks_outputs"
                 for take in self._listeners.get(key, ()):
                     take(text if whole else None, "" if whole else text)
+
+    async def _read_pools(self) -> None:
+        self.pools = await self.farm.pools()
+        self.tables["pools"].update(map(pool_row, self.pools.values()))
+        self.tables["pools"].keep_only(pool.id for pool in self.pools.values())
 
     async def _read_users(self) -> None:
         users = await self.farm.users()
