@@ -140,6 +140,15 @@ async def test_what_a_waiting_task_waits_for(autojump_clock: MockClock) -> None:
         assert task["why"] == block["sentences"]
 
 
+async def test_a_job_that_is_paused_is_explained_once(autojump_clock: MockClock) -> None:
+    async with open_own_page(listed(1)) as page:
+        await page.change("job", "pause", (2, 1))
+        await page.page.watch.round.wait()
+        async with page.view("why.2") as viewer:
+            (shown,) = (await viewer.expect("snapshot", "why.2"))["jobs"]
+            assert [each["sentences"] for each in shown["blocks"]] == [["the job is paused"]]
+
+
 async def test_an_output_is_followed(autojump_clock: MockClock) -> None:
     async with open_own_page(listed(1), renders=("r1",)) as page:
         link = page.links["r1"]

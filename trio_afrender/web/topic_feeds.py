@@ -193,11 +193,6 @@ async def _explain(watch: FarmWatch, numbers: tuple[int, ...]) -> dict[str, obje
             }
             for each in answers
         ]
-        paused = ["the job is paused"] if "OFF" in job.states else []
-        if paused:
-            blocks.insert(
-                0, {"block": 0, "name": "", "task": 0, "tasks": job.tasks, "sentences": paused}
-            )
         jobs.append({"id": job.id, "name": job.name, "user": job.user_name, "blocks": blocks})
     idle = ""
     if not waiting:
