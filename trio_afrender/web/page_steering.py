@@ -37,7 +37,7 @@ from trio_afrender.afserver.node_changes import (
 )
 from trio_afrender.afserver.node_selection import TaskSelection
 from trio_afrender.afserver.remote_farm import RemoteFarm
-from trio_afrender.afserver.remote_nodes import JobNode, RenderNode, TaskNode
+from trio_afrender.afserver.remote_nodes import RenderNode, TaskNode
 from trio_afrender.afserver.set_parameters import check_block_masks, set_blocks, set_nodes
 from trio_afrender.errors import ConfigError
 from trio_afrender.text import count_text, suggest
@@ -429,20 +429,10 @@ def _undo_steps(change: PageChange, found: _Found) -> list[UndoStep]:
     inverse = _INVERSE.get((change.kind, change.verb))
     if inverse is None:
         return []
-    moved = [node for node in found.nodes if _is_paused(node) is not (change.verb != "start")]
-    if change.verb == "sleep":
-        moved = list(found.nodes)
-    nodes = [(str(node.id), identify(node)) for node in moved]
+    # A node that is as the change makes it already stays so.
+    lacks = _NODE_VERBS[change.kind][change.verb].after
+    nodes = [(str(node.id), identify(node)) for node in found.nodes if lacks(node)]
     return [UndoStep(kind=change.kind, verb=inverse, nodes=nodes)] if nodes else []
-
-
-def _is_paused(node: Node) -> bool:
-    states = getattr(node, "states", ())
-    return (
-        "OFF" in states
-        if isinstance(node, JobNode)
-        else ("PAU" in states or node.fields.get("paused") is True)
-    )
 
 
 def _undo_nimby(found: _Found) -> list[UndoStep]:
