@@ -7,7 +7,7 @@ not fit, and answers "Action processed." all the same. So both are checked befor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -15,7 +15,7 @@ import attrs
 from trio_afrender.errors import ConfigError
 from trio_afrender.text import shorten, suggest
 
-__all__ = ("KINDS", "NODE_TYPES", "Setting", "parse_settings", "settings_of")
+__all__ = ("KINDS", "NODE_TYPES", "Setting", "parse_settings", "present_value", "settings_of")
 
 KINDS = ("render", "job", "block", "task", "user", "pool")
 """What has settings, in the words of the command line."""
@@ -276,11 +276,22 @@ _ELSEWHERE = {
     "max_tasks": "it is max_tasks_host here",
 }
 """Names that are likely to be tried, and what to do."""
+_STATES = {"nimby": "NbY", "NIMBY": "NBY", "paused": "PAU"}
+"""Parameters that nodes show as a word of their state."""
 
 
 def settings_of(kind: str) -> _Settings:
     """What can be set of one kind of node: name -> its type."""
     return _ALL[kind]
+
+
+def present_value(
+    name: str, setting: Setting, fields: Mapping[str, Any], states: Sequence[str]
+) -> object:
+    """The value that a parameter of a node has, by the fields and states of an answer."""
+    if name in _STATES:
+        return _STATES[name] in states or fields.get(name) is True
+    return fields.get(setting.shown_as or name, setting.absent)
 
 
 def parse_settings(kind: str, words: Iterable[str]) -> dict[str, Any]:

@@ -12,7 +12,12 @@ from trio_afrender.afserver.apply_changes import (
     list_nodes,
     show_node,
 )
-from trio_afrender.afserver.editable_parameters import NODE_TYPES, Setting, settings_of
+from trio_afrender.afserver.editable_parameters import (
+    NODE_TYPES,
+    Setting,
+    present_value,
+    settings_of,
+)
 from trio_afrender.afserver.node_changes import Node
 from trio_afrender.afserver.node_selection import TaskSelection
 from trio_afrender.afserver.remote_farm import RemoteFarm
@@ -22,8 +27,6 @@ from trio_afrender.text import show_json
 
 __all__ = ("check_block_masks", "set_blocks", "set_nodes")
 
-_STATES = {"nimby": "NbY", "NIMBY": "NBY"}
-"""Parameters of renders that answers show as words of the state."""
 _OWN_DEFAULTS = ("capacity_host", "max_tasks_host")
 """With -1 answers show what counts then, which may be the host's own setting."""
 
@@ -61,13 +64,7 @@ async def _set_group(
         if found is None or found.name != node.name:
             problem = "it is gone meanwhile"
         else:
-            states = getattr(found, "states", ())
-            shown_fields = {
-                **{key: word in states for key, word in _STATES.items()},
-                "paused": "PAU" in states or found.fields.get("paused") is True,
-                **found.fields,
-            }
-            problem = _compare(settings_of(kind), params, shown_fields)
+            problem = _compare(kind, params, found.fields, getattr(found, "states", ()))
         if refusal and (problem or len(nodes) == 1):
             problem = f"refused: {refusal}"
         done = {"kind": kind, "id": node.id, "name": node.name}
@@ -75,18 +72,15 @@ async def _set_group(
 
 
 def _compare(
-    settings: Mapping[str, Setting], params: Mapping[str, Any], fields: Mapping[str, Any]
+    kind: str, params: Mapping[str, Any], fields: Mapping[str, Any], states: Sequence[str] = ()
 ) -> str:
     """Say which values a server did not take; '' if it took all."""
     missed = []
     for key, asked in params.items():
-        setting = settings[key]
+        setting = settings_of(kind)[key]
         if not setting.visible or (key in _OWN_DEFAULTS and asked == -1):
             continue
-        if key in _STATES and asked and not fields.get(key):
-            missed.append(f"{key} is not set")
-            continue
-        found = fields.get(setting.shown_as or key, setting.absent)
+        found = present_value(key, setting, fields, states)
         if not _is_same(setting, asked, found):
             missed.append(f"{key} is {show_json(found)}, not {show_json(asked)}")
     return f"the server did not take it: {', '.join(missed)}" if missed else ""
@@ -156,7 +150,7 @@ async def set_blocks(
         await farm.act("jobs", [job.id], params={"hidden": job.hidden, **lost})
     for each in selected:
         fields = after.blocks[each.block.number].fields
-        problem = _compare(settings_of("block"), params, fields)
+        problem = _compare("block", params, fields)
         if refusal and (problem or len(selected) == 1):
             problem = f"refused: {refusal}"
         shown = f'block {each.name} "{each.block.name}"'

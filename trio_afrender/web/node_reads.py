@@ -7,26 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trio_afrender.afserver.apply_changes import list_nodes
-from trio_afrender.afserver.editable_parameters import NODE_TYPES, Setting, settings_of
+from trio_afrender.afserver.editable_parameters import NODE_TYPES, present_value, settings_of
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.errors import ConfigError, LinkRefused
 from trio_afrender.web.topic_registry import UnknownTopic
 
-__all__ = ("present_value", "read_node_log", "read_values")
+__all__ = ("read_node_log", "read_values")
 
-_STATES = {"nimby": "NbY", "NIMBY": "NBY", "paused": "PAU"}
-"""Parameters that nodes show as a state."""
 _MAX_LINES = 1000
 """Of a log, the last ones."""
-
-
-def present_value(
-    name: str, setting: Setting, fields: Mapping[str, Any], states: Sequence[str]
-) -> object:
-    """The value that a parameter of a node has."""
-    if name in _STATES:
-        return _STATES[name] in states or fields.get(name) is True
-    return fields.get(setting.shown_as or name, setting.absent)
 
 
 async def read_values(farm: RemoteFarm, kind: str, node: str) -> dict[str, object]:

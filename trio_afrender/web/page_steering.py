@@ -24,7 +24,12 @@ from trio_afrender.afserver.apply_changes import (
     quote_names,
     show_node,
 )
-from trio_afrender.afserver.editable_parameters import Setting, parse_settings, settings_of
+from trio_afrender.afserver.editable_parameters import (
+    Setting,
+    parse_settings,
+    present_value,
+    settings_of,
+)
 from trio_afrender.afserver.node_changes import (
     RESTARTS,
     TASK_CHANGES,
@@ -42,7 +47,6 @@ from trio_afrender.afserver.set_parameters import check_block_masks, set_blocks,
 from trio_afrender.errors import ConfigError
 from trio_afrender.text import count_text, suggest
 from trio_afrender.web.action_log import UndoStep
-from trio_afrender.web.node_reads import present_value
 
 __all__ = ("PageChange", "Steering", "describe_actions", "read_change")
 
