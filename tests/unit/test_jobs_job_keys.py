@@ -13,7 +13,13 @@ import pytest
 from support.job_page import PAGE, make_tables
 
 from trio_afrender.errors import JobError
-from trio_afrender.jobs.job_file import examine_job, parse_job
+from trio_afrender.jobs.job_file import (
+    _BLOCK_UNHONOURED,
+    _JOB_UNHONOURED,
+    _TASK_UNHONOURED,
+    examine_job,
+    parse_job,
+)
 from trio_afrender.jobs.job_keys import (
     BLOCK_KEYS,
     JOB_KEYS,
@@ -45,6 +51,14 @@ def wrap(level: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     return {"job": job}
 
 
+def make_example(level: str, key: JobKey) -> dict[str, Any]:
+    """A job with the example of a key."""
+    fields = {key.name: json.loads(json.dumps(key.example))}
+    if key.name in (*FRAMES, "flags", "numeric"):
+        return {"job": {"blocks": [{"frame_first": 1, "frame_last": 200, **fields}]}}
+    return wrap(level, fields)
+
+
 LEVELS = {"job": JOB_KEYS, "block": BLOCK_KEYS, "task": TASK_KEYS}
 PREFIXES = {"job": "", "block": "blocks[0].", "task": "blocks[0].tasks[0]."}
 CHECKED = [
@@ -70,10 +84,7 @@ def test_the_parser_reads_each_key_with_its_type(level: str, key: JobKey) -> Non
 
 @pytest.mark.parametrize(("level", "key"), CHECKED, ids=NAMED)
 def test_the_examples_are_valid_and_have_an_effect(level: str, key: JobKey) -> None:
-    fields = {key.name: json.loads(json.dumps(key.example))}
-    data = wrap(level, fields)
-    if key.name in (*FRAMES, "flags", "numeric"):
-        data = {"job": {"blocks": [{"frame_first": 1, "frame_last": 200, **fields}]}}
+    data = make_example(level, key)
     spec, problems = examine_job(data)
     assert problems == ()
     CHECKER.validate(data)
@@ -101,6 +112,23 @@ def test_the_defaults_are_those_of_the_specification(level: str, key: JobKey) ->
         place = place.needs
     if name != "command":  # which a task here has
         assert getattr(place, name) == key.default
+
+
+@pytest.mark.parametrize(("level", "key"), CHECKED, ids=NAMED)
+def test_the_effects_are_those_of_the_specification(level: str, key: JobKey) -> None:
+    data = make_example(level, key)
+    path = PREFIXES[level] + key.name
+    spec = parse_job(data)
+    assert path not in spec.unhonoured
+    assert (path in spec.unattended().unhonoured) == (key.effect is Effect.UNATTENDED)
+
+
+def test_keys_without_an_effect_are_declared_as_those_of_servers() -> None:
+    lists = {"job": _JOB_UNHONOURED, "block": _BLOCK_UNHONOURED, "task": _TASK_UNHONOURED}
+    for level, names in lists.items():
+        keys = {key.name: key for key in LEVELS[level]}
+        for name in names:
+            assert keys[name].effect in (Effect.SERVER, Effect.OLD), (level, name)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
