@@ -19,11 +19,11 @@ from trio_afrender.jobs.job_keys import (
     ValueKind,
     list_saved_keys,
 )
+from trio_afrender.jobs.json_fields import INT_LIMIT
 
 __all__ = ("make_job_schema",)
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_INT_LIMIT = 2**53
 _COMMENTS = "^(p_|_|#|//|\\$schema$)"
 """Keys for people and other programs, and the progress that servers save."""
 _NO_NUL = "^[^\\u0000]*$"
@@ -103,8 +103,8 @@ def _type_of(key: JobKey) -> Mapping[str, Any]:
     text = {"type": "string", "pattern": _NO_NUL}
     match key.kind:
         case ValueKind.NUMBER:
-            least = -_INT_LIMIT if key.least is None else key.least
-            return {"type": "integer", "minimum": least, "maximum": _INT_LIMIT}
+            least = -INT_LIMIT if key.least is None else key.least
+            return {"type": "integer", "minimum": least, "maximum": INT_LIMIT}
         case ValueKind.FLAG:
             return {"type": "boolean"}
         case ValueKind.CHOICE:

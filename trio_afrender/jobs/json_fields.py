@@ -13,10 +13,10 @@ from typing import TypeVar
 from trio_afrender.errors import JobError
 from trio_afrender.text import show_json
 
-__all__ = ("Fields", "is_meaningful")
+__all__ = ("INT_LIMIT", "Fields", "is_meaningful")
 
 _T = TypeVar("_T")
-_INT_LIMIT = 2**53
+INT_LIMIT = 2**53
 """Larger integers may have lost digits: other JSON programs read them as doubles."""
 _MOST_PROBLEMS = 1000
 _NONE: Sequence[object] = ()
@@ -137,7 +137,7 @@ def _text(value: object, path: str) -> str:
 def _number(value: object, path: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise JobError(path, f"expected an integer, found {show_json(value)}")
-    if abs(value) > _INT_LIMIT:
+    if abs(value) > INT_LIMIT:
         raise JobError(path, f"{show_json(value)} is too large a number")
     return value
 

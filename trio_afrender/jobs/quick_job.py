@@ -18,7 +18,7 @@ _TOKEN = re.compile(r"@#+@")
 
 @attrs.frozen(slots=True, kw_only=True)
 class QuickJob:
-    """A command, and how it becomes tasks. The service of `parser` None has none to suggest."""
+    """A command, and how it becomes tasks."""
 
     command: str
     frames: Sequence[range] = ()
