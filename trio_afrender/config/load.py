@@ -43,7 +43,6 @@ _SECTION = PREFIX.removesuffix(".")
 _DERIVED = ("name", "user_name", "server")
 """Keys of `Settings.values` that are no keys of files: `config.derived` makes them."""
 _KINDS_OF_VALUES = {bool: "bool", int: "int", float: "float", str: "str", list: "list"}
-_TABLE_TYPES = {int: int, float: float, str: str}
 _FIELD_VALUES: Mapping[object, Callable[[Any], object]] = {
     str: str,
     int: int,
@@ -388,7 +387,7 @@ def _convert_all(settings: Settings, errors: _Errors) -> dict[str, Any]:
         section, _, path = key.removeprefix(PREFIX).partition(f".{SERVICES}.")
         if key.startswith(PREFIX) and path:
             service, _, name = path.rpartition(".")
-            if _is_good(key, item.value, _TABLE_TYPES[type(item.value)], settings, errors):
+            if _is_good(key, item.value, type(item.value), settings, errors):
                 tables[section].setdefault(service, {})[name] = item.value
     others = {
         key: item.value
