@@ -13,7 +13,7 @@ import attrs
 
 from trio_afrender.user_switch import CAPABILITIES
 
-__all__ = ("UNIT_KINDS", "UnitPlan", "make_unit", "quote_word", "unit_name")
+__all__ = ("UNIT_KINDS", "UnitPlan", "is_below_home", "make_unit", "quote_word", "unit_name")
 
 UNIT_KINDS = ("agent", "gateway", "farm")
 _NAMES = {
@@ -234,13 +234,13 @@ def _sandbox(plan: UnitPlan) -> list[str]:
         return []
     return [
         "ProtectSystem=strict",
-        *([] if _below_home(plan) else ["ProtectHome=yes"]),
+        *([] if is_below_home(plan) else ["ProtectHome=yes"]),
         "PrivateTmp=yes",
         "PrivateDevices=yes",
         "CapabilityBoundingSet=",
     ]
 
 
-def _below_home(plan: UnitPlan) -> bool:
-    """Whether the program could not be started with ``ProtectHome=yes``."""
+def is_below_home(plan: UnitPlan) -> bool:
+    """Whether the program is in a folder of a user, which ``ProtectHome=yes`` and modes may hide."""
     return any(Path(plan.program[0]).is_relative_to(folder) for folder in ("/home", "/root"))

@@ -8,7 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from trio_afrender.cli.load_settings import load_options
-from trio_afrender.cli.systemd_units import UnitPlan, make_unit, unit_name
+from trio_afrender.cli.systemd_units import UnitPlan, is_below_home, make_unit, unit_name
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
 from trio_afrender.transport.address import is_native
@@ -110,8 +110,7 @@ def _print_notes(plan: UnitPlan) -> None:
     if "--token-file" in plan.arguments:
         path = plan.arguments[plan.arguments.index("--token-file") + 1]
         notes.append(f"put the token into {path}, with mode 0600 and the user of the unit as owner")
-    home = Path(plan.program[0]).is_relative_to("/root") or plan.program[0].startswith("/home/")
-    if home and not plan.user:
+    if is_below_home(plan) and not plan.user:
         notes.append(
             f"{plan.program[0]} is in a home folder: the user {plan.run_as} must be able to read it,"
             " or install the program for all users (docs/install.md)"
