@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from functools import partial
 
 import trio
@@ -43,7 +44,7 @@ async def _print_logs(farm: RemoteFarm, options: Namespace) -> int:
             raise ConfigError(f"{len(tasks)} tasks are selected, at most {_MAX_TASKS} are printed")
         for task in tasks:
             text = await farm.task_text(task, "log")
-            found.append((f'task {task.key} "{task.name}"', [*_split([text])] if text else []))
+            found.append((f'task {task.key} "{task.name}"', _split([text] if text else [])))
     else:
         nodes, problems = select_nodes(
             await list_nodes(farm, options.kind), options.names, options.kind
@@ -53,7 +54,7 @@ async def _print_logs(farm: RemoteFarm, options: Namespace) -> int:
                 entries = await farm.tasks_log(node.id)
             else:
                 entries = await farm.node_log(NODE_TYPES[options.kind], node.id)
-            found.append((show_node(options.kind, node), [*_split(entries)]))
+            found.append((show_node(options.kind, node), _split(entries)))
     if options.json:
         data = [{"name": name, "lines": lines} for name, lines in found]
         sys.stdout.write(json.dumps(data, indent=2) + "\n")
@@ -69,6 +70,6 @@ async def _print_logs(farm: RemoteFarm, options: Namespace) -> int:
     return 1 if problems else 0
 
 
-def _split(entries: list[str] | tuple[str, ...]) -> list[str]:
+def _split(entries: Iterable[str]) -> list[str]:
     """The lines of entries: one may have several."""
     return [line.rstrip() for entry in entries for line in entry.rstrip("\n").split("\n")]
