@@ -30,7 +30,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from parsers._rule_actions import compile_pattern
-from parsers._shapes import LineShapes, TextIndex, shapes_of
+from parsers._shapes import LineShapes, TextIndex, find_lines, shapes_of
 
 __all__ = (
     "FEW_TEXTS",
@@ -199,15 +199,7 @@ class Scanner:
         lowered = text.lower()
         if len(lowered) != len(text):
             return None
-        found: dict[int, int] = {}
-        for trigger in self._triggers:
-            at = lowered.find(trigger)
-            while at >= 0:
-                start = text.rfind("\n", 0, at) + 1
-                end = text.find("\n", at)
-                found[start] = end = len(text) if end < 0 else end
-                at = lowered.find(trigger, end)
-        return sorted(found.items())
+        return sorted(find_lines(self._triggers, lowered).items())
 
     def look_up(self, shapes: LineShapes) -> Collection[str]:
         """Return the shapes of the lines that may mean anything."""

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from itertools import compress, count
 from typing import NamedTuple
 
-__all__ = ("LineShapes", "TextIndex", "shapes_of")
+__all__ = ("LineShapes", "TextIndex", "find_lines", "shapes_of")
 
 _SHAPE = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ123456789", "abcdefghijklmnopqrstuvwxyz000000000")
 _MAX_SHAPES = 4096
@@ -83,7 +83,7 @@ class TextIndex:
         joined = "\n".join(unknown)
         found: dict[str, tuple[str, ...]] = {}
         for text, shape in self._texts.items():
-            for start, end in _find_lines((shape,), joined).items():
+            for start, end in find_lines((shape,), joined).items():
                 line = joined[start:end]
                 found[line] = (*found.get(line, ()), text)
         return found
@@ -101,7 +101,7 @@ class TextIndex:
                 self._without.add(one)
 
 
-def _find_lines(texts: Iterable[str], batch: str) -> dict[int, int]:
+def find_lines(texts: Iterable[str], batch: str) -> dict[int, int]:
     """Return the lines of a batch with any of the texts: start and end, without the line feed."""
     find, rfind, size = batch.find, batch.rfind, len(batch)
     lines: dict[int, int] = {}
