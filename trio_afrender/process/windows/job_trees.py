@@ -163,7 +163,7 @@ class JobTrees:
         """Pass on the messages of all jobs until the one that ends it. Runs in a thread."""
         # Not trio's own port: trio fails when a job sends a message to a key that it does not know.
         while True:
-            message, number, _ = self._win32.wait_message(self._port)
+            message, number = self._win32.wait_message(self._port)
             if not number:
                 return
             with suppress(trio.RunFinishedError):

@@ -30,12 +30,12 @@ _HANDLE_LIST = 0x20002
 KILL_ON_CLOSE, DIE_ON_EXCEPTION, ACTIVE_LIMIT = 0x2000, 0x400, 0x8
 # Neither JOB_OBJECT_LIMIT_BREAKAWAY_OK nor SILENT_BREAKAWAY_OK is ever set, so no member can leave.
 _ACCOUNTING, _PROCESS_LIST, _PORT, _EXTENDED_LIMITS = 1, 3, 7, 9
-MSG_LIMIT, MSG_EMPTY, MSG_NEW, MSG_EXIT, MSG_CRASH = 3, 4, 6, 7, 8
-"""Messages of a job at its completion port."""
+MSG_LIMIT = 3
+"""The message of a job at its completion port that a member was refused."""
 
 _MORE_DATA = 234
 _STILL_ACTIVE = 259
-_SUSPEND_RESUME, _QUERY_LIMITED, _SYNCHRONIZE, _SET_INFORMATION = 0x800, 0x1000, 0x100000, 0x200
+_SUSPEND_RESUME, _QUERY_LIMITED = 0x800, 0x1000
 _PIPE_INBOUND, _OVERLAPPED_IO, _FIRST_INSTANCE = 0x1, 0x40000000, 0x80000
 _REJECT_REMOTE = 0x8
 _GENERIC_WRITE, _GENERIC_READ, _OPEN_EXISTING, _SHARE_RW = 0x40000000, 0x80000000, 3, 3
@@ -229,7 +229,6 @@ class Win32:
         self._user.GetWindowTextW.argtypes = [wintypes.HWND, wintypes.LPWSTR, ctypes.c_int]
         self._user.GetWindowThreadProcessId.argtypes = [wintypes.HWND, ctypes.c_void_p]
         self._user.IsWindowVisible.argtypes = [wintypes.HWND]
-        self._user.IsWindow.argtypes = [wintypes.HWND]
         self._user.PostMessageW.argtypes = [wintypes.HWND, wintypes.UINT, _SIZE, wintypes.LPARAM]
         self._user.SendMessageTimeoutW.argtypes = [
             wintypes.HWND,
@@ -328,13 +327,13 @@ class Win32:
         if not self._kernel.SetInformationJobObject(job, _PORT, ctypes.byref(link), size):
             raise self._fail()
 
-    def wait_message(self, port: int) -> tuple[int, int, int]:
-        """Wait for the next message at a port, without a limit: its number, the job's number, a pid."""
+    def wait_message(self, port: int) -> tuple[int, int]:
+        """Wait for the next message at a port, without a limit: its number, and the job's."""
         message, key, pid = wintypes.DWORD(), _SIZE(), ctypes.c_void_p()
         places = (ctypes.byref(message), ctypes.byref(key), ctypes.byref(pid))
         if not self._kernel.GetQueuedCompletionStatus(port, *places, _INFINITE):
             raise self._fail()
-        return message.value, key.value, pid.value or 0
+        return message.value, key.value
 
     def post_message(self, port: int, message: int, key: int) -> None:
         """Queue a message at a port."""
@@ -500,10 +499,6 @@ class Win32:
         """Ask a window to close, and wait for its answer; False if it does not answer in time."""
         limit = (_ABORT_IF_HUNG, int(seconds * 1000), None)
         return bool(self._user.SendMessageTimeoutW(window, _WM_CLOSE, 0, 0, *limit))
-
-    def is_window(self, window: int) -> bool:
-        """Whether a window still exists."""
-        return bool(self._user.IsWindow(window))
 
     def send_break(self, group: int) -> bool:
         """Send CTRL_BREAK to a process group of this console; False where that is not possible."""
