@@ -127,15 +127,10 @@ class JobTree:
         if signal is TreeSignal.KILL:
             self._kill()
             return pids
-        if (
-            signal is not TreeSignal.SUSPEND
-        ):  # a suspended program reads no request, as with SIGTERM
-            for pid in pids:
-                self._win32.suspend(pid, resume=True)
-        if signal is TreeSignal.SUSPEND:
-            for pid in pids:
-                self._win32.suspend(pid)
-        elif signal is TreeSignal.TERM:
+        for pid in pids:
+            # Resumed for TERM too: a suspended program reads no request, as with SIGTERM.
+            self._win32.suspend(pid, resume=signal is not TreeSignal.SUSPEND)
+        if signal is TreeSignal.TERM:
             await call_in_thread(partial(self._request_end, pids), abandon=True)
         return pids
 
