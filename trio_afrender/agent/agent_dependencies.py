@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,12 +47,11 @@ from trio_afrender.process.tree_holder import (
     spawn_detached,
     wait_gone,
 )
-from trio_afrender.protocol.messages import HostResources, TaskExec, TaskFile, Update
+from trio_afrender.protocol.messages import HostResources, TaskExec, Update
 from trio_afrender.task.dependencies import TaskDependencies
 from trio_afrender.task.file_spool import FileSpool
 from trio_afrender.task.image_worker import ImageWorkers, open_image_workers
 from trio_afrender.task.run_folder import (
-    RunFolder,
     find_inherited_user,
     open_run_folder,
     read_stored_output,
@@ -127,24 +126,6 @@ async def _do(store: StateDir, attempt: Callable[[], Awaitable[_T]]) -> _T:
         raise StoreError.of(store.path, error) from error
 
 
-def _open_folder(
-    store: StateDir,
-    task: TaskExec,
-    user: TaskUser | None = None,
-    *,
-    quota: int,
-    store_files: Callable[[str, Sequence[TaskFile]], None],
-) -> AbstractAsyncContextManager[RunFolder]:
-    return open_run_folder(
-        store.runs,
-        task,
-        quota=quota,
-        store_files=store_files,
-        user=user,
-        task_folders=store.task_folders,
-    )
-
-
 @asynccontextmanager
 async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependencies]:
     """Open the dependencies of a real agent. Raises `ConfigError`, `StoreError` and `StoreInUse`."""
@@ -208,7 +189,11 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
             spawn=make_spawn(trees),
             plugins=plugins,
             open_run_folder=partial(
-                _open_folder, store, quota=config.log_quota, store_files=spool.write
+                open_run_folder,
+                store.runs,
+                quota=config.log_quota,
+                store_files=spool.write,
+                task_folders=store.task_folders,
             ),
             find_user=find_user,
             remove_run_folders=lambda tasks: trees.remove_folders(list_folders(tasks)),

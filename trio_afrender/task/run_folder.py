@@ -280,10 +280,10 @@ class DiskRunFolder:
 async def open_run_folder(
     root: Path,
     task: TaskExec,
+    user: TaskUser | None = None,
     *,
     quota: int,
     store_files: Callable[[str, Sequence[TaskFile]], None] | None = None,
-    user: TaskUser | None = None,
     task_folders: Path | None = None,
 ) -> AsyncIterator[DiskRunFolder]:
     """Open ``<root>/<job>.<block>.<task>_<run>`` with its log, and close the log at the end.
@@ -291,8 +291,9 @@ async def open_run_folder(
     `store_files` is called with the run's id, see `DiskRunFolder.store_files`.
 
     The folder is made with the first tree of the run (`Persistence.folders`); with a `user` it is made
-    here, and what the task may write, in `task_folders`, is that user's. Task supervisors write the log. A log that an earlier agent left there is continued; its view is built again from the
-    start, by the parser of this agent.
+    here, and what the task may write, in `task_folders`, is that user's. Task supervisors write the log.
+    A log that an earlier agent left there is continued; its view is built again from the start, by the
+    parser of this agent.
     """
     folder = root / run_folder_name(task)
     task_folder = folder
