@@ -18,6 +18,7 @@ from trio_afrender.config.settings import Token
 from trio_afrender.errors import ConfigError
 from trio_afrender.farm import Farm, open_farm
 from trio_afrender.farm.json_interface import json_server, serve_json
+from trio_afrender.transport import socket_owner
 from trio_afrender.transport.websocket_server import BoundAddress
 
 GUARD = 60.0
@@ -58,7 +59,7 @@ async def test_the_user_of_the_farm_is_answered() -> None:
 
 
 async def test_another_user_is_refused_without_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_server, "find_owner", lambda peer, local: os.geteuid() + 1)
+    monkeypatch.setattr(socket_owner, "find_owner", lambda peer, local: os.geteuid() + 1)
     async with open_port(token=Token("secret")) as (address, _):
         refused = await ask(address.port, USERS)
         assert "another user of this machine" in refused["info"]["text"]
@@ -68,7 +69,7 @@ async def test_another_user_is_refused_without_the_token(monkeypatch: pytest.Mon
 async def test_a_client_whose_owner_is_not_found_is_another_user(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(json_server, "find_owner", lambda peer, local: None)
+    monkeypatch.setattr(socket_owner, "find_owner", lambda peer, local: None)
     async with open_port() as (address, _):
         assert "another user" in (await ask(address.port, USERS))["info"]["text"]
 

@@ -12,14 +12,22 @@ import ipaddress
 import os
 import socket
 import struct
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeAlias
+
+import trio
+
+from trio_afrender.transport.address import is_loopback
 
 __all__ = (
     "Address",
+    "OwnerCheck",
     "ask_kernel",
     "find_listener",
     "find_owner",
     "format_address",
+    "make_owner_check",
     "read_owner",
 )
 
@@ -44,6 +52,21 @@ _OWNER_AT = _HEAD.size + 4 + 48 + 12
 
 Address = tuple[str, int]
 """Address and port of one end, as `socket.getpeername` returns them first."""
+OwnerCheck: TypeAlias = Callable[[Address, Address], Awaitable[bool]]
+"""Tells of a connection, from our peer's address and ours, whether the user of this program made it."""
+
+
+def make_owner_check(at_once: int) -> OwnerCheck:
+    """Return a check that does so many look-ups at once."""
+    look_ups = trio.CapacityLimiter(at_once)
+
+    async def is_own(peer: Address, local: Address) -> bool:
+        if not is_loopback(peer[0]):
+            return False
+        owner = await trio.to_thread.run_sync(find_owner, peer, local, limiter=look_ups)
+        return owner is not None and owner == os.geteuid()
+
+    return is_own
 
 
 def find_owner(peer: Address, local: Address, folder: Path = Path("/proc/net")) -> int | None:

@@ -30,6 +30,7 @@ from trio_afrender.afserver.remote_nodes import TaskNode, read_tasks
 from trio_afrender.errors import ConfigError, JobGone, LinkLost, LinkRefused, ProtocolError
 from trio_afrender.text import base_name, printable
 from trio_afrender.transport.repeated_lines import RepeatedLines
+from trio_afrender.transport.socket_owner import OwnerCheck
 from trio_afrender.version import __version__
 from trio_afrender.web.action_log import ActionLog, UndoStep
 from trio_afrender.web.event_stream import EventStream
@@ -57,7 +58,7 @@ from trio_afrender.web.topic import encode_json_text
 from trio_afrender.web.topic_registry import TooManyTopics, TopicRegistry, UnknownTopic
 from trio_afrender.web.turns import Turns
 
-__all__ = ("IsOwn", "Page", "make_app")
+__all__ = ("Page", "make_app")
 
 _log = logging.getLogger(__name__)
 
@@ -73,9 +74,6 @@ _CHANGES_RATE, _CHANGES_BURST = 5.0, 50.0
 _FILES_AT_ONCE = 16
 _MAX_IMAGE = 4 * 1024 * 1024
 
-IsOwn: TypeAlias = Callable[[tuple[str, int], tuple[str, int]], Awaitable[bool]]
-"""Tells whether the other end of a connection within this machine is the user of this program."""
-
 
 @attrs.define(slots=True, eq=False, kw_only=True)
 class Page:
@@ -86,7 +84,7 @@ class Page:
     topics: TopicRegistry
     sessions: SessionTable
     log: ActionLog
-    is_own: IsOwn
+    is_own: OwnerCheck
     names: Collection[str]
     """Names of this host in lower case."""
     cookie: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import os
 import socket
 import ssl
 from collections.abc import Callable, Collection
@@ -18,12 +17,12 @@ from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.errors import ConfigError
 from trio_afrender.transport.address import is_loopback, make_url
 from trio_afrender.transport.bound_port import open_listeners
-from trio_afrender.transport.socket_owner import Address, find_owner
+from trio_afrender.transport.socket_owner import OwnerCheck, make_owner_check
 from trio_afrender.transport.tls import make_server_context
 from trio_afrender.web.action_log import ActionLog
 from trio_afrender.web.farm_watch import FarmWatch
 from trio_afrender.web.http_listener import serve_http
-from trio_afrender.web.page_app import IsOwn, Page, make_app
+from trio_afrender.web.page_app import Page, make_app
 from trio_afrender.web.sessions import PageSession, SessionTable, ViewerSeats
 from trio_afrender.web.settings import PageSettings
 from trio_afrender.web.topic_registry import TopicRegistry
@@ -75,20 +74,18 @@ async def serve_page(
     """
     listeners = await open_listeners(settings.host, settings.port, "cannot serve the page on")
     port = int(listeners[0].socket.getsockname()[1])
-    look_ups = trio.CapacityLimiter(_LOOK_UPS)
-
-    async def is_own(peer: Address, local: Address) -> bool:
-        if not is_loopback(peer[0]):
-            return False
-        owner = await trio.to_thread.run_sync(find_owner, peer, local, limiter=look_ups)
-        return owner is not None and owner == os.geteuid()
-
     tls = settings.ssl_context is not None
     url = make_url(_shown_host(settings.host), port, tls=tls).replace("ws", "http", 1)
     names = await trio.to_thread.run_sync(_host_names, settings)
     async with open_bare_nursery() as nursery:
         page = make_page(
-            nursery, farm, settings, port=port, is_own=is_own, names=names, report_used=report_used
+            nursery,
+            farm,
+            settings,
+            port=port,
+            is_own=make_owner_check(_LOOK_UPS),
+            names=names,
+            report_used=report_used,
         )
         nursery.start_soon(_keep_watching, page.watch)
 
@@ -105,7 +102,7 @@ def make_page(
     settings: PageSettings,
     *,
     port: int,
-    is_own: IsOwn,
+    is_own: OwnerCheck,
     names: Collection[str],
     report_used: Callable[[PageSession], None] = lambda _: None,
 ) -> Page:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -41,7 +40,7 @@ from trio_afrender.farm.json_interface.root_requests import RootRequests
 from trio_afrender.transport.accepting import WaitingListener
 from trio_afrender.transport.address import is_loopback, make_url
 from trio_afrender.transport.bound_port import open_listeners
-from trio_afrender.transport.socket_owner import Address, find_owner
+from trio_afrender.transport.socket_owner import Address, OwnerCheck, make_owner_check
 from trio_afrender.transport.websocket_server import BoundAddress
 
 __all__ = (
@@ -71,9 +70,6 @@ _REFUSED = (
     "this farm belongs to another user of this machine: give its token, as"
     ' "Authorization: Bearer TOKEN" in HTTP or as the key "token" beside the request'
 )
-
-OwnerOf = Callable[[Address, Address], Awaitable[bool]]
-"""Tells whether the socket at the other end belongs to the user who runs this program."""
 
 
 @asynccontextmanager
@@ -122,17 +118,11 @@ async def serve_json(
     if port == 0:
         port = listeners[0].socket.getsockname()[1]
     url = make_url(host, port, tls=False).replace("ws://", "http://")
-    look_ups = trio.CapacityLimiter(_THREADS)
-
-    async def is_own(peer: Address, local: Address) -> bool:
-        owner = await trio.to_thread.run_sync(find_owner, peer, local, limiter=look_ups)
-        return owner is not None and owner == os.geteuid()
-
     async with AsyncExitStack() as stack:
         if requests is None:
             requests = await stack.enter_async_context(open_requests(farm, gui_folder))
         nursery = await stack.enter_async_context(open_bare_nursery())
-        server = JsonServer(farm, requests, token, is_own)
+        server = JsonServer(farm, requests, token, make_owner_check(_THREADS))
         places = trio.Semaphore(MAX_CONNECTIONS)
         limited = [
             _LimitedListener(WaitingListener(each, "JSON clients"), places) for each in listeners
@@ -176,7 +166,7 @@ class JsonServer:
     farm: Farm
     requests: RootRequests
     token: Token | None
-    is_own: OwnerOf
+    is_own: OwnerCheck
     foreign: int = 0
     """Connections of other users."""
     _parsing: trio.CapacityLimiter = attrs.field(
