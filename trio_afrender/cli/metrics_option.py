@@ -36,7 +36,7 @@ class MetricsOption:
         where = self.address
         listeners = await open_listeners(where.host, where.port, "--metrics: cannot listen on")
         port: int = await nursery.start(serve_metrics, MetricsPort(collect, prefix), listeners)
-        url = make_url(where.host, port, tls=False).replace("ws", "http", 1)
+        url = make_url(where.host, port, tls=False, scheme="http")
         print_line(f"metrics are at {clean(url)}/metrics")
 
 

@@ -146,8 +146,8 @@ def split_host(header: str) -> str:
     return (name if name and port.isdigit() else text).rstrip(".")
 
 
-def make_url(host: str, port: int, *, tls: bool) -> str:
-    """Return the URL of a server that is bound to `host` and `port`.
+def make_url(host: str, port: int, *, tls: bool, scheme: str = "ws") -> str:
+    """Return the URL of a server that is bound to `host` and `port`. `scheme` is that without TLS.
 
     For a server that is bound to all addresses it is the loopback URL.
     """
@@ -159,7 +159,7 @@ def make_url(host: str, port: int, *, tls: bool) -> str:
         if address.is_unspecified:
             address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
         name = f"[{address}]" if address.version == 6 else str(address)
-    return f"{'wss' if tls else 'ws'}://{name}:{port}"
+    return f"{scheme}{'s' if tls else ''}://{name}:{port}"
 
 
 def explain_unreachable(error: OSError) -> str:

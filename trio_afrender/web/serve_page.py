@@ -75,7 +75,7 @@ async def serve_page(
     listeners = await open_listeners(settings.host, settings.port, "cannot serve the page on")
     port = int(listeners[0].socket.getsockname()[1])
     tls = settings.ssl_context is not None
-    url = make_url(_shown_host(settings.host), port, tls=tls).replace("ws", "http", 1)
+    url = make_url(_shown_host(settings.host), port, tls=tls, scheme="http")
     names = await trio.to_thread.run_sync(_host_names, settings)
     async with open_bare_nursery() as nursery:
         page = make_page(

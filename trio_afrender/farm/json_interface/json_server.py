@@ -117,7 +117,7 @@ async def serve_json(
     listeners = await open_listeners(host, port, "cannot serve JSON on")
     if port == 0:
         port = listeners[0].socket.getsockname()[1]
-    url = make_url(host, port, tls=False).replace("ws://", "http://")
+    url = make_url(host, port, tls=False, scheme="http")
     async with AsyncExitStack() as stack:
         if requests is None:
             requests = await stack.enter_async_context(open_requests(farm, gui_folder))
