@@ -65,6 +65,17 @@ async def set_nodes(farm: Any, kind: str, names: list[str], *words: str) -> Chan
     return report
 
 
+async def test_a_later_job_with_the_same_id_and_name_has_not_taken_it() -> None:
+    def replace(server: ScriptedFarm, action: dict[str, Any]) -> object:
+        server.find("jobs", 2).update(action["params"], serial=99)
+        return DONE_TEXT
+
+    async with open_scripted_farm(nodes={"jobs": [job(2)]}, change=replace) as (_, farm):
+        report = await set_nodes(farm, "job", ["2"], "priority=77")
+    assert report.done == []
+    assert report.problems == ['job 2 "j2": it is gone meanwhile']
+
+
 async def test_what_the_server_ignores_is_a_problem() -> None:
     async with open_scripted_farm(nodes={"renders": [render()], "pools": []}) as (_, farm):
         report = await set_nodes(farm, "render", ["r1"], "priority=77", "annotation=x")

@@ -9,6 +9,7 @@ from typing import Any
 from trio_afrender.afserver.apply_changes import (
     ChangeReport,
     group_by_hidden,
+    identify,
     list_nodes,
     show_node,
 )
@@ -61,7 +62,7 @@ async def _set_group(
     now = {node.id: node for node in await list_nodes(farm, kind, ids)}
     for node in nodes:
         found = now.get(node.id)
-        if found is None or found.name != node.name:
+        if found is None or identify(found) != identify(node):
             problem = "it is gone meanwhile"
         else:
             problem = _compare(kind, params, found.fields, getattr(found, "states", ()))
