@@ -28,6 +28,7 @@ USAGE = """\
 trio_afrender [agent] [nimby|NIMBY] --server URL [options]
        trio_afrender run JOB.json [options]
        trio_afrender farm [JOB.json ...] [options]
+       trio_afrender web [--server af://HOST:PORT] [options]
        trio_afrender submit JOB.json [--server af://HOST:PORT] [options]
        trio_afrender gateway --listen wss://HOST:PORT --tokens FILE [options]
        trio_afrender check [job FILE | parser|service|meter NAME ...] [options]

@@ -1,7 +1,7 @@
 """Measures a run's process trees: every few seconds, and once more before each one ends.
 
 The first measurement comes early, so that short tasks have figures. The others come at moments that
-all runs share: then one scan of the host's processes serves all of them.
+all runs share: then one thread reads the processes of all of them.
 """
 
 from __future__ import annotations
