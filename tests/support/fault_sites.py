@@ -45,6 +45,8 @@ OTHER_PROGRAMS: Final = {
     "plugins/meters": "their plugin host and its calls are those of plugins/host",
     "transport/websocket_server.py": "runs in gateways and farms",
     "transport/accepting.py": "runs in gateways and farms: tests/simulated/test_transport_accepting.py",
+    "transport/bound_port.py": "runs before a server is ready, which it then does not become",
+    "transport/socket_owner.py": "runs in farms and pages",
 }
 
 _OPEN = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EIO)
