@@ -30,14 +30,24 @@ class Command:
     out: str = ""
     err: str = ""
     _changed: trio.Event = attrs.field(factory=trio.Event)
+    _open: set[str] = attrs.field(factory=lambda: {"out", "err"})
 
     def add(self, name: str, data: bytes) -> None:
         setattr(self, name, getattr(self, name) + data.decode("utf-8", "replace"))
+        self._wake()
+
+    def end(self, name: str) -> None:
+        """Note that `out` or `err` is closed."""
+        self._open.discard(name)
+        self._wake()
+
+    def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
 
     async def output(self) -> None:
-        """Wait until the command writes something."""
+        """Wait until the command writes something, or closes an output; it must have one open."""
+        assert self._open, f"the command has ended: {self.out}{self.err}"
         await self._changed.wait()
 
     async def says(self, text: str) -> None:
@@ -77,9 +87,12 @@ async def open_command(
     out_terminal: bool = False,
     wrapper: Sequence[str] = (),
     leaves: bool = False,
+    guard: float = GUARD,
     **more: str,
 ) -> AsyncIterator[Command]:
     """Start `trio_afrender`; at the end none of its processes may live, unless it `leaves` tasks.
+
+    The test fails if it is open for more than `guard` seconds.
 
     With `terminal` its stderr is a terminal of 80 columns, with `out_terminal` its stdout. A
     `wrapper` is a command that prepares the process and then executes the command line.
@@ -106,7 +119,7 @@ async def open_command(
             os.close(their_screen)
     command = Command(process, mark)
     try:
-        with trio.fail_after(GUARD):
+        with trio.fail_after(guard):
             async with (
                 trio.lowlevel.FdStream(ours) as err,
                 process.stdout or trio.lowlevel.FdStream(screen) as out,
@@ -130,6 +143,8 @@ async def _read(command: Command, name: str, stream: trio.abc.ReceiveStream) -> 
             command.add(name, bytes(data))
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         pass  # a closed terminal is broken, and a test may close the stream
+    finally:
+        command.end(name)
 
 
 async def run_command(*words: str | Path, home: Path) -> tuple[int, str, str]:
