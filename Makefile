@@ -1,7 +1,7 @@
 # Two commands for a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
 # Each makes .venv and installs what it needs, once, and again when pyproject.toml changes.
 
-.PHONY: windows-test help demo test lint check repeat bench chaos attack fuzz renderers web-test deb deb-test types clean
+.PHONY: windows-test help demo test lint check repeat bench chaos attack fuzz renderers web-test deb deb-test install-test types clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,6 +21,7 @@ help:
 	@echo "make web-test  the page in Chromium: a render with Mitsuba, 1000 renders, all views (minutes)"
 	@echo "make deb    a Debian package, into dist; EXTRAS=cli,web,thumbnails"
 	@echo "make deb-test  installs, upgrades and removes it in a folder (root, debootstrap, minutes)"
+	@echo "make install-test  the commands of docs/install.md (a package index, a minute)"
 	@echo "make types  pyright: the share of the public names whose types are known"
 	@echo "make windows-test  what Windows can run, with a Windows Python under Wine (10 minutes, 1 GB); QUICK=1 ONLY=..."
 	@echo "make clean  remove $(VENV) and $(DEMO)"
@@ -84,6 +85,9 @@ deb: $(VENV)/.test
 
 deb-test: $(VENV)/.test
 	DEB_TEST=1 $(BIN)/python -m pytest -v tests/deb
+
+install-test: $(VENV)/.test
+	INSTALL_TEST=1 $(BIN)/python -m pytest -v tests/install
 
 # Wine's Python is in .wine, which `make clean` leaves.
 windows-test: $(VENV)/.test

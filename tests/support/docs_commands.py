@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-__all__ = ("ShownCommand", "list_commands")
+__all__ = ("ShownCommand", "list_commands", "read_sections")
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = re.compile(r"(?:\$ )?(?:\S*/)?trio_afrender(?: |$)")
@@ -43,6 +43,16 @@ def list_commands() -> Iterator[ShownCommand]:
             if words not in seen and not SYNOPSIS.search(f" {' '.join(words)}"):
                 seen.add(words)
                 yield ShownCommand(str(page.relative_to(ROOT)), number, words)
+
+
+def read_sections(page: Path) -> dict[str, list[str]]:
+    """Return the lines of code of a page by the heading above them."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    headings = {n: line[3:] for n, line in enumerate(lines, start=1) if line.startswith("## ")}
+    sections: dict[str, list[str]] = {heading: [] for heading in headings.values()}
+    for number, text in _code_lines(lines):
+        sections[headings[max(n for n in headings if n < number)]].append(text)
+    return sections
 
 
 def _code_lines(lines: list[str]) -> Iterator[tuple[int, str]]:
