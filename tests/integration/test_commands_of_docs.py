@@ -28,7 +28,7 @@ class moth(RuleParser):
     rules = (rule("drawing moth ", r"drawing moth (\\d+)", new_frame),)
 """
 CODES: Mapping[str, frozenset[int]] = {
-    "doctor": frozenset({0, 1}),  # this host may have something to mend
+    "doctor": frozenset({0, 1}),  # this host may have something to fix
     "run examples/failing.json": frozenset({1}),
     "why 9.0.0": frozenset({1}),  # the job of the page is not there
     "set render 'vm-*' prio=50": frozenset({2}),  # the page shows its error
