@@ -139,8 +139,8 @@ async def open_stage(home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         await farm.says("the farm is open")
         stage = DocsStage(home=home, farm=farm.out.split()[0], afserver=afserver)
         tls = ("--cert", "farm.pem", "--key", "farm.key", "--tokens", "tokens")
-        words = ("gateway", "--listen", "wss://127.0.0.1:0", *tls, "--server", afserver)
-        gateway = await stack.enter_async_context(open_command(*words, home=home, guard=LONG))
+        serve = ("gateway", "--listen", "wss://127.0.0.1:0", *tls, "--server", afserver)
+        gateway = await stack.enter_async_context(open_command(*serve, home=home, guard=LONG))
         while (found := re.search(r"wss://127.0.0.1:[1-9]\d*", gateway.out + gateway.err)) is None:
             await gateway.output()
         stage.gateway = found[0]
