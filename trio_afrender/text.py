@@ -11,16 +11,19 @@ from typing import NoReturn
 from trio_afrender.windows_files import find_reserved_name
 
 __all__ = (
+    "MAX_NODE_NAME",
     "base_name",
     "clean_name",
     "count_text",
     "find_near",
+    "is_node_name",
     "json_size",
     "last_state",
     "name_each",
     "printable",
     "quote_some",
     "refuse_constant",
+    "refuse_repeated",
     "shorten",
     "show_json",
     "suggest",
@@ -32,6 +35,7 @@ __all__ = (
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-9;:?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])?"
 )
+MAX_NODE_NAME = 255
 _MAX_NAME = 200
 """Bytes of a file name; file systems allow 255."""
 _NAMED = 3
@@ -42,6 +46,11 @@ def base_name(path: str) -> str:
     """Return the last part of a path of any operating system; '' for "." and ".."."""
     name = path.replace("\\", "/").rpartition("/")[2]
     return "" if name in (".", "..") else name
+
+
+def is_node_name(name: str) -> bool:
+    """Whether a render, a user or a host may have this name: 1 to `MAX_NODE_NAME` printable characters."""
+    return 0 < len(name) <= MAX_NODE_NAME and name.isprintable()
 
 
 def clean_name(name: str) -> str:
@@ -88,6 +97,19 @@ def show_json(value: object, limit: int = 60) -> str:
 def refuse_constant(name: str) -> NoReturn:
     """Refuse the constants that Python's JSON parser accepts beyond JSON: NaN, Infinity, -Infinity."""
     raise ValueError(f"{name} is not a JSON number")
+
+
+def refuse_repeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make an object of a JSON text: a hook for its pairs. Raises ValueError for a key that stands twice."""
+    # A real server takes the first of two, most other programs the last one.
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"the key {show_json(key)} stands twice in an object")
+            seen.add(key)
+    return made
 
 
 def count_text(count: int, noun: str) -> str:

@@ -47,6 +47,7 @@ def test_an_error_in_a_job_names_the_path(
     [
         (["--report", "{tmp}/no/report.json"], "--report {tmp}/no/report.json: the folder {tmp}/no is missing or not writable"),
         (["--report", "{tmp}"], "--report {tmp}: this is a folder, give a file name"),
+        (["--report", "{tmp}/r.json", "--report", "{tmp}/x/../r.json"], "--report {tmp}/x/../r.json: given twice"),
         (["--report", ""], '--report "": give a file name'),
         (["--report", "~no_such_user/r.json"], "--report ~no_such_user/r.json: the folder "),
         (["--config", "~no_such_user/c.json"], "~no_such_user/c.json does not exist"),

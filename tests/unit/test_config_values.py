@@ -24,8 +24,11 @@ SERVER = NativeAddress(host="127.0.0.1", port=51000)
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
-        ("name", "", "a name, which is not empty"),
+        ("name", "", "1 to 255 printable characters"),
+        ("name", "a\n", "1 to 255 printable characters"),
+        ("name", "n" * 256, "1 to 255 printable characters"),
         ("name", None, "a string"),
+        ("priority", 256, "0 to 255"),
         ("max_tasks", 0, "at least 1"),
         ("max_tasks", True, "a whole number"),
         ("max_tasks", 2.5, "a whole number"),

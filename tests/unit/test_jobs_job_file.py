@@ -257,6 +257,7 @@ def test_relative_folders_are_relative_to_the_file(tmp_path: Path) -> None:
         (b"[" * 200_000, "nested too deeply"),
         (b'{"job": {"priority": ' + b"9" * 5000 + b"}}", "not JSON"),
         (b"\x00\x01", "not JSON"),
+        (b'{"job": {"name": "a", "name": "b"}}', 'the key "name" stands twice in an object'),
     ],
 )
 def test_files_that_are_not_json(tmp_path: Path, raw: bytes, problem: str) -> None:

@@ -21,9 +21,12 @@ _PAGE_SUFFIXES = (".html", ".htm")
 
 def check_reports(texts: Sequence[str]) -> tuple[Path, ...]:
     """Return the paths of reports, ``-`` for stdout. Raises `ConfigError` for one that cannot be."""
-    return tuple(
-        Path("-") if text == "-" else check_output_file("--report", text) for text in texts
-    )
+    paths = [Path("-") if text == "-" else check_output_file("--report", text) for text in texts]
+    files = [path.resolve() for path in paths]
+    for number, text in enumerate(texts):
+        if files[number] in files[:number]:
+            raise ConfigError(f"--report {text}: given twice")
+    return tuple(paths)
 
 
 def check_output_file(option: str, text: str) -> Path:

@@ -18,7 +18,7 @@ import attrs
 
 from trio_afrender.config.value_rules import validate
 from trio_afrender.errors import InvalidSetting
-from trio_afrender.text import find_near
+from trio_afrender.text import MAX_NODE_NAME, find_near, is_node_name
 
 __all__ = (
     "CGRU",
@@ -54,6 +54,7 @@ SERVICES = "services"
 """The kind of a table by the names of services. Each entry may set the keys beside the table."""
 _ANY_NICENESS = 2**31 - 1
 """The kernel limits a niceness to its range, as config files for afrender expect."""
+_NODE_NAME = f"1 to {MAX_NODE_NAME} printable characters"
 _MOST_OF_SERVER = 2**31 - 1
 """The largest number of Afanasy's fields for capacity and tasks."""
 WINDOWS = platform.system() == "Windows"
@@ -466,7 +467,7 @@ class Config(PluginSettings):
         metadata={
             "text": "after `--name`, the variable of this key and `AF_HOSTNAME`",
             "shown": "the computer's",
-            "check": lambda name: "" if name else "a name, which is not empty",
+            "check": lambda name: "" if is_node_name(name) else _NODE_NAME,
         },
         validator=validate,
     )
@@ -502,7 +503,7 @@ class Config(PluginSettings):
     nice: int = _setting(
         10, "niceness of tasks", key="af_render_nice", least=-_ANY_NICENESS, most=_ANY_NICENESS
     )
-    priority: int = _setting(99, "the render's priority", key="af_priority")
+    priority: int = _setting(99, "the render's priority", key="af_priority", most=255)
     capacity: int = _setting(1100, "of the render", least=1, most=_MOST_OF_SERVER)
     max_tasks: int = _setting(4, "the most tasks at once", least=1, most=_MOST_OF_SERVER)
     services: tuple[str, ...] = _setting((), "names to offer", shown="any")

@@ -17,7 +17,7 @@ from trio_afrender.farm.state import FarmState, time_limits
 from trio_afrender.farm.transitions import requeue, resume_lost_run
 from trio_afrender.farm.user_requests import stop_for_limit, tick_jobs
 from trio_afrender.protocol.messages import Events, Refused, Register, Registered, RunRef
-from trio_afrender.text import printable
+from trio_afrender.text import MAX_NODE_NAME, is_node_name, printable
 
 __all__ = (
     "close_runs",
@@ -32,7 +32,6 @@ __all__ = (
     "watch_load",
 )
 
-_MAX_NAME = 255
 _MAX_TEXT = 1000
 """Characters of a text of a render in its log."""
 _MAX_SICK_ERRORS = 100
@@ -43,10 +42,9 @@ def register(
     state: FarmState, message: Register, session: int, peer: str, now: float
 ) -> Registered | Refused:
     """Register a render under its name; refused if another one is online under that name."""
-    if not message.name:
-        return Refused(reason="bad-name", text="a render needs a name")
-    if len(message.name) > _MAX_NAME or not message.name.isprintable():
-        return Refused(reason="bad-name", text="a name has at most 255 printable characters")
+    if not is_node_name(message.name):
+        text = f"a name has 1 to {MAX_NODE_NAME} printable characters"
+        return Refused(reason="bad-name", text=text)
     render = state.renders.get(message.name)
     if render is None:
         render = _add(state, message)

@@ -23,6 +23,7 @@ from trio_afrender.gateway.settings import GatewayConfig
 from trio_afrender.gateway.token_reload import TokenReload
 from trio_afrender.protocol.afanasy.clamp import strip_json_breakers
 from trio_afrender.protocol.messages import Refused, Register
+from trio_afrender.text import MAX_NODE_NAME, is_node_name
 from trio_afrender.transport.connection_seats import host_of
 from trio_afrender.transport.repeated_lines import RepeatedLines
 from trio_afrender.transport.tokens import may_use
@@ -32,7 +33,6 @@ __all__ = ("Gateway", "run_gateway")
 
 _log = logging.getLogger(__name__)
 
-_MAX_NAME = 255
 """Characters of a render's name."""
 _MAX_WAITING = 4
 """Websockets that registered under one name and wait for its render. An agent that reconnects has
@@ -247,12 +247,8 @@ def _check_register(ws: WebSocketServerLink, register: Register) -> Refused | No
     if not ws.can_register(name):
         return Refused(reason="unauthorized", text="the token is not for this name")
     # The server puts names into its JSON without escaping them.
-    if (
-        not 0 < len(name) <= _MAX_NAME
-        or not name.isprintable()
-        or strip_json_breakers(name) != name
-    ):
-        text = "a name has 1 to 255 printable characters, no quotes and backslashes"
+    if not is_node_name(name) or strip_json_breakers(name) != name:
+        text = f"a name has 1 to {MAX_NODE_NAME} printable characters, no quotes and backslashes"
         return Refused(reason="bad-name", text=text)
     runs = len(register.running) + len(register.undelivered)
     if runs > _MAX_RUNS or ws.connection.message_size > _MAX_REGISTER:

@@ -23,7 +23,7 @@ from trio_afrender.jobs.job_spec import BlockSpec, HostNeeds, JobSpec, TaskSpec
 from trio_afrender.jobs.json_fields import Fields
 from trio_afrender.jobs.message_size import check_sizes
 from trio_afrender.protocol.messages import BlockFlags
-from trio_afrender.text import refuse_constant
+from trio_afrender.text import refuse_constant, refuse_repeated
 
 __all__ = (
     "MAX_TASKS",
@@ -88,7 +88,12 @@ def _loads(raw: bytes, path: Path) -> object:
     # Servers write texts as they got them, with control characters and bytes that are not UTF-8.
     text = raw.decode("utf-8-sig", "surrogateescape")
     try:
-        return json.loads(text, strict=False, parse_constant=refuse_constant)
+        return json.loads(
+            text,
+            strict=False,
+            parse_constant=refuse_constant,
+            object_pairs_hook=refuse_repeated,
+        )
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise JobError(str(path), f"not JSON: {error.msg} ({where})") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import cattrs
 from cattrs.gen import make_dict_unstructure_fn
@@ -39,7 +39,7 @@ from trio_afrender.protocol.strict_converter import (
     make_converter,
     structure_bytes,
 )
-from trio_afrender.text import base_name
+from trio_afrender.text import base_name, refuse_constant, refuse_repeated
 
 __all__ = (
     "FILES_LIMIT",
@@ -151,18 +151,6 @@ def _parse(frame: str | bytes) -> tuple[str, dict[str, Any]]:
     return clean(tag), value
 
 
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a number")
-
-
-def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Of a key that occurs twice, other JSON parsers may take the other value than we do.
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("an object has a key twice")
-    return found
-
-
 def _make_converter() -> cattrs.Converter:
     # Clamped instead of refused: a parser's 120 % must not cost the whole update, and a wrong
     # setting of the server not the registration.
@@ -220,4 +208,4 @@ def _file_data(value: object, type_: object) -> bytes:
 
 _converter = _make_converter()
 _writer = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
-_reader = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_make_object)
+_reader = json.JSONDecoder(parse_constant=refuse_constant, object_pairs_hook=refuse_repeated)

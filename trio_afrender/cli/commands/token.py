@@ -12,12 +12,11 @@ from pathlib import Path
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
 from trio_afrender.safe_files import PLAIN
+from trio_afrender.text import MAX_NODE_NAME
 from trio_afrender.transport.tokens import make_token, parse_expiry, read_token_file
 from trio_afrender.user_files import expand_home
 
 __all__ = ("run",)
-
-_MAX_NAME = 255
 
 
 def run(options: Namespace) -> int:
@@ -28,8 +27,8 @@ def run(options: Namespace) -> int:
             f'NAME "{name}": expected the name of a render, or a pattern of names, in ASCII'
             " characters without spaces"
         )
-    if not 0 < len(name) <= _MAX_NAME:
-        raise ConfigError(f"NAME: expected 1 to {_MAX_NAME} characters, got {len(name)}")
+    if not 0 < len(name) <= MAX_NODE_NAME:
+        raise ConfigError(f"NAME: expected 1 to {MAX_NODE_NAME} characters, got {len(name)}")
     _check_expiry(options.expires)
     token = make_token()
     # The gateway's file needs no more than this to know the token, and who reads it cannot use it.

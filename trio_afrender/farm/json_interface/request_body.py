@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from trio_afrender.text import refuse_constant, show_json
+from trio_afrender.text import refuse_constant, refuse_repeated, show_json
 
 __all__ = ("BadJson", "numbers_at", "object_at", "parse_root", "text_at", "texts_at")
 
@@ -25,7 +25,7 @@ def parse_root(body: bytes) -> dict[str, object]:
     except UnicodeDecodeError as error:
         raise BadJson(f"not UTF-8 (at byte {error.start} of {len(body)})") from None
     try:
-        root = json.loads(text, parse_constant=refuse_constant, object_pairs_hook=_make_object)
+        root = json.loads(text, parse_constant=refuse_constant, object_pairs_hook=refuse_repeated)
     except json.JSONDecodeError as error:
         where = f"(at character {error.pos} of {len(text)})"
         raise BadJson(f"not JSON: {error.msg} {where}") from None
@@ -36,16 +36,6 @@ def parse_root(body: bytes) -> dict[str, object]:
     if not isinstance(root, dict):
         raise BadJson(f"expected a JSON object, found {show_json(root)}")
     return root
-
-
-def _make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    made = dict(pairs)
-    # A real server takes the first of two, most other programs the last one.
-    if len(made) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {show_json(twice)} stands twice in an object")
-    return made
 
 
 def object_at(data: Mapping[str, object], key: str) -> dict[str, object] | None:

@@ -32,12 +32,11 @@ from trio_afrender.farm.json_interface.task_files import find_task_file, read_ta
 from trio_afrender.farm.json_interface.task_messages import describe_task, progress_of
 from trio_afrender.jobs.job_file import parse_job
 from trio_afrender.jobs.job_spec import JobSpec
-from trio_afrender.text import show_json
+from trio_afrender.text import MAX_NODE_NAME, is_node_name, show_json
 
 __all__ = ("RootRequests",)
 
-_MAX_NAME = 255
-_NAME = f"expected 1 to {_MAX_NAME} printable characters"
+_NAME = f"expected 1 to {MAX_NODE_NAME} printable characters"
 _MAX_PRIORITY = 255
 _MAX_MESSAGE = 10_000
 """Characters of a message to all monitors."""
@@ -141,9 +140,9 @@ class RootRequests:
             return info("error", text)
         names = {key: text_at(asked, key) for key in ("user_name", "host_name", "engine")}
         for key in ("user_name", "host_name"):
-            if not _is_name(names[key]):
+            if not is_node_name(names[key]):
                 return info("error", f"monitor.{key}: {_NAME}")
-        names["engine"] = names["engine"][:_MAX_NAME]
+        names["engine"] = names["engine"][:MAX_NODE_NAME]
         monitor = self.registry.register(**names, address=asker.address, now=trio.current_time())
         if monitor is None:
             return info(
@@ -154,16 +153,12 @@ class RootRequests:
     async def _add_user(self, root: dict[str, object], asker: Asker) -> Answer:
         asked = object_at(root, "user")
         name = text_at(asked, "name") if asked is not None else ""
-        if not _is_name(name):
+        if not is_node_name(name):
             return info("error", f"user.name: {_NAME}")
         exists = name in self._state.users
         user = describe_user(self._state, self._state.make_user(name))
         self._farm.dispatch()
         return {"error": "exists", "user": user} if exists else {"user": user}
-
-
-def _is_name(name: str) -> bool:
-    return 0 < len(name) <= _MAX_NAME and name.isprintable()
 
 
 def _count_tasks(data: dict[str, object]) -> int:
