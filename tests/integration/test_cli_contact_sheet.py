@@ -102,6 +102,30 @@ async def test_a_job_without_pictures_has_no_sheet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("level", "warnings"),
+    [("warn", ["image: cannot read {file}: Not a PNG file"]), ("off", [])],
+)
+async def test_an_image_without_a_thumbnail_is_in_the_summary(
+    tmp_path: Path, level: str, warnings: list[str]
+) -> None:
+    block = {"name": "b", "service": "generic", "working_directory": ".", "files": ["a.png"]}
+    blocks = [{**block, "tasks": [{"name": "t", "command": "echo no > a.png"}]}]
+    (tmp_path / "j.json").write_text(json.dumps({"job": {"name": "j", "blocks": blocks}}))
+    own = {"trio_afrender": {"check_images": level}}
+    (tmp_path / "c.json").write_text(json.dumps({"cgru_config": own}))
+    words = ("run", "j.json", "--config", "c.json", "--no-progress", "--report", "r.json")
+    code, _, err = await run_command(*words, home=tmp_path)
+    assert code == 0
+    (task,) = json.loads((tmp_path / "r.json").read_text())["tasks"]
+    file = str(tmp_path / "a.png")
+    assert f"no thumbnail: cannot read {file}: Not a PNG file" in task["log"]
+    expected = [each.format(file=file) for each in warnings]
+    found = [f"{why['event']}: {why['text']}" for why in task["why"] if why["event"] == "image"]
+    assert found == expected
+    assert all(each.removeprefix("image: ") in err for each in expected), err
+
+
+@pytest.mark.parametrize(
     ("name", "sentence"),
     [
         ("sheet.gif", r"--sheet .*sheet.gif: the name must end in .png, .jpg, .jpeg"),

@@ -24,6 +24,7 @@ from trio_afrender.task.cause import (
     name_cause,
 )
 from trio_afrender.task.image_checks import ImageFinding, check_images
+from trio_afrender.task.image_worker import ImageProblem
 from trio_afrender.task.process_lifecycle import ProcessEnd
 from trio_afrender.task.process_runner import ProcessRunner
 from trio_afrender.task.run_state import RunState
@@ -229,6 +230,13 @@ class Completion:
             self._finding = f"{serious[0]}{more}"
         return not bad
 
+    def _note_no_thumbnail(self, problem: ImageProblem) -> None:
+        """Note why there is no thumbnail; a faulty image is also a reason, unless its check named it."""
+        self._state.note(f"no thumbnail: {problem}")
+        checked = bool(BlockFlags.CHECKRENDEREDFILES & self._state.task.block_flags)
+        if problem.image_is_faulty and not checked and self._state.config.check_images != "off":
+            self._why.add("image", str(problem))
+
     async def _run_post_commands(self, conclusion: Conclusion) -> bool:
         """Run the service's post commands; False at the first that fails. A stop leaves out the rest."""
         limit = conclusion.post_limit if conclusion.post_limit > 0 else math.inf
@@ -238,7 +246,8 @@ class Completion:
                 # The task has done its work whether or not the thumbnail can be made, so a failure
                 # is a line in the log.
                 with self._control.stoppable():
-                    self._state.note(await make_thumbnail(request, self._dependencies, limit))
+                    if problem := await make_thumbnail(request, self._dependencies, limit):
+                        self._note_no_thumbnail(problem)
                 continue
             try:
                 end = await self._processes.run(command, f"post-{number}", limit=limit)

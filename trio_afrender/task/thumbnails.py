@@ -43,15 +43,17 @@ def read_thumbnail_command(command: str, dependencies: TaskDependencies) -> Want
     return read_command(command) if dependencies.image_worker is not None else None
 
 
-async def make_thumbnail(request: Wanted, dependencies: TaskDependencies, limit: float) -> str:
-    """Make a thumbnail within `limit` seconds; return what went wrong, empty if nothing did."""
+async def make_thumbnail(
+    request: Wanted, dependencies: TaskDependencies, limit: float
+) -> ImageProblem | None:
+    """Make a thumbnail within `limit` seconds; return what went wrong, None if nothing did."""
     worker = dependencies.image_worker
     assert worker is not None  # noqa: S101 - else `read_thumbnail_command` returns no request
     try:
         await worker.thumbnail(request.image, request.thumb, request.height, limit)
     except ImageProblem as problem:
-        return f"no thumbnail: {problem}"
-    return ""
+        return problem
+    return None
 
 
 class Thumbnails:
@@ -141,7 +143,8 @@ class Thumbnails:
         """Make one attempt; only the failure of the last one goes into the log."""
         request = read_thumbnail_command(command, self._state.dependencies)
         if request is not None:
-            problem = await make_thumbnail(request, self._state.dependencies, self._limit)
+            failure = await make_thumbnail(request, self._state.dependencies, self._limit)
+            problem = f"no thumbnail: {failure}" if failure else ""
         else:
             problem = await self._run_command(command)
         tries = self._unfinished.pop(command, 0) + 1
