@@ -102,7 +102,7 @@ async def test_a_whole_block(autojump_clock: MockClock) -> None:
 async def test_parameters_get_their_earlier_values_back(autojump_clock: MockClock) -> None:
     async with open_own_page(job(annotation="before"), renders=("r1",)) as page:
         made = await done(page, "job", "set", (2, 1), annotation="after", priority="7")
-        assert made["text"] == 'set annotation, priority of job 2 "j"'
+        assert made["text"] == 'set annotation=after, priority=7 of job 2 "j"'
         await page.page.watch.round.wait()
         assert page.page.watch.jobs[2].priority == 7
         await page.post("/api/undo", {"id": made["log"]})

@@ -287,6 +287,10 @@ class Steering:
         else:
             operation = _NODE_VERBS[change.kind][change.verb]
             await apply_change(self.farm, change.kind, found.nodes, operation, report)
+        if change.verb == "set" and report.names:
+            # Who reads the log of the page needs the values: later changes may replace them.
+            names = [name for each in report.names.values() for name in each]
+            report.names = {_spoken(change): names}
         return report, undo, steps if report.done else ()
 
     async def undo(self, steps: Sequence[UndoStep]) -> ChangeReport:
