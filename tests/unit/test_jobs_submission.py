@@ -45,6 +45,16 @@ def test_a_job_without_names_gets_them() -> None:
     assert send({"user_name": "ann", "blocks": [{"tasks": [{}]}]})["user_name"] == "ann"
 
 
+@pytest.mark.parametrize("name", ["n" * 240, "\u00e4" * 120])
+def test_a_name_that_would_end_an_afserver_is_refused(name: str) -> None:
+    """Its folder could not be made: tried with afserver 3.4.1."""
+    blocks: list[dict[str, Any]] = [{"tasks": [{}]}]
+    assert send({"name": name, "blocks": blocks})["name"] == name
+    with pytest.raises(JobError, match="240 would end an afserver"):
+        send({"name": f"{name}x", "blocks": blocks})
+    assert send({"name": f"{name}x", "blocks": blocks}, own_farm=True)["name"] == f"{name}x"
+
+
 def test_a_saved_job_is_sent_without_its_state() -> None:
     saved = {
         "id": 5, "serial": 9, "st": 16, "state": " DON", "time_creation": 1, "time_started": 2, "time_done": 3,

@@ -39,6 +39,9 @@ _LARGE = frozenset({"flags", "sequential", "frame_first", "frame_last", "frames_
     "frames_inc", "file_size_min", "file_size_max",
 }  # fmt: skip
 """Numbers of a block that the server reads with 64 bits; `_SMALL` with 8, all others with 32."""
+_MAX_NAME = 240
+"""Bytes of a job's name on an afserver. Its folder is called ID.NAME; where a file system cannot make
+that (255 bytes), version 3.4.1 crashes."""
 
 
 def make_submission(
@@ -49,13 +52,18 @@ def make_submission(
     host_name: str,
     prefix: str = "",
     to_server: Callable[[str], str] = str,
+    own_farm: bool = False,
 ) -> dict[str, Any]:
     """Make the message ``{"job": ...}``. `job` is the object that `spec` was read from.
 
     `user_name` is used if the job has none. `to_server` maps a path of this host to the server's:
     a working folder that was relative to the job file is such a path, all others in a job file are
-    the server's already. Raises `JobError` for numbers that the server would read wrongly.
+    the server's already. `own_farm`: the server is a farm of this program. Raises `JobError` for
+    numbers that the server would read wrongly, and for a name that would end an afserver.
     """
+    if not own_farm and (length := len(spec.name.encode("utf-8", "surrogatepass"))) > _MAX_NAME:
+        text = f"{length:,} bytes; a job with more than {_MAX_NAME} would end an afserver"
+        raise JobError("name", text)
     sent = {_OLD_KEYS.get(key, key): value for key, value in job.items() if key not in _JOB_STATE}
     for i, each in enumerate(job["blocks"]):
         for key, value in each.items():

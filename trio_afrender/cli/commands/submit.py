@@ -52,6 +52,7 @@ def run(options: Namespace) -> int:
         host_name=config.name,
         prefix=str(settings["af_cmdprefix"]),
         to_server=PathMap(config.paths_map, windows=platform.system() == "Windows").to_server,
+        own_farm=bool(farm.token),
     )
     for note in spec.notes:
         print_line(f"warning: {clean(note)}")
