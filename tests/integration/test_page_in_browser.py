@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import attrs
 import pytest
@@ -19,12 +18,11 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (extra web-test)")
 pytest.importorskip("starlette", reason="Starlette is not installed (extra web)")
 
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 from support.cli import make_gate
+from support.page_jobs import write_jobs
 from support.page_viewer import (
     GUARD,
-    PAINT,
     BrowserViewer,
     Program,
     find_chromium,
@@ -34,10 +32,6 @@ from support.page_viewer import (
     page_address,
 )
 
-HOSTILE = (
-    "\u202egpj.exe <script>document.title='taken'</script><img src=x onerror=alert(1)>\x1b[31m"
-)
-LONG = "N" * 10_000
 ALL = os.environ.get("WEB") == "all"
 
 expect.set_options(timeout=GUARD * 1000)
@@ -54,52 +48,6 @@ class Farm:
     shot: int = 1
     hostile: int = 2
     stuck: int = 3
-
-
-def write_jobs(folder: Path) -> list[Path]:
-    """A job with images, a failure and a frame that waits; one with hostile texts; one that waits."""
-    images = folder / "images"
-    images.mkdir()
-    paint = f"{PAINT} @#@ {images}/f.@#@.png --fail 5 --junk 6 --gate 12 {folder / 'gate'}"
-    frames = {"service": "generic", "parser": "generic", "capacity": 100, "flags": 1}
-    frames |= {"frame_first": 1, "frame_last": 12, "frames_per_task": 1, "errors_retries": 0}
-    shot = {
-        "name": "shot_010",
-        "user_name": "ann",
-        "blocks": [
-            {"name": "render", "command": paint, "files": [f"{images}/f.@#@.png"], **frames},
-            {
-                "name": "movie",
-                "service": "generic",
-                "depend_mask": "render",
-                "tasks": [{"name": "movie", "command": "true"}],
-            },
-        ],
-    }
-    hostile = {
-        "name": HOSTILE + LONG,
-        "user_name": "<b>eve</b>",
-        "annotation": HOSTILE,
-        "blocks": [
-            {
-                "name": HOSTILE,
-                "service": "generic",
-                "need_memory": 1 << 30,
-                "tasks": [{"name": HOSTILE + LONG, "command": "true"}],
-            }
-        ],
-    }
-    stuck = {
-        "name": "stuck",
-        "user_name": "ann",
-        "blocks": [{"name": "b", "command": "true", "need_memory": 1 << 30, **frames}],
-    }
-    paths = []
-    for i, job in enumerate((shot, hostile, stuck)):
-        path = folder / f"job{i}.json"
-        path.write_text(json.dumps({"job": job}))
-        paths.append(path)
-    return paths
 
 
 @pytest.fixture(scope="module")
@@ -129,20 +77,6 @@ def viewer(farm: Farm, browser: Browser) -> Iterator[BrowserViewer]:
         yield made
 
 
-def row(viewer: BrowserViewer, node: int) -> Any:  # noqa: ANN401 - a locator
-    return viewer.page.locator(f'.body .row[data-id="{node}"]')
-
-
-def check_accessibility(viewer: BrowserViewer) -> None:
-    """No violation of axe-core's rules."""
-    results = Axe().run(viewer.page)
-    found = [
-        f"{each['id']}: {each['help']}: {each['nodes'][0]['target']}"
-        for each in results.response["violations"]
-    ]
-    assert found == [], viewer.page.url
-
-
 # -- looking -----------------------------------------------------------------------------------------
 
 
@@ -151,7 +85,7 @@ def test_a_job_is_looked_at_down_to_the_output_of_a_frame(
 ) -> None:
     page = viewer.page
     viewer.go("/")
-    job = row(viewer, farm.shot)
+    job = viewer.row(farm.shot)
     expect(job).to_contain_text("shot_010")
     expect(job.locator(".bar")).to_have_attribute(
         "aria-label", re.compile("10 done, 1 running, 1 failed")
@@ -213,15 +147,15 @@ def test_images_are_stepped_through_and_none_is_no_fault(viewer: BrowserViewer, 
 def test_a_link_names_what_is_shown_and_filters_stay(viewer: BrowserViewer, farm: Farm) -> None:
     page = viewer.page
     viewer.go("/jobs")
-    expect(row(viewer, farm.shot)).to_be_visible()
+    expect(viewer.row(farm.shot)).to_be_visible()
     page.get_by_role("button", name="Failed").click()
-    expect(row(viewer, farm.stuck)).to_have_count(0)
+    expect(viewer.row(farm.stuck)).to_have_count(0)
     page.get_by_label("Find a job").fill("shot")
     expect(page).to_have_url(re.compile("state=failed&q=shot"))
     viewer.go("/jobs")
     expect(page.get_by_label("Find a job")).to_have_value("shot")
     expect(page.get_by_role("button", name="Failed")).to_have_attribute("aria-pressed", "true")
-    expect(row(viewer, farm.shot)).to_be_visible()
+    expect(viewer.row(farm.shot)).to_be_visible()
     viewer.go(f"/jobs/{farm.shot}?state=error&as=table")
     expect(page.locator(".table.tasks .body .row")).to_have_count(1)
     viewer.page.go_back()
@@ -279,7 +213,7 @@ def test_what_is_not_agreed_to_is_not_done(viewer: BrowserViewer, farm: Farm) ->
     viewer.press("Enter")  # the harmless button has the focus
     expect(page.locator("dialog.agree")).to_have_count(0)
     viewer.go("/jobs")
-    expect(row(viewer, farm.stuck)).to_be_visible()
+    expect(viewer.row(farm.stuck)).to_be_visible()
 
 
 def test_a_deleted_job_is_reported_as_gone(
@@ -314,6 +248,7 @@ def test_parameters_are_edited_in_place(viewer: BrowserViewer, farm: Farm) -> No
     viewer.press("Enter")
     viewer.agree()
     expect(page.locator(".jobhead .facts")).to_contain_text("42")
+    expect(setting.locator(".now")).to_have_text("42")
     viewer.go("/renders")
     page.locator(".renders .body .row").first.click()
     page.get_by_label("Edit the annotation").click()
@@ -326,7 +261,7 @@ def test_parameters_are_edited_in_place(viewer: BrowserViewer, farm: Farm) -> No
 def test_everything_is_done_by_the_keyboard_alone(viewer: BrowserViewer, farm: Farm) -> None:
     page = viewer.page
     viewer.go("/jobs")
-    expect(row(viewer, farm.shot)).to_be_visible()
+    expect(viewer.row(farm.shot)).to_be_visible()
     viewer.press("Tab")
     assert viewer.focused() == "Skip to the content"
     viewer.tab_to(".body .row")
@@ -416,15 +351,15 @@ def test_a_server_that_comes_back_is_found_again(
         context = open_viewer(browser, address, expected=expected)
         viewer = context.__enter__()
         viewer.go("/jobs")
-        expect(row(viewer, farm.shot)).to_be_visible()
+        expect(viewer.row(farm.shot)).to_be_visible()
         expect(viewer.page.locator("#banner")).to_be_hidden()
     banner = viewer.page.locator("#banner")
     expect(banner).to_contain_text("does not answer")
-    expect(row(viewer, farm.shot)).to_be_visible()  # what was known stays
+    expect(viewer.row(farm.shot)).to_be_visible()  # what was known stays
     with open_program(tmp_path, *words, address.removeprefix("http://")) as program:
         page_address(program)
         expect(banner).to_be_hidden()
-        expect(row(viewer, farm.shot)).to_be_visible()
+        expect(viewer.row(farm.shot)).to_be_visible()
         context.__exit__(None, None, None)
 
 
@@ -434,7 +369,7 @@ def test_a_viewer_that_slept_for_an_hour_sees_what_is_true(
     page = viewer.page
     page.clock.install()
     viewer.go("/jobs")
-    expect(row(viewer, farm.stuck)).to_be_visible()
+    expect(viewer.row(farm.stuck)).to_be_visible()
     streams: list[str] = []
     page.on("request", lambda request: streams.append(request.url))
     page.evaluate(
@@ -448,7 +383,7 @@ def test_a_viewer_that_slept_for_an_hour_sees_what_is_true(
         "document.dispatchEvent(new Event('visibilitychange'))"
     )
     page.clock.run_for(2000)
-    expect(row(viewer, farm.stuck)).to_be_visible()
+    expect(viewer.row(farm.stuck)).to_be_visible()
     assert any("/api/events" in url for url in streams)
     expect(page.locator("#banner")).to_be_hidden()
 
@@ -491,35 +426,119 @@ def test_the_end_of_a_job_is_notified_if_the_user_has_asked(
 
 # -- accessibility -----------------------------------------------------------------------------------
 
-VIEWS = (
-    "/jobs?why=1",
-    "/jobs/{shot}",
-    "/jobs/{shot}?as=table",
-    "/jobs/{shot}/0.4",
-    "/jobs/{shot}/sheet",
-    "/jobs/{shot}/why",
-    "/jobs/{shot}/settings",
-    "/jobs/{shot}/log",
-    "/renders",
-    "/renders/1",
-    "/farm",
-    "/log",
+
+def look(viewer: BrowserViewer) -> None:
+    """Wait until a view has its content."""
+    expect(viewer.page.locator("main")).to_contain_text(re.compile(r"(.|\n){60}"))
+
+
+def open_menu(viewer: BrowserViewer) -> None:
+    viewer.page.locator(".jobhead .more").click()
+    expect(viewer.page.locator("[role=menuitem]:visible").first).to_be_visible()
+
+
+def ask(viewer: BrowserViewer) -> None:
+    viewer.page.locator(".jobhead [data-verb=pause]").click()
+    expect(viewer.page.locator("dialog.agree")).to_be_visible()
+
+
+def flip(viewer: BrowserViewer) -> None:
+    viewer.page.locator("button", has_text="Flip book").click()
+    viewer.press("ArrowRight")
+    expect(viewer.page.locator("dialog.book .caption")).to_contain_text("frame 2")
+
+
+def open_parameters(viewer: BrowserViewer) -> None:
+    """Those of two nodes at once, one of them edited."""
+    boxes = viewer.page.locator("details.inline > summary", has_text="Parameters")
+    for number in range(2):
+        boxes.nth(number).click()
+        expect(viewer.page.locator(".settings").nth(number)).to_be_visible()
+    viewer.page.locator(".settings").first.locator("button", has_text="Edit").first.click()
+
+
+def select_rows(viewer: BrowserViewer) -> None:
+    table = viewer.page.locator(".table")
+    table.scroll_into_view_if_needed()  # rows below the screen have no elements
+    box = table.locator(".body .row input[type=checkbox]").first
+    box.click()
+    expect(box).to_be_checked()
+
+
+def find_nothing(viewer: BrowserViewer) -> None:
+    viewer.page.locator("input[type=search]").first.fill("no such name")
+    expect(viewer.page.locator(".empty").first).to_be_visible()
+
+
+def fail_to_set(viewer: BrowserViewer) -> None:
+    viewer.expected = ("/api/preview",)  # the browser reports each answer with an error
+    viewer.page.get_by_role("button", name="Edit priority").click()
+    viewer.page.locator(".setting form:visible input").fill("300")
+    viewer.press("Enter")
+    expect(viewer.page.locator(".toast.error")).to_be_visible()
+
+
+VIEWS: tuple[tuple[str, Callable[[BrowserViewer], None]], ...] = (
+    ("/jobs?why=1", look),
+    ("/jobs", select_rows),
+    ("/jobs", find_nothing),
+    ("/jobs/{shot}", look),
+    ("/jobs/{shot}", open_menu),
+    ("/jobs/{shot}", ask),
+    ("/jobs/{shot}", open_parameters),
+    ("/jobs/{shot}?as=table", select_rows),
+    ("/jobs/{shot}?as=sheet", look),
+    ("/jobs/{shot}?size=small&state=done", look),
+    ("/jobs/{shot}?size=large&sort=errors", look),
+    ("/jobs/{shot}/0.4", look),
+    ("/jobs/{shot}/0.11", look),
+    ("/jobs/{shot}/sheet", look),
+    ("/jobs/{shot}/sheet", flip),
+    ("/jobs/{shot}/why", look),
+    ("/jobs/{shot}/settings", fail_to_set),
+    ("/jobs/{shot}/log", look),
+    ("/jobs/{hostile}/0.0", look),
+    ("/jobs/{hostile}?as=table", look),
+    ("/jobs/{hostile}/settings", look),
+    ("/jobs/999999", look),
+    ("/renders", look),
+    ("/renders", select_rows),
+    ("/renders/1", look),
+    ("/renders/999999", look),
+    ("/farm", look),
+    ("/farm", open_parameters),
+    ("/log", look),
+    ("/nothing/here", look),
 )
+"""Each view, and what a user opens in it."""
 
 
 @pytest.mark.parametrize(
     ("width", "scheme"),
-    [(360, "light"), (360, "dark"), (1280, "light"), (1280, "dark")]
+    [(360, "light"), (360, "dark"), (1280, "light"), (1280, "dark"), (2560, "dark")]
     if ALL
     else [(360, "light"), (1280, "dark")],
 )
 def test_views_keep_the_rules_of_accessibility(
     farm: Farm, browser: Browser, width: int, scheme: str
 ) -> None:
-    views = VIEWS if ALL else VIEWS[width // 600 :: 4]
+    views = VIEWS if ALL else VIEWS[width // 600 :: 9]
     with open_viewer(browser, farm.address, scheme=scheme, size=(width, 800)) as viewer:
-        for view in views:
-            viewer.go(view.format(shot=farm.shot))
+        for path, act in views:
+            viewer.go(path.format(shot=farm.shot, hostile=farm.hostile))
             expect(viewer.page.locator("h1")).to_be_visible()
-            expect(viewer.page.locator("main")).to_contain_text(re.compile(r"(.|\n){60}"))
-            check_accessibility(viewer)
+            act(viewer)
+            viewer.check_accessibility()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_who_has_no_link_gets_a_page_that_keeps_these_rules(
+    farm: Farm, browser: Browser, scheme: str
+) -> None:
+    with open_viewer(browser, farm.address, scheme=scheme, size=(360, 800)) as viewer:
+        viewer.expected = ("401",)
+        # As from another user of this host: such a header says that a proxy has passed it on.
+        viewer.page.set_extra_http_headers({"X-Forwarded-For": "192.0.2.9"})
+        viewer.go("/jobs")
+        expect(viewer.page.locator("h1")).to_have_text("This page needs a login")
+        viewer.check_accessibility()

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 import attrs
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, sync_playwright
 
 from support.cli import make_environment
 from support.process import PROGRAMS, find_marked
@@ -174,6 +175,19 @@ class BrowserViewer:
             if self.page.evaluate("s => document.activeElement.matches(s)", selector):
                 return
         raise AssertionError(f"{most} times Tab do not lead to {selector}")
+
+    def row(self, node: int) -> Locator:
+        """The row of a list that shows a node."""
+        return self.page.locator(f'.body .row[data-id="{node}"]')
+
+    def check_accessibility(self) -> None:
+        """Raise AssertionError for a violation of axe-core's rules."""
+        results = Axe().run(self.page)
+        found = [
+            f"{each['id']}: {each['nodes'][0]['target']}: {each['nodes'][0]['failureSummary']}"
+            for each in results.response["violations"]
+        ]
+        assert found == [], f"{self.page.url}: {found}"
 
     def agree(self) -> str:
         """Agree to what the page asks; return what it showed."""

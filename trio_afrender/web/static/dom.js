@@ -101,6 +101,11 @@ export function button(text, click, props = {}) {
   return el("button", { type: "button", ...props, on: { click } }, text);
 }
 
+/** A box of lines that the keyboard scrolls. A name needs a role: that of `pre` may have none. */
+export function makeLines(label) {
+  return el("pre", { class: "lines", role: "group", tabindex: "0", "aria-label": label });
+}
+
 const ICONS = {
   jobs: "M3 5h14M3 10h14M3 15h9",
   renders: "M3 4h14v9H3zM7 17h6M10 13v4",

@@ -1,6 +1,5 @@
 /** The farm as a whole: its pools and its users. */
 
-import { get } from "./api.js";
 import { el, fill, outside } from "./dom.js";
 import { oncePerFrame, RowStore } from "./feed.js";
 import { count, number } from "./format.js";
@@ -34,17 +33,12 @@ export function makeView(page) {
 
   function makeCard(kind, id) {
     let row = null;
-    let values = {};
     const name = el("strong");
     const facts = el("span", { class: "sub" });
     const node = () => ({ id, name: row.name });
-    const settings = makeSettings(kind, node, () => ({ ...row, ...values }));
+    const settings = makeSettings(kind, node, () => row ?? {});
     const box = el("details", { class: "inline" }, el("summary", null, "Parameters"), settings.element);
-    box.addEventListener("toggle", async () => {
-      if (!box.open) return;
-      values = await get(`/api/values/${kind}/${id}`).then((answer) => answer.values ?? {}, () => ({}));
-      settings.update();
-    });
+    box.addEventListener("toggle", () => box.open && settings.read());
     const made = el("div", { class: "node" }, el("div", { class: "nodename" }, name, facts),
       makeToolbar(kind, () => [node()], { first: ["pause", "start"], label: `Change this ${kind}`, small: true }),
       page.session.steer ? box : null);

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { barText, makeBar, makeLegend, showBar } from "./bars.js";
-import { button, differs, el, fill, icon, outside, setText, short } from "./dom.js";
+import { button, differs, el, fill, icon, makeLines, outside, setText, short } from "./dom.js";
 import { oncePerFrame, RowStore } from "./feed.js";
 import { keepFilters, readFilters } from "./filters.js";
 import { count, longMoment, moment, now, number, span } from "./format.js";
@@ -120,9 +120,8 @@ export function makeView(page, names) {
   const side = el("aside", { class: "side", "aria-label": "One frame", hidden: true });
   const element = el("div", { class: "view job" }, head, blockList, tabs, el("div", { class: "split" }, body, side));
   const why = makeWhy({ job: id });
-  const logLines = el("pre", { class: "lines", tabindex: "0", "aria-label": "Log of the job" });
-  let values = {};
-  const settings = makeSettings("job", () => ({ id, serial: serial() }), () => ({ ...known(), ...values }));
+  const logLines = makeLines("Log of the job");
+  const settings = makeSettings("job", () => ({ id, serial: serial() }), known);
   const stopListening = page.notifier.listen(drawHead);
 
   function known() {
@@ -140,7 +139,7 @@ export function makeView(page, names) {
   function drawHead() {
     const name = row?.name ?? tasks.name ?? `job ${id}`;
     page.title(name);
-    if (differs(title, name)) fill(title, outside(name, 1000));
+    if (differs(title, name)) fill(title, outside(name, 200));
     fill(chips, row ? stateChips(row.states) : null);
     // What cannot be named for sure cannot be changed.
     toolLine.hidden = serial() === null || Boolean(tasks.error);
@@ -151,6 +150,7 @@ export function makeView(page, names) {
     setText(barLine, `${barText(row)} of ${count(row.tasks, "task")}`);
     drawFacts();
     drawImage();
+    if (part === "settings") settings.update();
   }
 
   function drawFacts() {
@@ -220,12 +220,11 @@ export function makeView(page, names) {
     const numbers = el("span", { class: "numbers" });
     const settingsBox = el("details", { class: "inline" }, el("summary", null, "Parameters"));
     let made = null;
-    settingsBox.addEventListener("toggle", async () => {
+    settingsBox.addEventListener("toggle", () => {
       if (!settingsBox.open) return;
-      made ??= makeSettings("block", () => ({ id: `${id}.${blockId}`, serial: serial() }), () => settingsBox.values ?? {});
+      made ??= makeSettings("block", () => ({ id: `${id}.${blockId}`, serial: serial() }), () => ({}));
       if (!made.element.isConnected) settingsBox.append(made.element);
-      settingsBox.values = await readValues("block", `${id}.${blockId}`);
-      made.update();
+      made.read();
     });
     const blockTools = makeToolbar("block", () => [{ id: `${id}.${blockId}`, serial: serial() }],
       { first: ["retry"], label: "Change this block", small: true });
@@ -246,14 +245,6 @@ export function makeView(page, names) {
         setText(numbers, `${Math.floor(each.percent)} % · ${number(each.done)} of ${number(each.tasks)}${each.error ? ` · ${number(each.error)} failed` : ""}${average}`);
       },
     };
-  }
-
-  async function readValues(kind, node) {
-    try {
-      return (await get(`/api/values/${kind}/${node}`)).values ?? {};
-    } catch {
-      return {}; // then what is set is not shown
-    }
   }
 
   function openTask(task, quiet = false) {
@@ -373,9 +364,7 @@ export function makeView(page, names) {
     if (part === "why") fill(body, el("section", { class: "panel" }, el("h2", null, "Why nothing runs"), why.element));
     else if (part === "settings") {
       fill(body, el("section", { class: "panel" }, el("h2", null, "Parameters"), settings.element));
-      settings.update();
-      values = await readValues("job", id);
-      settings.update();
+      settings.read();
     } else if (part === "log") {
       fill(body, el("section", { class: "panel" }, el("h2", null, "Log"), logLines));
       fill(logLines, "The log is being read …");

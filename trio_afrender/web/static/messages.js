@@ -1,6 +1,6 @@
 /** Short messages at the edge of the page. They stay until they are closed, or for a while. */
 
-import { button, el, icon } from "./dom.js";
+import { button, el, icon, outside } from "./dom.js";
 
 const STAY = 12_000;
 const MOST = 4;
@@ -9,7 +9,7 @@ const MOST = 4;
 export function tell(text, { kind = "done", action = null } = {}) {
   const box = document.getElementById("toasts");
   const made = el("div", { class: `toast ${kind}`, role: kind === "error" ? "alert" : "status" },
-    el("p", null, el("bdi", null, text)));
+    el("p", null, outside(text, 600)));
   const close = () => {
     clearTimeout(timer);
     made.remove();

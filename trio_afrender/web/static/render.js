@@ -1,7 +1,6 @@
 /** One render: its states, its load over the last hour, meters, tasks, parameters, log. */
 
-import { get } from "./api.js";
-import { button, differs, el, fill, icon, outside, setText, short } from "./dom.js";
+import { button, differs, el, fill, icon, makeLines, outside, setText, short } from "./dom.js";
 import { oncePerFrame } from "./feed.js";
 import { bytes, clock, count, longMoment, number, rate, span } from "./format.js";
 import { stateChips } from "./jobs.js";
@@ -16,7 +15,6 @@ export function makeView(page, names) {
   const id = Number(names.render);
   let given = null, load = null, meters = [], fields = [], points = [];
   let gone = "";
-  let values = {};
   const meterHistory = new Map();
 
   const title = el("h1", { tabindex: "-1" }, `Render ${id}`);
@@ -35,9 +33,9 @@ export function makeView(page, names) {
   const meterElements = [];
   const taskBox = el("div", { class: "runlist" });
   const hardware = el("dl", { class: "facts" });
-  const log = el("pre", { class: "lines", tabindex: "0", "aria-label": "Log of the render" });
-  const tasksLog = el("pre", { class: "lines", tabindex: "0", "aria-label": "Tasks that it has started and ended" });
-  const settings = makeSettings("render", () => ({ id, name: given.name }), () => ({ ...known(), ...values }));
+  const log = makeLines("Log of the render");
+  const tasksLog = makeLines("Tasks that it has started and ended");
+  const settings = makeSettings("render", () => ({ id, name: given.name }), known);
   const loadTitle = el("h2", null, "Load");
   const settingsPanel = el("section", { class: "panel", hidden: !page.session.steer }, el("h2", null, "Parameters"), settings.element);
   const element = el("div", { class: "view render" },
@@ -88,9 +86,9 @@ export function makeView(page, names) {
     page.title(given.name);
     noteEdit.hidden = !steers;
     toolLine.hidden = false;
-    fill(title, outside(given.name, 500));
+    fill(title, outside(given.name, 200));
     fill(chips, stateChips(given.states, renderWord));
-    note.replaceChildren(given.annotation ? outside(given.annotation, 1000) : el("span", { class: "muted" }, "none"));
+    note.replaceChildren(given.annotation ? outside(given.annotation, 400) : el("span", { class: "muted" }, "none"));
     drawSince();
     const list = [
       ["User", given.user], ["Priority", String(given.priority)], ["Capacity", `${given.capacity_used} of ${given.capacity} used`],
@@ -216,12 +214,14 @@ export function makeView(page, names) {
 
   const handler = {
     snapshot(data) {
+      const first = given === null;
       gone = "";
       given = data.render;
       load = data.load;
       fields = data.fields ?? page.session.load_fields ?? [];
       points = data.points ?? [];
       takeMeters(data.meters ?? []);
+      if (first) settings.read();
       draw();
     },
     change(data) {
@@ -238,12 +238,6 @@ export function makeView(page, names) {
   };
   page.title(`Render ${id}`);
   page.watch(new Map([[`render.${id}`, handler]]));
-  if (page.session.steer) {
-    get(`/api/values/render/${id}`).then((answer) => {
-      values = answer.values ?? {};
-      settings.update();
-    }, () => {});
-  }
   return {
     element,
     tick: drawSince,

@@ -4,7 +4,7 @@
  */
 
 import { get, post } from "./api.js";
-import { button, el, fill, icon, visible } from "./dom.js";
+import { button, el, fill, icon, outside } from "./dom.js";
 import { tell } from "./messages.js";
 
 let page = null;
@@ -131,7 +131,7 @@ export async function change(kind, verb, nodes, values = {}) {
 function report(done, undoable) {
   const undo = undoable && done.log !== undefined && done.log !== null
     ? { text: "Undo", run: () => undoChange(done.log) } : null;
-  if (done.text) tell(visible(done.text), { action: undo });
+  if (done.text) tell(done.text, { action: undo });
   for (const problem of (done.problems ?? []).slice(0, 3)) tell(problem, { kind: "error" });
   for (const hint of done.hints ?? []) tell(hint, { kind: "hint" });
 }
@@ -154,11 +154,11 @@ function agree(label, seen) {
   const dialog = el("dialog", { class: "agree", "aria-labelledby": "agree-title", "aria-describedby": "agree-text" },
     el("form", { method: "dialog" },
       el("h2", { id: "agree-title" }, nothing ? `${label}: nothing to do` : `${label}?`),
-      el("p", { id: "agree-text", class: "sentence" }, el("bdi", null, sentence)),
-      problems.length ? el("ul", { class: "problems" }, problems.slice(0, 8).map((each) => el("li", null, el("bdi", null, each))),
+      el("p", { id: "agree-text", class: "sentence" }, outside(sentence, 1500)),
+      problems.length ? el("ul", { class: "problems" }, problems.slice(0, 8).map((each) => el("li", null, outside(each, 300))),
         problems.length > 8 ? el("li", null, `and ${problems.length - 8} more`) : null) : null,
       nothing ? null : el("p", { class: "muted" }, seen.undo
-        ? ["It can be undone: ", el("bdi", null, seen.undo), "."] : "It cannot be undone."),
+        ? ["It can be undone: ", outside(seen.undo, 500), "."] : "It cannot be undone."),
       el("div", { class: "buttons" }, el("button", { type: "submit", value: "no" }, nothing ? "Close" : "Cancel"), nothing ? null : yes)));
   document.body.append(dialog);
   const back = document.activeElement;
@@ -176,41 +176,65 @@ function agree(label, seen) {
 }
 
 /**
- * Make the parameters of a node, editable in place. `node()` identifies it; `values` are the present
- * ones, as far as they are known.
+ * Make the parameters of a node, editable in place. `nodeOf()` identifies it; `known()` are values
+ * that are shown elsewhere, as far as they are known. `read()` gets all of them from the server, again
+ * after a change and when `update()` finds that known ones have changed.
  */
-export function makeSettings(kind, nodeOf, valuesOf) {
+export function makeSettings(kind, nodeOf, known) {
   const list = el("div", { class: "settings" });
   const search = el("input", { type: "search", placeholder: "Find a parameter", "aria-label": "Find a parameter",
     on: { input: () => filter() } });
   const element = el("section", { class: "settingsbox" }, el("div", { class: "filters" }, search), list);
   element.hidden = true;
   const rows = [];
+  let values = {};
+  let readWith = null;
+  let turn = 0;
 
   function filter() {
     const wanted = search.value.trim().toLowerCase();
     for (const row of rows) row.element.hidden = Boolean(wanted) && !row.name.toLowerCase().includes(wanted);
   }
 
+  const keyOf = (given) => JSON.stringify(rows.map((row) => given[row.name]));
+
+  async function read() {
+    if (!page.session.steer) return;
+    readWith = keyOf(known());
+    const mine = ++turn;
+    // Without an answer, what is not known is not shown.
+    const answer = await get(`/api/values/${kind}/${nodeOf().id}`).catch(() => ({}));
+    if (mine !== turn) return;
+    values = answer.values ?? {};
+    show();
+  }
+
+  function show() {
+    const all = { ...known(), ...values };
+    for (const row of rows) row.show(all[row.name]);
+  }
+
   function update() {
-    const values = valuesOf() ?? {};
-    for (const row of rows) row.show(values[row.name]);
+    if (readWith !== null && readWith !== keyOf(known())) read();
+    else show();
   }
 
   whenSteering(() => {
     for (const setting of settingsOf(kind)) {
-      const row = makeSetting(kind, setting, nodeOf);
+      const row = makeSetting(kind, setting, nodeOf, read);
       rows.push(row);
       list.append(row.element);
     }
     element.hidden = false;
     update();
   });
-  return { element, update };
+  return { element, update, read };
 }
 
-function makeSetting(kind, setting, nodeOf) {
-  const id = `set-${kind}-${setting.name}`;
+let settingsMade = 0;
+
+function makeSetting(kind, setting, nodeOf, changed) {
+  const id = `set-${kind}-${setting.name}-${(settingsMade += 1)}`; // a view may show several nodes of a kind
   const shown = el("span", { class: "now" });
   let value;
   const field = setting.type === "flag"
@@ -251,7 +275,10 @@ function makeSetting(kind, setting, nodeOf) {
       }
       values = { [`${setting.name}.${entry.trim()}`]: rest.join("=") };
     }
-    if (await change(kind, "set", [nodeOf()], values)) stop();
+    if (await change(kind, "set", [nodeOf()], values)) {
+      stop();
+      changed();
+    }
   }
 
   const text = (given) => (Array.isArray(given) ? given.join(",") : String(given));

@@ -1,7 +1,7 @@
 /** One frame in detail: its image, its progress, its attempts, what it used, its output, why. */
 
 import { makeTaskBar } from "./bars.js";
-import { differs, el, fill, icon, outside, setText, short } from "./dom.js";
+import { differs, el, fill, icon, makeLines, outside, setText, short } from "./dom.js";
 import { oncePerFrame } from "./feed.js";
 import { bytes, clock, count, longMoment, moment, now, number, span } from "./format.js";
 import { stateChips } from "./jobs.js";
@@ -73,11 +73,11 @@ export function makeTaskDetail(page, { job, block, task, node, close, step }) {
   const output = makeOutput(id);
   const files = el("ul", { class: "files" });
   const filesBox = el("section", { hidden: true }, el("h3", null, "Files"), files);
-  const log = el("pre", { class: "lines", tabindex: "0", "aria-label": "Log of the task" });
+  const log = makeLines("Log of the task");
   const logBox = el("details", { class: "inline", hidden: true }, el("summary", null, "What happened to it"), log);
-  const errors = el("pre", { class: "lines", tabindex: "0", "aria-label": "Renders with errors" });
+  const errors = makeLines("Renders with errors");
   const errorsBox = el("details", { class: "inline", hidden: true }, el("summary", null, "Renders with errors"), errors);
-  const command = el("pre", { class: "lines", tabindex: "0", "aria-label": "Command" });
+  const command = makeLines("Command");
   const commandBox = el("details", { class: "inline", hidden: true }, el("summary", null, "Command"), command);
   const tools = makeToolbar("task", () => [node()], { first: ["retry", "restart", "skip"], label: "Change this frame", small: true });
   const element = el("div", { class: "detail" },
@@ -96,11 +96,11 @@ export function makeTaskDetail(page, { job, block, task, node, close, step }) {
   const draw = oncePerFrame(() => {
     if (!given || !element.isConnected) return;
     const its = given;
-    if (differs(title, its.name)) fill(title, outside(its.name, 300));
+    if (differs(title, its.name)) fill(title, outside(its.name, 200));
     fill(chips, stateChips(its.states));
     const running = its.states.includes("RUN");
     fill(progress, running ? makeTaskBar(its.percent, "running", `${its.percent} % done`) : null,
-      running ? el("span", { class: "sub" }, `${its.percent} %${its.frame ? `, frame ${its.frame}` : ""}${its.frame_percent ? ` ${its.frame_percent} %` : ""}`) : null,
+      running ? el("span", { class: "sub" }, `${its.percent} %${its.frame ? `, frame ${its.frame}: ${its.frame_percent} %` : ""}`) : null,
       its.activity ? el("p", { class: "activity" }, outside(its.activity, 300)) : null);
     drawImage(its);
     drawFacts();
