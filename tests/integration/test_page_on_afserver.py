@@ -80,7 +80,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedFarm]:
 
 
 def let_go(gate: Path) -> None:
-    """Let the frame at the gate go on, if it is there."""
+    """Let the frame at the gate continue, if it is there."""
     with suppress(OSError):  # ENXIO: nothing reads
         os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
 
