@@ -41,7 +41,7 @@ from trio_afrender.process.supervisor_client import (
     open_supervisor,
     stop_trees,
 )
-from trio_afrender.supervisor.paths import socket_path
+from trio_afrender.supervisor.paths import end_path, socket_path
 from trio_afrender.supervisor.process_tree import list_children
 from trio_afrender.supervisor.protocol import TreeState
 from trio_afrender.supervisor.task_supervisor import MAX_PEERS
@@ -902,6 +902,80 @@ def test_a_socket_that_is_removed_while_it_is_replaced(
     monkeypatch.setattr(Path, "unlink", unlink_too_late)
     with listen(str(path)), connect(str(path)):
         pass
+
+
+async def test_a_tree_that_was_replaced_leaves_the_files_of_the_later_one(tmp_path: Path) -> None:
+    """A run may be started again while its first tree lives, if its agent was deceived."""
+    folder = tmp_path / "run"
+    record = str(folder / "task")
+
+    def count_listeners() -> int:
+        return Path("/proc/net/unix").read_text().count(socket_path(record))
+
+    async with open_supervisor(tmp_path) as supervisor:
+        sleeping = with_record(make_launch("/bin/sleep", "1000"), folder)
+        first = await supervisor.spawn(sleeping)
+        second = await supervisor.spawn(sleeping)
+        assert await first.kill_until_empty(GUARD) == ()
+        await first.reap()
+        await until(lambda: count_listeners() == 1)
+        assert not os.access(end_path(record), os.F_OK)
+        connect(socket_path(record)).close()
+        assert await second.kill_until_empty(GUARD) == ()
+        await second.reap()
+        await until(lambda: count_listeners() == 0)
+        assert os.access(end_path(record), os.F_OK)
+        assert not os.access(socket_path(record), os.F_OK)
+
+
+TRAPPED = """
+import ctypes, os, signal, subprocess, sys, time
+sys.path.insert(0, sys.argv[1])
+from trio_afrender.supervisor import process_tree
+
+PR_SET_CHILD_SUBREAPER = 36
+assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1) == 0
+handler = sys.argv[2]
+script = handler + "sleep 1000 & echo; while :; do read line; done"
+shell = subprocess.Popen(["/bin/bash", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+shell.stdout.readline()
+first = process_tree.list_children(shell.pid)
+find_below, walks = process_tree.find_below, []
+
+def find():
+    walks.append(find_below())
+    if len(walks) == 1:  # the shell is not signalled yet
+        walks[0].remove(first[0])
+    if len(walks) == 2 and handler:
+        while len(process_tree.list_children(shell.pid)) < 2:
+            time.sleep(0.001)
+        walks[1] = find_below()
+    return walks[-1]
+
+process_tree.find_below = find
+pids = process_tree.signal_below(signal.SIGTERM, signal.SIGCONT)
+late = [pid for pid in process_tree.list_children(shell.pid) if pid not in first]
+print(shell.pid in pids, first[0] in pids, len(late), [pid for pid in late if pid in pids])
+for pid in (shell.pid, *first, *late):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+shell.wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("handler", "printed"),
+    [
+        ("trap 'sleep 1000' TERM; ", "True False 1 []\n"),
+        # What has no handler ends, and what it had started and the first walk missed is asked, too.
+        ("", "True True 0 []\n"),
+    ],
+)
+def test_what_a_handler_of_term_starts_is_not_asked_to_end(handler: str, printed: str) -> None:
+    """Two walks over the tree may be before and after the start of the commands of a shell's trap."""
+    assert run_isolated(TRAPPED, handler) == printed
 
 
 async def test_the_path_of_a_store_may_be_long(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import os
 from trio_afrender.safe_files import NO_LINK, write_all
 from trio_afrender.supervisor.protocol import TreeState
 
-__all__ = ("end_path", "remove_socket", "socket_path", "write_end")
+__all__ = ("end_path", "identify_socket", "remove_socket", "socket_path", "write_end")
 
 
 def socket_path(record: str) -> str:
@@ -24,6 +24,14 @@ def socket_path(record: str) -> str:
 def end_path(record: str) -> str:
     """Return the path of the last state of a tree that has ended."""
     return f"{record}.end"
+
+
+def identify_socket(record: str) -> tuple[int, int] | None:
+    """Return inode and time of the socket's name; None if there is none."""
+    with contextlib.suppress(OSError):
+        found = os.stat(socket_path(record), follow_symlinks=False)  # noqa: PTH116 - as below
+        return found.st_ino, found.st_mtime_ns
+    return None
 
 
 def remove_socket(record: str) -> None:

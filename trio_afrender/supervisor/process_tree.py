@@ -14,7 +14,7 @@ import os
 import resource
 import signal
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 __all__ = (
     "collect",
@@ -79,11 +79,17 @@ def find_below(root: int = 0, most: float = math.inf) -> list[int]:
 def signal_below(*numbers: signal.Signals) -> list[int]:
     """Send `numbers`, in this order, to every process below this one; return their pids.
 
-    Repeats until a walk finds no process that has not been signalled.
+    Repeats until a walk finds no process that has not been signalled. What a process has started after
+    its signal is left out if it handles the first of `numbers`: that is what it ends with, as the
+    commands of a shell's trap.
     """
     met: dict[int, None] = {}
+    late: set[int] = set()
     for _ in range(_MAX_ROUNDS):
-        new = [pid for pid in find_below() if pid not in met]
+        new = [pid for pid in find_below() if pid not in met and pid not in late]
+        if met:
+            late.update(_find_late(new, numbers[0], met))
+            new = [pid for pid in new if pid not in late]
         if not new:
             break
         met.update(dict.fromkeys(new))
@@ -91,6 +97,27 @@ def signal_below(*numbers: signal.Signals) -> list[int]:
             for pid in new:
                 _send(pid, number, met)
     return list(met)
+
+
+def _find_late(pids: Iterable[int], number: signal.Signals, met: Collection[int]) -> Iterator[int]:
+    """Yield those of `pids`, parents before children, that a process of `met` which handles `number`
+    has started, and what they have started."""
+    late = set[int]()
+    for pid in pids:
+        stat = _stat(pid)
+        parent = int(stat[1]) if stat is not None else 0
+        if parent in late or (parent in met and _handles(parent, number)):
+            late.add(pid)
+            yield pid
+
+
+def _handles(pid: int, number: signal.Signals) -> bool:
+    """Whether `pid` has a handler for a signal."""
+    with contextlib.suppress(*_GONE):
+        for line in _read(f"/proc/{pid}/status").splitlines():
+            if line.startswith(b"SigCgt:"):
+                return bool(int(line[7:], 16) >> (number - 1) & 1)
+    return False
 
 
 def stop_below() -> list[int]:

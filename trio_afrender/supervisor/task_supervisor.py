@@ -25,7 +25,7 @@ from trio_afrender.supervisor.cgroup import Cgroup
 from trio_afrender.supervisor.channel import Channel
 from trio_afrender.supervisor.listening_socket import ListeningSocket
 from trio_afrender.supervisor.output_capture import OutputCapture
-from trio_afrender.supervisor.paths import remove_socket, write_end
+from trio_afrender.supervisor.paths import identify_socket, remove_socket, write_end
 from trio_afrender.supervisor.prctl import set_name
 from trio_afrender.supervisor.process_tree import (
     collect,
@@ -101,6 +101,7 @@ class TaskSupervisor:
         self._peers: list[Channel] = []
         """Connections that have not proven to be the agent's."""
         self._listener = ListeningSocket(listener) if listener else None
+        self._socket_file = identify_socket(spec.record) if listener else None
         if listener is not None:
             # Again: agents are shown the process that has called it last, and the supervisor may be
             # killed (`peer_proof`).
@@ -270,9 +271,17 @@ class TaskSupervisor:
             with contextlib.suppress(OSError):
                 self._state.bare = not any(map(os.listdir, self._spec.folders))
         self._changed = True
+        if self._is_replaced():
+            return
         # On a full disk there is no record, but a connected agent still gets the state.
         with contextlib.suppress(OSError):
             write_end(self._spec.record, self._state)
+
+    def _is_replaced(self) -> bool:
+        """Whether another task supervisor listens at the record: the run was started again, and its
+        files are no longer those of this tree."""
+        found = identify_socket(self._spec.record) if self._socket_file is not None else None
+        return found is not None and found != self._socket_file
 
     def _close(self) -> None:
         if self._cgroup is not None:
@@ -280,7 +289,8 @@ class TaskSupervisor:
         if self._output is not None:
             self._output.close()
         if self._listener is not None:
-            remove_socket(self._spec.record)
+            if not self._is_replaced():
+                remove_socket(self._spec.record)
             self._listener.close()
         for channel in (*self._peers, self._channel):
             if channel is not None:
