@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import groupby
 from pathlib import Path
 
 import attrs
@@ -158,7 +159,8 @@ async def run_server(command: ShownCommand, stage: DocsStage) -> str:
         "web": "http://",
         "resources": "cpu ",
     }[kind(command)]
-    other = str(stage.home / "other")  # not the folder of the stage's own farm
+    # Not the folder of the stage's own farm; of one name and folder there is one agent.
+    other = str(stage.home / f"other-{Path(command.page).name}")
     words = stage.words(command)
     async with open_command(*words, home=stage.home, CGRU_AF_STORE_FOLDER=other) as started:
         while ready not in started.out + started.err:
@@ -168,18 +170,28 @@ async def run_server(command: ShownCommand, stage: DocsStage) -> str:
         return "" if code == 0 else f"exit code {code}: {started.out}{started.err}"
 
 
+async def run_page(commands: list[ShownCommand], stage: DocsStage, wrong: list[str]) -> None:
+    """Run the commands of a page one after another; append what is wrong."""
+    for command in commands:
+        shown = str(command).partition("trio_afrender ")[2]
+        if kind(command) in SERVERS or "--watch" in command.words:
+            problem = await run_server(command, stage)
+        else:
+            code, out, err = await run_command(*stage.words(command), home=stage.home)
+            begins = [codes for text, codes in CODES.items() if shown.startswith(text)]
+            expected = begins[0] if begins else frozenset({0})
+            problem = "" if code in expected else f"exit code {code}: {out + err}"
+        if problem:
+            wrong.append(f"{command}\n{problem}")
+
+
 async def test_each_shown_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = []
+    wrong: list[str] = []
+    commands = sorted(list_commands(), key=lambda command: (command.page, command.line))
+    pages = [list(group) for _, group in groupby(commands, lambda command: command.page)]
     async with open_stage(tmp_path, monkeypatch) as stage:
-        for command in list_commands():
-            shown = str(command).partition("trio_afrender ")[2]
-            if kind(command) in SERVERS or "--watch" in command.words:
-                problem = await run_server(command, stage)
-            else:
-                code, out, err = await run_command(*stage.words(command), home=tmp_path)
-                begins = [codes for text, codes in CODES.items() if shown.startswith(text)]
-                expected = begins[0] if begins else frozenset({0})
-                problem = "" if code in expected else f"exit code {code}: {out + err}"
-            if problem:
-                wrong.append(f"{command}\n{problem}")
+        for half in (pages[::2], pages[1::2]):
+            async with trio.open_nursery() as nursery:
+                for page in half:
+                    nursery.start_soon(run_page, page, stage, wrong)
     assert not wrong, "\n\n".join(wrong)
