@@ -9,13 +9,13 @@ alone; that of a task that has not started from the mean of its block, else of t
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping
 
 import attrs
 
 from trio_afrender.cli.summary import label, seconds_text
 from trio_afrender.cli.terminal import shorten_line
+from trio_afrender.jobs.frame_rate import FrameRate
 from trio_afrender.jobs.job_spec import JobSpec
 from trio_afrender.jobs.views import FINAL_STATES, JobView, TaskView
 from trio_afrender.protocol.messages import TaskKey
@@ -28,9 +28,6 @@ _LEAST_PERCENT = 3
 """Below, a percentage says nothing of the time."""
 _LEAST_SECONDS = 2.0
 """A task that has run for less says nothing of its time."""
-_WINDOW = 300.0
-"""Seconds over which frames a minute are counted."""
-_MAX_SAMPLES = 600
 _MAX_LABEL = 40
 
 
@@ -114,7 +111,7 @@ class JobForecast:
     """Of running tasks."""
     _counted: dict[TaskKey, str] = attrs.field(factory=dict)
     """Ended tasks in the curves, with the run."""
-    _frames: deque[tuple[float, int]] = attrs.field(factory=lambda: deque(maxlen=_MAX_SAMPLES))
+    _rate: FrameRate = attrs.field(factory=lambda: FrameRate(_LEAST_SECONDS))
     _most: int = 1
     """The most tasks that ran at once."""
 
@@ -138,7 +135,7 @@ class JobForecast:
                 slowest, longest = task, seconds
         return Outlook(
             seconds_left=self._seconds_left(job, running, now),
-            frames_per_minute=self._rate(job, now),
+            frames_per_minute=self._rate.update(self._count_frames(job), now),
             slowest=shorten_line(label(slowest), _MAX_LABEL) if slowest else "",
             slowest_seconds=longest,
         )
@@ -175,17 +172,11 @@ class JobForecast:
         )
         return max([work / self._most, *known])
 
-    def _rate(self, job: JobView, now: float) -> float | None:
+    def _count_frames(self, job: JobView) -> int:
         frames = 0
         for task in job.tasks:
             if task.state == "running":
                 frames += max(0, task.frame)
             elif task.state == "done" and task.block < len(self.spec.blocks):
                 frames += max(1, self.spec.blocks[task.block].frames(task.task)[2])
-        self._frames.append((now, frames))
-        while len(self._frames) > 2 and self._frames[0][0] < now - _WINDOW:
-            self._frames.popleft()
-        since, before = self._frames[0]
-        if frames <= before or now - since < _LEAST_SECONDS:
-            return None
-        return (frames - before) * 60 / (now - since)
+        return frames

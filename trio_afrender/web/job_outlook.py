@@ -1,20 +1,18 @@
 """When jobs end and how many frames a minute are done, from the counts of their blocks. Pure.
 
-`cli.job_forecast` knows the curve of each task; a list of jobs shows counts and times alone.
+A list of jobs has counts and times alone. The forecast of one job that is followed (`cli.job_forecast`)
+learns from the curve of each task, which these do not have.
 """
 
 from __future__ import annotations
 
-from collections import deque
-
 import attrs
 
 from trio_afrender.afserver.remote_nodes import BlockNode, JobNode
+from trio_afrender.jobs.frame_rate import FrameRate
 
 __all__ = ("JobPace",)
 
-_WINDOW = 300.0
-"""Seconds over which frames a minute are counted."""
 _LEAST = 15.0
 """Seconds before there is a figure."""
 _LEAST_PERCENT = 3
@@ -28,27 +26,18 @@ class JobPace:
 
     frames_per_minute: float | None = None
     ends: int | None = None
-    _done: deque[tuple[float, int]] = attrs.field(factory=deque)
-    """(time, frames done) of each change within the window."""
+    _rate: FrameRate = attrs.field(factory=lambda: FrameRate(_LEAST))
     _progress: tuple[tuple[int, ...], ...] | None = None
     """What the last forecast of the end was made from."""
 
     def add(self, job: JobNode, now: float) -> None:
         """Take the job as it is now."""
         frames = sum(max(0, b.done - b.skipped) * _frames_of_task(b) for b in job.blocks)
-        if self._done and frames < self._done[-1][1]:
-            self._done.clear()  # restarted
-        if not self._done or frames != self._done[-1][1]:
-            self._done.append((now, frames))
-        while len(self._done) > 1 and self._done[1][0] < now - _WINDOW:
-            self._done.popleft()
-        took = now - self._done[0][0]
-        count = frames - self._done[0][1]
+        rate = self._rate.update(frames, now)
         if "DON" in job.states or not job.count("running"):
             self.frames_per_minute = self.ends = self._progress = None
             return
-        if took >= _LEAST and count:
-            self.frames_per_minute = float(f"{count * 60 / took:.2g}")
+        self.frames_per_minute = None if rate is None else float(f"{rate:.2g}")
         self._forecast_end(job, now)
 
     def _forecast_end(self, job: JobNode, now: float) -> None:
