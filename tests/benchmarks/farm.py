@@ -24,8 +24,9 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.farm import ADMIN, FarmHarness, frames, one_job
+from support.large_farm import add_renders
 
-from trio_afrender.farm import renders, updates
+from trio_afrender.farm import updates
 from trio_afrender.farm.job_edits import operate_job
 from trio_afrender.farm.json_interface.answers import EncodedAnswer, encode_json
 from trio_afrender.farm.json_interface.job_objects import describe_jobs, describe_progress
@@ -37,31 +38,20 @@ from trio_afrender.jobs.host_masks import HostMasks
 from trio_afrender.protocol.messages import (
     HostResources,
     NetIF,
-    Register,
     TaskStatus,
     TaskUpdate,
     Update,
 )
 
 JOB_TASKS = 10_000
+NETIF = NetIF(name="eth0", mac="02:00:00:00:00:01", addresses=("192.0.2.1",))
+LOAD = HostResources(cpu_num=64, mem_total_mb=262_144)
 
 
 def make_farm(count: int, tasks: int) -> tuple[FarmHarness, float]:
     """A farm whose renders each run four tasks, and its bytes of memory for each task."""
     farm = FarmHarness()
-    for number in range(count):
-        message = Register(
-            name=f"r{number:05}",
-            user_name="ann",
-            host_name=f"r{number:05}",
-            engine="1",
-            os="linux unix",
-            capacity=1100,
-            max_tasks=4,
-            netifs=(NetIF(name="eth0", mac="02:00:00:00:00:01", addresses=("192.0.2.1",)),),
-            resources=HostResources(cpu_num=64, mem_total_mb=262_144),
-        )
-        renders.register(farm.state, message, number + 1, f"192.0.2.1:{number + 1}", 0.0)
+    add_renders(farm.state, count, 0.0, netifs=(NETIF,), load=lambda _number: LOAD)
     gc.collect()
     before = psutil.Process().memory_info().rss
     for number in range(max(1, tasks // JOB_TASKS)):

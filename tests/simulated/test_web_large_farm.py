@@ -21,7 +21,7 @@ SECONDS = 20
 
 async def test_a_large_farm_at_rest(autojump_clock: MockClock) -> None:
     async with open_json_farm() as own:
-        add_renders(own.farm, 1000)
+        add_renders(own.farm.state, 1000, trio.current_time())
         own.farm.submit(one_job(frames(1, 10_000), user_name="ann"))
         own.farm.dispatch()
         requests = own.server.requests

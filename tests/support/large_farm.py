@@ -5,14 +5,15 @@ from __future__ import annotations
 import gc
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import attrs
 import trio
 
-from trio_afrender.farm import Farm, renders
-from trio_afrender.protocol.messages import HostResources, Register
+from trio_afrender.farm import renders
+from trio_afrender.farm.state import FarmState
+from trio_afrender.protocol.messages import HostResources, NetIF, Register
 
 __all__ = ("LoopMeter", "add_renders", "make_load")
 
@@ -80,7 +81,15 @@ def make_load(number: int) -> HostResources:
     )
 
 
-def add_renders(farm: Farm, count: int) -> None:
+def add_renders(
+    state: FarmState,
+    count: int,
+    now: float,
+    *,
+    netifs: tuple[NetIF, ...] = (),
+    load: Callable[[int], HostResources] = make_load,
+) -> None:
+    """Register renders that are no processes; `load` is asked for each by its number."""
     for number in range(count):
         message = Register(
             name=f"r{number:05}",
@@ -90,8 +99,7 @@ def add_renders(farm: Farm, count: int) -> None:
             os="linux unix",
             capacity=1100,
             max_tasks=4,
-            resources=make_load(number),
+            netifs=netifs,
+            resources=load(number),
         )
-        renders.register(
-            farm.state, message, number + 1, f"192.0.2.1:{number + 1}", trio.current_time()
-        )
+        renders.register(state, message, number + 1, f"192.0.2.1:{number + 1}", now)
