@@ -9,7 +9,6 @@ farm, whatever else the machine does. ``python tests/benchmarks/page.py [--rende
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import sys
 import time
@@ -24,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support.farm import frames, one_job
 from support.large_farm import LoopMeter, add_renders, make_load
 
+from trio_afrender.cli.collector_pauses import short_pauses
 from trio_afrender.farm import Farm, open_farm, renders, updates
 from trio_afrender.farm.json_interface import make_in_process_farm, open_requests
 from trio_afrender.protocol.messages import (
@@ -133,7 +133,7 @@ async def measure(options: argparse.Namespace) -> None:
     async with AsyncExitStack() as stack:
         farm = await stack.enter_async_context(open_farm(None))
         requests = await stack.enter_async_context(open_requests(farm))
-        add_renders(farm, options.renders)
+        add_renders(farm.state, options.renders, trio.current_time())
         farm.submit(one_job(frames(1, options.tasks), name="large", user_name="ann"))
         farm.dispatch()
         own = make_in_process_farm(
@@ -181,9 +181,8 @@ def main() -> None:
     parser.add_argument("--client", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--topics", default=_REST, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    gc.collect()
-    gc.freeze()  # as the command does it
-    trio.run(watch_page if options.client else measure, options)
+    with short_pauses():  # as the command does it
+        trio.run(watch_page if options.client else measure, options)
 
 
 if __name__ == "__main__":

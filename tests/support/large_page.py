@@ -20,6 +20,7 @@ import trio
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.farm import FakeLink, frames, make_update, one_job, with_fields
+from trio_afrender.cli.collector_pauses import short_pauses
 from trio_afrender.farm.farm import FarmSettings, open_farm
 from trio_afrender.farm.json_interface import make_in_process_farm, open_requests
 from trio_afrender.protocol.messages import (
@@ -139,4 +140,5 @@ if __name__ == "__main__":
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--late", type=float, default=0.02)
-    trio.run(main, parser.parse_args())
+    with short_pauses():  # as the commands do it
+        trio.run(main, parser.parse_args())

@@ -5,7 +5,6 @@ Starlette and Hypercorn are an extra and take long to import, so the functions t
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import webbrowser
 from argparse import Namespace
@@ -43,10 +42,6 @@ def plan_page(option: str, address: str, options: Namespace, *, own_farm: bool) 
     from trio_afrender.web.serve_page import check_address
     from trio_afrender.web.settings import PageSettings
 
-    # What has been imported lives as long as the program: the collector of cycles, which stops
-    # everything while it looks at all objects, need not look at it (30 of 50 ms for a small farm).
-    gc.collect()
-    gc.freeze()
     listen = parse_address(option, address)
     return PageSettings(
         host=listen.host,

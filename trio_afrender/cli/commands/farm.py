@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from trio_afrender.agent.agent import AgentHandle, run_agent
+from trio_afrender.cli.collector_pauses import short_pauses
 from trio_afrender.cli.farm_record import FarmRecord, farms_folder, open_record
 from trio_afrender.cli.job_checks import (
     check_folders,
@@ -98,7 +99,8 @@ def run(options: Namespace) -> int:
         stack.enter_context(lock_folder(plan.folder, "another farm uses it: give another --store"))
         stack.enter_context(open_daemon_log("farm", log, level, times=not options.log_nodate))
         try:
-            trio.run(_OpenFarm(plan).run)
+            with short_pauses():
+                trio.run(_OpenFarm(plan).run)
         finally:
             # A second SIGTERM of a service manager must not make a failure of an orderly end.
             ignore_signals()

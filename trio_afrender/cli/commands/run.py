@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from trio_afrender.agent.agent import AgentHandle, run_agent
+from trio_afrender.cli.collector_pauses import short_pauses
 from trio_afrender.cli.impossible_blocks import (
     describe_renders,
     end_when_stuck,
@@ -100,7 +101,8 @@ def run(options: Namespace) -> int:
             page=page,
         )
         try:
-            trio.run(job_run.run)
+            with short_pauses():
+                trio.run(job_run.run)
         finally:
             # The signals may have ended the job; they must not end the summary and the report.
             ignore_signals()

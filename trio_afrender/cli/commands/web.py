@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from trio_afrender.afserver.remote_farm import RemoteFarm
+from trio_afrender.cli.collector_pauses import short_pauses
 from trio_afrender.cli.find_farm import choose_farm, complete_server
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.logging_setup import open_daemon_log
@@ -35,7 +36,8 @@ def run(options: Namespace) -> int:
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(2, options.verbose)]
     log = make_log_settings(values)
     with open_daemon_log("web", log, level, times=not options.log_nodate):
-        trio.run(_serve, farm, settings, options)
+        with short_pauses():
+            trio.run(_serve, farm, settings, options)
     return 0
 
 
