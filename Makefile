@@ -15,7 +15,7 @@ help:
 	@echo "make repeat the simulated tests 50 times (minutes)"
 	@echo "make bench  the benchmarks (minutes)"
 	@echo "make chaos  rounds of faults on a real agent (minutes); ROUNDS=300 SEED=1 repeat a run"
-	@echo "make attack each helper killed and stopped, each file exchanged, each system call failed (an hour)"
+	@echo "make attack each helper killed and stopped, each file exchanged, each system call failed (20 minutes); SITES=flush"
 	@echo "make fuzz   wrong bytes for every decoder (minutes); INPUTS=1000000 SEED=1 ONLY=job"
 	@echo "make renderers  real programs render and fail (10 minutes, 3 GB); ONLY=blender SCENE=gpu RECORD=1"
 	@echo "make web-test  the page in Chromium: a render with Mitsuba, 1000 renders, all views (minutes)"
@@ -60,7 +60,7 @@ chaos: $(VENV)/.test
 	$(BIN)/python tests/chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST))
 
 attack: $(VENV)/.test
-	ATTACKS=all $(BIN)/python -m pytest -n $(JOBS) tests/integration/test_attacks.py tests/integration/test_frozen_helpers.py tests/integration/test_system_calls.py
+	ATTACKS=all SITES="$(SITES)" $(BIN)/python -m pytest -n $(JOBS) tests/integration/test_attacks.py tests/integration/test_frozen_helpers.py tests/integration/test_system_calls.py
 
 INPUTS ?= 20000
 fuzz: $(VENV)/.test

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 
 from trio_afrender.message_framing import FrameReader, encode
@@ -16,6 +18,9 @@ _RECEIVE_SIZE = 64 * 1024
 _MAX_DESCRIPTORS = 8
 _CLOSE_TIMEOUT = 5.0
 """Seconds that the other end may take to read the last messages."""
+_NO_MEMORY = (errno.ENOMEM, errno.ENOBUFS)
+_MEMORY_TIMEOUT, _MEMORY_PAUSE = 1.0, 0.01
+"""Seconds that a send is repeated while the kernel has no memory for it, and between two of them."""
 
 
 class Channel:
@@ -49,18 +54,27 @@ class Channel:
             self._out += encode(message)
 
     def flush(self, *, blocking: bool = False) -> None:
-        """Send what the socket takes now; with `blocking` everything, for 5 seconds at most."""
+        """Send what the socket takes now; with `blocking` everything, for 5 seconds at most.
+
+        Blocks for a second at most while the kernel has no memory; the rest is `waiting` then.
+        """
         if blocking:
             self._sock.settimeout(_CLOSE_TIMEOUT)
-        try:
-            while self._out:
+        until = time.monotonic() + _MEMORY_TIMEOUT
+        while self._out:
+            try:
                 self._out = self._out[self._sock.send(self._out) :]
-        except BlockingIOError:
-            pass
-        except OSError:
-            # The other end is closed. Its last messages may still be in the receive buffer, so
-            # this is not yet `over`: an agent that sends "release" and closes is served.
-            self._peer_closed, self._out = True, b""
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno not in _NO_MEMORY:
+                    # The other end is closed. Its last messages may still be in the receive buffer,
+                    # so this is not yet `over`: an agent that sends "release" and closes is served.
+                    self._peer_closed, self._out = True, b""
+                elif time.monotonic() >= until:
+                    return
+                else:
+                    time.sleep(_MEMORY_PAUSE)
 
     def read(self) -> bytes:
         """Return the bytes that have arrived; none when the other end is closed."""
