@@ -174,7 +174,8 @@ def _count_frames(parser: RuleTarget, names: list[str]) -> None:
 
 def _depends_on_match_alone(one: Rule) -> bool:
     """Whether the rule's percents depend on nothing but the match."""
-    return isinstance(one.action, Progress) and one.action[1:] == (fraction, None)
+    action = one.action
+    return isinstance(action, Progress) and action.share is fraction and action.condition is None
 
 
 def _only_counts(parser: RuleTarget) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import compress, count, islice, repeat
+from operator import gt, itemgetter, ne
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 __all__ = (
@@ -16,6 +18,7 @@ __all__ = (
     "RuleTarget",
     "activity",
     "compile_pattern",
+    "find_turns",
     "fraction",
     "frame_done",
     "frame_end",
@@ -89,6 +92,9 @@ class Progress(NamedTuple):
     condition: Callable[..., bool] | None = None
     """Called with the parser: whether the percents count at present. Its result must not change
     while no other rule acts."""
+    follows_fraction: bool = False
+    """Whether the percents depend on the `fraction` of each match and on its falls alone: of matches
+    whose fractions rise, the first and the last are enough."""
 
 
 class Aside:
@@ -203,21 +209,40 @@ def fraction(parser: RuleTarget, groups: tuple[str, ...]) -> float | None:
     return 100 * float(groups[0]) / total if total > 0 else None
 
 
-frame_percent = Progress(False, fraction)
+def find_turns(matches: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Leave out the matches, given by their groups, between a rise and a rise of their `fraction`."""
+    first = matches[0]
+    if len(first) > 1 and any(map(ne, map(itemgetter(1), matches), repeat(first[1]))):
+        return matches  # parts of different wholes
+    try:
+        parts = list(map(float, map(itemgetter(0), matches)))
+    except ValueError:
+        return matches  # an optional group that did not match
+    falls = list(compress(count(), map(gt, parts, islice(parts, 1, None))))
+    turns = sorted({0, len(matches) - 1, *falls, *(each + 1 for each in falls)})
+    return [matches[each] for each in turns]
+
+
+frame_percent = Progress(False, fraction, None, True)
 """Percents of the current frame: ``(\\d+)%`` or ``(\\d+)/(\\d+)``."""
 
-task_percent = Progress(True, fraction)
+task_percent = Progress(True, fraction, None, True)
 """Percents of the whole task."""
 
 
-def frame_share(share: Share, condition: Callable[..., bool] | None = None) -> Progress:
+def frame_share(
+    share: Share,
+    condition: Callable[..., bool] | None = None,
+    *,
+    follows_fraction: bool = False,
+) -> Progress:
     """Percents of the current frame, computed by a function of parser and groups."""
-    return Progress(False, share, condition)
+    return Progress(False, share, condition, follows_fraction or share is fraction)
 
 
 def task_share(share: Share, condition: Callable[..., bool] | None = None) -> Progress:
     """Percents of the whole task, computed by a function of parser and groups."""
-    return Progress(True, share, condition)
+    return Progress(True, share, condition, share is fraction)
 
 
 # Frames.

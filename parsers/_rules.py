@@ -36,6 +36,7 @@ from parsers._rule_actions import (
     Progress,
     Rule,
     activity,
+    find_turns,
     is_progress,
     new_frame,
     progress_only,
@@ -54,6 +55,9 @@ _PROGRESS_METHODS = (
 
 _RARE = '@#~^$`{}\\"%<>|=*;!?&ZQXJKYVWUGBHFNDRPLMOTAISCE'
 """Characters from the rarest to more usual ones; the empty text is in any text."""
+
+_MOST_COUNTS = 4
+"""Times that a batch is counted for whether all its frames have one name."""
 
 
 class RuleParser(parser):
@@ -265,15 +269,22 @@ class RuleParser(parser):
         self, one: Rule, index: int, text: str, done: int, hits: list[tuple[int, int, int]]
     ) -> None:
         """Add the lines that name a frame, without those that name the current frame again."""
+        counts, is_new = _MOST_COUNTS, True
         at = text.find(one.token, done)
         while at >= 0:
             if self._repeated and text.startswith(self._repeated, at):
+                # Mostly the rest of a batch is of one frame: two counts tell so, without its lines.
+                if is_new and counts:
+                    is_new, counts = False, counts - 1
+                    if text.count(self._repeated, at) == text.count(one.token, at):
+                        return
                 at = text.find(one.token, at + len(self._repeated) - 1)
                 continue
             start = text.rfind("\n", 0, at) + 1
             end = line_end(text, at)
             hits.append((start, index, end))
             self._repeated = _last_name(one, text, start, end)
+            is_new = True
             at = text.find(one.token, end)
 
     def forget_repeated(self) -> None:
@@ -323,6 +334,8 @@ class RuleParser(parser):
         """Grow by the greatest percent of several matches, each given by its groups."""
         if action.condition is not None and not action.condition(self):
             return
+        if action.follows_fraction and len(matches) > 2:
+            matches = find_turns(matches)
         share, greatest = action.share, -1.0
         for groups in matches:
             try:

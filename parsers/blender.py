@@ -83,7 +83,7 @@ def _pass_share(kind: str, *, own: bool = True) -> Progress:
         parser.has_own_engine = own
         return in_passes(parser, kind, percent)
 
-    return frame_share(share)
+    return frame_share(share, follows_fraction=True)
 
 
 def _tiles(parser: blender, groups: tuple[str, ...]) -> float | None:

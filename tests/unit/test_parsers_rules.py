@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parsers._rule_actions import find_turns
+from parsers.blender import blender
 from parsers.parser import (
     Found,
     Rule,
@@ -362,3 +365,59 @@ def test_which_rules_are_searched_for_in_a_whole_batch(
     token: str, pattern: str, fast: bool
 ) -> None:
     assert rule(token, pattern, activity).fast is fast
+
+
+@pytest.mark.parametrize(
+    ("parts", "turns"),
+    [
+        (["1", "2", "3", "4"], ["1", "4"]),
+        (["1", "5", "9", "2", "3", "8"], ["1", "9", "2", "8"]),
+        (["9", "5", "1"], ["9", "5", "1"]),
+        (["5", "5", "5"], ["5", "5"]),
+        (["10", "9", "100"], ["10", "9", "100"]),  # by value
+        (["7"], ["7"]),
+    ],
+)
+def test_of_rising_fractions_the_first_and_the_last_are_kept(
+    parts: list[str], turns: list[str]
+) -> None:
+    assert find_turns([(each, "100") for each in parts]) == [(each, "100") for each in turns]
+    assert find_turns([(each,) for each in parts]) == [(each,) for each in turns]
+
+
+@pytest.mark.parametrize(
+    "matches", [[("1", "8"), ("2", "8"), ("3", "9"), ("4", "9")], [("1", ""), ("", ""), ("3", "")]]
+)
+def test_fractions_of_different_wholes_are_all_kept(matches: list[tuple[str, ...]]) -> None:
+    assert find_turns(matches) == matches
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_batch_of_passes_gives_the_percents_of_its_lines(seed: int) -> None:
+    """Passes, frames named again and again, and totals that change: at once, and line by line."""
+    dice = random.Random(seed)  # noqa: S311 - reproducible
+    lines, frame, sample, most = [], 1, 0, 64
+    for _ in range(dice.randint(5, 400)):
+        sample += dice.randint(0, 9)
+        if sample > most or dice.random() < 0.02:
+            sample, most = 0, dice.choice((64, 64, 128))
+        if dice.random() < 0.02:
+            frame += 1
+            sample = 0
+        if dice.random() < 0.02:
+            lines.append(f"Saved: 'f.{frame:04}.png'")
+        lines.append(f"Fra:{frame} Mem:1.00M | Scene | Sample {sample}/{most}")
+    whole, single = blender(), blender()
+    for parser in (whole, single):
+        parser.setTaskInfo({"frames_num": 8, "wdir": ""})
+    batch = {"mode": "RUN", "pid": 1, "resources": ""}
+    cut = dice.randint(0, len(lines))
+    for part in (lines[:cut], lines[cut:]):
+        whole.parse({"data": "".join(f"{line}\n" for line in part), **batch})
+    for line in lines:
+        single.parse({"data": f"{line}\n", **batch})
+    for name in ("percent", "frame", "percentframe", "frame_name"):
+        assert getattr(whole, name) == getattr(single, name), (name, lines)
+    assert {
+        kind: (each.done, each.percent, each.per_frame) for kind, each in whole.passes.items()
+    } == {kind: (each.done, each.percent, each.per_frame) for kind, each in single.passes.items()}
