@@ -33,9 +33,11 @@ pytestmark = pytest.mark.skipif(os.environ.get("WEB") != "all", reason="make web
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_PAINT = 1.0
-"""Seconds until the first paint, of the best of some tries: other programs use the machine too."""
+"""Seconds until the first paint."""
 MAX_FRAME = 50.0
-"""Milliseconds of a frame of animation, the median of the slowest twentieth."""
+"""Milliseconds between frames of animation at most, of 95 % of them."""
+TRIES = 3
+"""The best counts: other programs use the machine too."""
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +124,16 @@ def measure_frames(viewer: BrowserViewer, seconds: float, *, scroll: int) -> tup
     return statistics.median(found), statistics.quantiles(found, n=20)[-1]
 
 
+def measure_best(viewer: BrowserViewer, *, scroll: int) -> tuple[float, float]:
+    """The best of some tries, each of 4 s; the first that keeps the limit ends them."""
+    best = (float("inf"), float("inf"))
+    for _ in range(TRIES):
+        best = min(best, measure_frames(viewer, 4, scroll=scroll), key=lambda found: found[1])
+        if best[1] <= MAX_FRAME:
+            break
+    return best
+
+
 def first_paint(browser: Browser, address: str, path: str, ready: str) -> tuple[float, float]:
     """Seconds until something is painted, and until the rows or cells are there."""
     with open_viewer(browser, address) as viewer:
@@ -141,6 +153,7 @@ def test_a_large_farm_is_painted_quickly_and_moves_smoothly(
         ("/renders", ".renders .body .row"),
         ("/jobs/2", ".framegrid canvas"),
         ("/jobs/2?as=table", ".tasks .body .row"),
+        ("/jobs/2/sheet", ".tile"),
     )
     lines = []
     with open_large_farm() as address:
@@ -149,15 +162,15 @@ def test_a_large_farm_is_painted_quickly_and_moves_smoothly(
             with open_viewer(browser, address) as viewer:
                 viewer.go(path)
                 viewer.page.locator(ready).first.wait_for()
-                still = measure_frames(viewer, 4, scroll=0)
-                moving = measure_frames(viewer, 4, scroll=40)
+                still = measure_best(viewer, scroll=0)
+                moving = measure_best(viewer, scroll=40)
             paint, rows = min(each[0] for each in paints), min(each[1] for each in paints)
             lines.append(
                 f"{path}: paint {paint:.2f} s, rows {rows:.2f} s; frames, median and 95 %:"
                 f" {still[0]:.0f} and {still[1]:.0f} ms, scrolled {moving[0]:.0f} and {moving[1]:.0f} ms"
             )
             assert paint <= MAX_PAINT, lines
-            assert max(still[0], moving[0]) <= MAX_FRAME, lines
+            assert max(still[1], moving[1]) <= MAX_FRAME, lines
     with capsys.disabled():
         sys.stdout.write("\n" + "\n".join(lines) + "\n")
 
@@ -181,5 +194,4 @@ def test_a_log_of_a_gigabyte_is_read_from_its_end(browser: Browser, tmp_path: Pa
         expect(page.locator(".output")).to_contain_text("the end of it", timeout=60_000)
         page.locator(".outputbox button", has_text="Earlier output").click()
         expect(page.locator(".output")).to_contain_text("a line of a long log")
-        median, _ = measure_frames(viewer, 2, scroll=0)
-        assert median <= MAX_FRAME
+        assert measure_best(viewer, scroll=0)[1] <= MAX_FRAME

@@ -1,6 +1,8 @@
 /**
- * All frames of a job as cells of a canvas: only what is on the screen is drawn, so ten thousand cost
- * as much as a hundred. For readers of screens it is a list with one option: the current frame.
+ * All frames of a job as cells: only what is on the screen is drawn, so ten thousand cost as much as a
+ * hundred. Some lines of cells share a canvas, a tile. A tile is drawn when it comes to the screen and
+ * when a cell has changed: scrolling itself draws nothing, and gives the compositor no new pixels.
+ * For readers of screens it is a list with one option: the current frame.
  */
 
 import { el, setText } from "./dom.js";
@@ -8,6 +10,8 @@ import { oncePerFrame } from "./feed.js";
 
 const SIZES = { large: [64, 40], medium: [44, 26], small: [14, 14] };
 const GAP = 2;
+const TILE = 200; // pixels: about the height of a tile
+const SPARE_TILES = 4; // tiles that are kept for other lines
 
 /** `items` have {key, kind, percent, label, text}; `open(item)` is called by a click and Enter. */
 export class FrameGrid {
@@ -15,20 +19,23 @@ export class FrameGrid {
     Object.assign(this, { scroller, open, moved });
     this.items = [];
     this.current = -1;
-    this.canvas = el("canvas", { "aria-hidden": "true" });
+    this.tiles = new Map(); // number -> tile on the screen
+    this.spare = [];
     this.option = el("div", { role: "option", id: `frame-${Math.random().toString(36).slice(2)}`, class: "hide", "aria-selected": "true" });
     this.host = el("div", { class: "framegrid", role: "listbox", tabindex: "0", "aria-label": label,
-      "aria-activedescendant": this.option.id }, this.canvas, this.option);
+      "aria-activedescendant": this.option.id }, this.option);
     this.tip = el("div", { class: "tip", hidden: true });
     this.element = el("div", { class: "gridbox" }, this.host, this.tip);
-    this.ask = oncePerFrame(() => this.draw());
+    this.dirty = false;
+    this.stale = new Set(); // numbers of tiles with a cell that has changed
+    this.drawSoon = oncePerFrame(() => this.draw());
     this.size = "medium";
     this.host.addEventListener("keydown", (event) => this.key(event));
     this.host.addEventListener("click", (event) => this.click(event));
     this.host.addEventListener("pointermove", (event) => this.hover(event));
     this.host.addEventListener("pointerleave", () => this.point(-1));
     this.host.addEventListener("focus", () => this.select(Math.max(0, this.current), false));
-    this.onScroll = () => this.ask();
+    this.onScroll = () => this.drawSoon();
     scroller.addEventListener("scroll", this.onScroll, { passive: true });
     this.observer = new ResizeObserver(() => this.layOut());
     this.observer.observe(this.element);
@@ -59,9 +66,23 @@ export class FrameGrid {
 
   /** Make the frame with a key the current one. */
   setCurrent(key) {
+    this.askCell(this.current);
     this.current = this.items.findIndex((item) => item.key === key);
+    this.askCell(this.current);
     this.say();
-    this.ask();
+  }
+
+  /** Draw all that is on the screen anew, with the next frame. */
+  ask() {
+    this.dirty = true;
+    this.drawSoon();
+  }
+
+  /** Draw one cell anew, with the next frame. */
+  askCell(index) {
+    if (index < 0) return;
+    this.stale.add(Math.floor(index / this.columns / this.linesOfTile));
+    this.drawSoon();
   }
 
   layOut() {
@@ -71,6 +92,7 @@ export class FrameGrid {
     // The cells fill the width: no ragged edge.
     this.wide = (width + GAP) / this.columns - GAP;
     this.high = high;
+    this.linesOfTile = Math.max(1, Math.round(TILE / (high + GAP)));
     this.lines = Math.ceil(this.items.length / this.columns);
     this.host.style.height = `${Math.max(0, this.lines * (high + GAP) - GAP)}px`;
     this.ask();
@@ -79,7 +101,7 @@ export class FrameGrid {
   readColours() {
     const style = getComputedStyle(this.host);
     const get = (name) => style.getPropertyValue(name).trim();
-    this.colours = { text: get("--text"), panel: get("--panel"), accent: get("--accent"), fill: {}, on: {} };
+    this.colours = { text: get("--text"), fill: {}, on: {} };
     for (const kind of ["done", "running", "error", "skipped", "warning", "lost", "paused", "ready", "waiting"]) {
       this.colours.fill[kind] = get(`--k-${kind}`);
       this.colours.on[kind] = get(`--on-${kind}`);
@@ -93,30 +115,54 @@ export class FrameGrid {
     const box = this.host.getBoundingClientRect();
     const screen = this.scroller.getBoundingClientRect();
     const step = this.high + GAP;
-    const first = Math.max(0, Math.floor((screen.top - box.top) / step) - 1);
-    const last = Math.min(this.lines, Math.ceil((screen.bottom - box.top) / step) + 1);
-    const high = Math.max(0, (last - first) * step);
-    const scale = Math.min(2, devicePixelRatio || 1);
-    const [pixelsWide, pixelsHigh] = [Math.round(box.width * scale), Math.round(high * scale)];
-    if (this.canvas.width !== pixelsWide || this.canvas.height !== pixelsHigh) {
-      this.canvas.width = pixelsWide;
-      this.canvas.height = pixelsHigh;
-      this.canvas.style.width = `${box.width}px`;
-      this.canvas.style.height = `${high}px`;
+    const size = this.linesOfTile;
+    // One more above and below: a scroll is on the screen before its event comes here.
+    const first = Math.max(0, Math.floor((screen.top - box.top) / (step * size)) - 1);
+    const end = Math.min(Math.ceil(this.lines / size), Math.ceil((screen.bottom - box.top) / (step * size)) + 1);
+    for (const [number, tile] of this.tiles) {
+      if (number >= first && number < end) continue;
+      this.tiles.delete(number);
+      tile.hidden = true;
+      if (this.spare.length < SPARE_TILES) this.spare.push(tile);
+      else tile.remove();
     }
-    this.canvas.style.transform = `translateY(${first * step}px)`;
-    const pen = this.canvas.getContext("2d");
+    for (let number = first; number < end; number += 1) {
+      const known = this.tiles.get(number);
+      if (known && !this.dirty && !this.stale.has(number)) continue;
+      const tile = known ?? this.spare.pop() ?? el("canvas", { "aria-hidden": "true" });
+      this.tiles.set(number, tile);
+      this.drawTile(tile, number * size, Math.min(this.lines, (number + 1) * size), box.width);
+      if (!tile.isConnected) this.host.prepend(tile);
+    }
+    this.dirty = false;
+    this.stale.clear();
+  }
+
+  drawTile(tile, first, end, width) {
+    const step = this.high + GAP;
+    const high = (end - first) * step;
+    const scale = Math.min(2, devicePixelRatio || 1);
+    const [pixelsWide, pixelsHigh] = [Math.round(width * scale), Math.round(high * scale)];
+    if (tile.width !== pixelsWide || tile.height !== pixelsHigh) {
+      tile.width = pixelsWide;
+      tile.height = pixelsHigh;
+      tile.style.width = `${width}px`;
+      tile.style.height = `${high}px`;
+    }
+    tile.hidden = false;
+    tile.style.transform = `translateY(${first * step}px)`;
+    const pen = tile.getContext("2d");
     pen.setTransform(scale, 0, 0, scale, 0, 0);
-    pen.clearRect(0, 0, box.width, high);
+    pen.clearRect(0, 0, width, high);
     pen.font = this.font;
     pen.textAlign = "center";
     pen.textBaseline = "middle";
-    const end = Math.min(this.items.length, last * this.columns);
-    for (let i = first * this.columns; i < end; i += 1) this.drawCell(pen, i, first);
+    const last = Math.min(this.items.length, end * this.columns);
+    for (let i = first * this.columns; i < last; i += 1) this.drawCell(pen, i, first);
   }
 
   drawCell(pen, index, first) {
-    const { fill, on, accent, text } = this.colours;
+    const { fill, on, text } = this.colours;
     const item = this.items[index];
     const x = (index % this.columns) * (this.wide + GAP);
     const y = (Math.floor(index / this.columns) - first) * (this.high + GAP);
@@ -154,9 +200,11 @@ export class FrameGrid {
       pen.fill();
     }
     if (index === this.current || index === this.pointed) {
-      pen.strokeStyle = index === this.current ? accent : text;
-      pen.lineWidth = 2;
-      pen.strokeRect(x + 1, y + 1, wide - 2, high - 2);
+      // Not the accent: running cells have a border that is nearly the same.
+      const line = index === this.current ? 3 : 1.5;
+      pen.strokeStyle = text;
+      pen.lineWidth = line;
+      pen.strokeRect(x + line / 2, y + line / 2, wide - line, high - line);
     }
   }
 
@@ -186,10 +234,11 @@ export class FrameGrid {
 
   point(index) {
     if (this.pointed === index) return;
+    this.askCell(this.pointed);
+    this.askCell(index);
     this.pointed = index;
     this.tip.hidden = index < 0;
     if (index >= 0) setText(this.tip, this.items[index].text);
-    this.ask();
   }
 
   key(event) {
@@ -210,6 +259,8 @@ export class FrameGrid {
 
   select(index, reveal = true) {
     if (!this.items.length) return;
+    this.askCell(this.current);
+    this.askCell(index);
     this.current = index;
     this.say();
     if (reveal) {
@@ -220,7 +271,6 @@ export class FrameGrid {
       const below = top + step + 8 - this.scroller.clientHeight;
       if (below > 0) this.scroller.scrollTop += below;
     }
-    this.ask();
   }
 
   /** Let readers of screens know the current frame. */
