@@ -38,14 +38,6 @@ def describe_renders(config: Config, agents: int) -> list[Register]:
     ]
 
 
-def _list_registers(farm: Farm) -> list[Register]:
-    """Return what the renders of a farm have registered with, as if nothing ran on their hosts."""
-    return [
-        attrs.evolve(render.register, running=(), undelivered=(), resources=_free(render.resources))
-        for render in farm.state.renders.values()
-    ]
-
-
 def _free(resources: HostResources | None) -> HostResources | None:
     """The figures of a host on which everything is free."""
     if resources is None:
@@ -88,7 +80,12 @@ async def end_when_stuck(
     seen = 0
     while sum(render.online for render in farm.state.renders.values()) < renders:
         seen = await farm.changed(seen)
-    impossible = find_impossible(spec, _list_registers(farm))
+    # As if nothing ran on their hosts.
+    registers = [
+        attrs.evolve(each.register, running=(), undelivered=(), resources=_free(each.resources))
+        for each in farm.state.renders.values()
+    ]
+    impossible = find_impossible(spec, registers)
     record = farm.state.find_job(job)
     for block, reasons in impossible.items():
         if any(count for state, count in record.blocks[block].counts.items() if not state.over):

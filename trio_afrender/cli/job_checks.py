@@ -140,20 +140,6 @@ def _find_missing_services(data: object, folders: Sequence[Path]) -> Iterator[Jo
             yield JobError(f"blocks[{number}].service", text)
 
 
-def _warn_of_parsers(spec: JobSpec, folders: Sequence[Path]) -> list[str]:
-    """Return a warning for each parser that does not exist.
-
-    Without its parser a task runs on an Afanasy farm, so it must run here, too.
-    """
-    parsers = {*list_plugins("parser", folders), *NO_PARSER}
-    return [
-        f"blocks[{number}].parser: {_missing('parser', block.parser, folders)}; "
-        "its output is not parsed"
-        for number, block in enumerate(spec.blocks)
-        if block.parser not in parsers
-    ]
-
-
 def list_unparsed(spec: JobSpec) -> frozenset[int]:
     """Return the numbers of the blocks whose output no parser reads, so that they have no percentage."""
     return frozenset(number for number, each in enumerate(spec.blocks) if each.parser in NO_PARSER)
@@ -165,8 +151,15 @@ def _missing(kind: str, name: str, folders: Sequence[Path]) -> str:
 
 def list_warnings(spec: JobSpec, folders: Sequence[Path]) -> list[str]:
     """Return what a user should know of a job: missing parsers, keys without effect, mistakes."""
+    # A missing parser is no error: on an Afanasy farm such a task runs, so it must run here, too.
+    parsers = {*list_plugins("parser", folders), *NO_PARSER}
     return [
-        *_warn_of_parsers(spec, folders),
+        *(
+            f"blocks[{number}].parser: {_missing('parser', block.parser, folders)}; "
+            "its output is not parsed"
+            for number, block in enumerate(spec.blocks)
+            if block.parser not in parsers
+        ),
         *(f"{path} has no effect here" for path in spec.unhonoured),
         *spec.notes,
     ]

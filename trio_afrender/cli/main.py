@@ -68,18 +68,16 @@ def _run_command(words: Sequence[str]) -> int:
         make_parser()[0].print_help()
         return 0
     options = parse(words)
-    if hasattr(options, "log_format"):
-        _choose_early_form(options.command, options.log_format)
+    # Already here, and not only where the settings are read: errors of settings are lines of JSON too.
+    if (
+        hasattr(options, "log_format")
+        and (options.log_format or os.environ.get("TRIO_AFRENDER__LOG__FORMAT")) == "json"
+    ):
+        import_module("trio_afrender.cli.logging_setup").print_json(options.command)
     # Imported only when needed: --help, --version and wrong arguments do not wait for trio.
     name = getattr(options, "module", options.command.partition(" ")[0])
     code: int = import_module(f"trio_afrender.cli.commands.{name}").run(options)
     return code
-
-
-def _choose_early_form(command: str, given: str | None) -> None:
-    """Print lines as JSON from the beginning, errors of settings too, if that is asked for here."""
-    if (given or os.environ.get("TRIO_AFRENDER__LOG__FORMAT")) == "json":
-        import_module("trio_afrender.cli.logging_setup").print_json(command)
 
 
 def _explain(error: BaseException, *, debug: bool) -> int:

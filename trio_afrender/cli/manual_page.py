@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trio_afrender.cli.command_model import CommandModel, OptionModel, ValueModel, list_commands
+from trio_afrender.cli.command_model import OptionModel, ValueModel, list_commands
 from trio_afrender.config.settings import CGRU
 from trio_afrender.version import __version__
 
@@ -63,7 +63,19 @@ def _lines() -> Iterator[str]:
         yield _escape(line) or ".PP"
     yield ".SH COMMANDS"
     for command in list_commands():
-        yield from _command(command)
+        # A heading in quotes: its blanks are part of it.
+        yield f'.SS "trio_afrender {_escape(command.name)}"'
+        words = " ".join(_word(value) for value in command.words)
+        yield rf"\fBtrio_afrender {_escape(command.name)}\fR [\fIoptions\fR] {words}".rstrip()
+        yield ".PP"
+        yield f"{_escape(command.help)}."
+        for value, text in zip(command.words, command.word_helps, strict=True):
+            yield from (".TP", rf"\fI{_escape(value.name)}\fR", _escape(text))
+        for option in command.options:
+            if "--help" not in option.names:
+                yield from (".TP", _option(option), _escape(option.help))
+        if command.epilog and "Any key of the config files" not in command.epilog:
+            yield from (".PP", _escape(command.epilog))
     for title, rows in (
         ("EXIT STATUS", _EXITS),
         ("SIGNALS", _SIGNALS),
@@ -75,22 +87,6 @@ def _lines() -> Iterator[str]:
             yield from (".TP", rf"\fB{_escape(name)}\fR", _escape(text))
     yield ".SH SEE ALSO"
     yield _escape("systemd.service(5), systemctl(1); the pages in share/trio_afrender/docs.")
-
-
-def _command(command: CommandModel) -> Iterator[str]:
-    # A heading in quotes: its blanks are part of it.
-    yield f'.SS "trio_afrender {_escape(command.name)}"'
-    words = " ".join(_word(value) for value in command.words)
-    yield rf"\fBtrio_afrender {_escape(command.name)}\fR [\fIoptions\fR] {words}".rstrip()
-    yield ".PP"
-    yield f"{_escape(command.help)}."
-    for value, text in zip(command.words, command.word_helps, strict=True):
-        yield from (".TP", rf"\fI{_escape(value.name)}\fR", _escape(text))
-    for option in command.options:
-        if "--help" not in option.names:
-            yield from (".TP", _option(option), _escape(option.help))
-    if command.epilog and "Any key of the config files" not in command.epilog:
-        yield from (".PP", _escape(command.epilog))
 
 
 def _word(value: ValueModel) -> str:

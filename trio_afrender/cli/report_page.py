@@ -147,10 +147,6 @@ def _word(task: TaskView) -> str:
     return _WORDS.get(task.outcome, task.outcome)
 
 
-def _class(task: TaskView) -> str:
-    return _CLASSES.get(_word(task), "pale")
-
-
 def _clock(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(moment))
 
@@ -229,8 +225,12 @@ def _make_failure(task: TaskView, *, is_open: bool) -> str:
         for step in task.attempt_why
         if step.event != "cause"
     )
-    lines = _last_lines(task.output)
-    quoted = _quoted(cause)
+    states = filter(None, map(last_state, task.output[-200_000:].split("\n")))
+    lines = [without_escapes(line)[:MAX_LINE] for line in states][-MAX_LINES:]
+    # The cause may quote a line of the output, which is marked there.
+    start = cause.find('"')
+    end = cause.rfind('" (line ')
+    quoted = cause[start + 1 : end].strip() if 0 <= start < end else ""
     shown = "\n".join(
         f"<b>{_text(line)}</b>" if quoted and quoted in line else _text(line) for line in lines
     )
@@ -240,18 +240,6 @@ def _make_failure(task: TaskView, *, is_open: bool) -> str:
         f'<span class="bad">{_text(cause)}</span> <span class="pale">({_text(", ".join(facts))})</span>'
         f'</summary>{output}<ul class="pale">{steps}</ul></details>'
     )
-
-
-def _quoted(cause: str) -> str:
-    """The line of the output that a cause quotes, to mark it there."""
-    start = cause.find('"')
-    end = cause.rfind('" (line ')
-    return cause[start + 1 : end].strip() if 0 <= start < end else ""
-
-
-def _last_lines(output: str) -> list[str]:
-    lines = filter(None, map(last_state, output[-200_000:].split("\n")))
-    return [without_escapes(line)[:MAX_LINE] for line in lines][-MAX_LINES:]
 
 
 def _make_warnings(job: JobView) -> str:
@@ -412,7 +400,8 @@ def _read_picture(path: Path, room: int) -> str | None:
 def _make_table(job: JobView, now: float) -> str:
     rows = "".join(
         f"<tr><td>{_text(task.block_name)}</td><td>{_text(task.name)}</td>"
-        f'<td class="{_class(task)}">{_text(_word(task))}</td><td>{_text(task.render)}</td>'
+        f'<td class="{_CLASSES.get(_word(task), "pale")}">{_text(_word(task))}</td>'
+        f"<td>{_text(task.render)}</td>"
         f'<td class="number">{_started(task)}</td>'
         f'<td class="number">{seconds_text(task.seconds(now)) if task.started else ""}</td>'
         f'<td class="number">{task.attempts or ""}</td>'

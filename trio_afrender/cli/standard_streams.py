@@ -65,20 +65,16 @@ def prepare_streams() -> None:
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
     if sys.stdout is None or sys.stdout is sys.__stdout__:
-        _replace_stdout()
+        encoding, lines = "utf-8", False
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            with suppress(OSError):
+                sys.stdout.flush()
+            encoding, lines = sys.stdout.encoding, sys.stdout.line_buffering
+        # A character that the encoding of the terminal lacks must not raise.
+        raw = open(1, "wb", closefd=False)  # noqa: SIM115 - for the whole program
+        sys.stdout = _Output(raw, encoding=encoding, errors="replace", line_buffering=lines)
     elif isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-
-
-def _replace_stdout() -> None:
-    encoding, lines = "utf-8", False
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        with suppress(OSError):
-            sys.stdout.flush()
-        encoding, lines = sys.stdout.encoding, sys.stdout.line_buffering
-    # A character that the encoding of the terminal lacks must not raise.
-    raw = open(1, "wb", closefd=False)  # noqa: SIM115 - for the whole program
-    sys.stdout = _Output(raw, encoding=encoding, errors="replace", line_buffering=lines)
 
 
 def discard_output(stream: TextIO) -> None:

@@ -107,8 +107,14 @@ def colour_summary(job: JobView) -> list[Sequence[Part]]:
     # The name may contain anything, so what follows it is searched from the end.
     name, _, counts = first.rpartition(f'": {job.state}')
     state = (job.state, _STYLES.get(job.state, "bold"))
+    head, mark, numbers = counts.partition("; tasks: ")
+    tasks: list[Part] = [head, mark]
+    for number, each in enumerate(numbers.split(", ")):
+        style = _STYLES.get(each.partition(" ")[2])
+        tasks += [", "] if number else []
+        tasks.append((each, style) if style else each)
     lines: list[Sequence[Part]] = [
-        ["job ", (f'{name.removeprefix("job ")}"', "bold"), ": ", state, *_colour_counts(counts)]
+        ["job ", (f'{name.removeprefix("job ")}"', "bold"), ": ", state, *tasks]
     ]
     for line in rest:
         word, colon, text = line.partition(": ")
@@ -118,17 +124,6 @@ def colour_summary(job: JobView) -> list[Sequence[Part]]:
         else:
             lines.append([(word, style), colon, text] if style else [line])
     return lines
-
-
-def _colour_counts(text: str) -> list[Part]:
-    """Colour the numbers of tasks in each state."""
-    head, mark, counts = text.partition("; tasks: ")
-    parts: list[Part] = [head, mark]
-    for number, each in enumerate(counts.split(", ")):
-        style = _STYLES.get(each.partition(" ")[2])
-        parts += [", "] if number else []
-        parts.append((each, style) if style else each)
-    return parts
 
 
 def name_failure(task: TaskView) -> list[str]:

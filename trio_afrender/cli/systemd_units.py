@@ -54,7 +54,19 @@ def unit_name(kind: str) -> str:
 def make_unit(plan: UnitPlan) -> str:
     """Return the text of a unit, with the commands that install it as comments at its beginning."""
     make_service = {"agent": _agent, "gateway": _gateway, "farm": _farm}[plan.kind]
-    return "\n".join([*_head(plan), "", "[Service]", *make_service(plan), "", *_install(plan), ""])
+    target = "default.target" if plan.user else "multi-user.target"
+    return "\n".join(
+        [
+            *_head(plan),
+            "",
+            "[Service]",
+            *make_service(plan),
+            "",
+            "[Install]",
+            f"WantedBy={target}",
+            "",
+        ]
+    )
 
 
 def quote_word(word: str) -> str:
@@ -105,11 +117,6 @@ def _head(plan: UnitPlan) -> list[str]:
             "StartLimitIntervalSec=0",
         ]
     return unit
-
-
-def _install(plan: UnitPlan) -> list[str]:
-    target = "default.target" if plan.user else "multi-user.target"
-    return ["[Install]", f"WantedBy={target}"]
 
 
 def _identity(plan: UnitPlan) -> list[str]:

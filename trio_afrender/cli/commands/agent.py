@@ -22,7 +22,7 @@ from trio_afrender.cli.signals import ignore_signals, open_signals
 from trio_afrender.cli.systemd_notify import report_to_manager
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config import Config
-from trio_afrender.config.load import Settings, make_config, make_log_settings
+from trio_afrender.config.load import make_config, make_log_settings
 from trio_afrender.errors import ConfigError
 from trio_afrender.metrics.families import MetricFamily
 from trio_afrender.metrics.program_metrics import collect_program
@@ -46,7 +46,15 @@ def run(options: Namespace) -> int:
             "no server: give --server af://HOST:PORT or wss://HOST:PORT, or set af_servername in "
             'a config file ("cgru_config": {"af_servername": ...})'
         )
-    _warn_about_loopback(settings)
+    # The files that CGRU ships make this host the server. On a render host that means that the site's
+    # own config file was not found.
+    host = settings.values["af_servername"]
+    ours = settings.values["server"].origin.startswith("af_servername")
+    if ours and host.origin.startswith("file ") and is_loopback(str(host.value)):
+        print_line(
+            f"warning: the server is this host, because {clean(host.origin)} sets af_servername to"
+            f" {host.value}; give --server, or set it in the site's config file"
+        )
     check_folders(config.plugins)
     metrics = read_metrics_option(options)
     token_file = str(settings["trio_afrender.token_file"])
@@ -66,18 +74,6 @@ def run(options: Namespace) -> int:
             # A second SIGTERM of a service manager must not make a failure of an orderly end.
             ignore_signals()
     return 0
-
-
-def _warn_about_loopback(settings: Settings) -> None:
-    """Warn if a config file makes this host the server, as the files that CGRU ships do."""
-    # On a render host that means that the site's own config file was not found.
-    host = settings.values["af_servername"]
-    ours = settings.values["server"].origin.startswith("af_servername")
-    if ours and host.origin.startswith("file ") and is_loopback(str(host.value)):
-        print_line(
-            f"warning: the server is this host, because {clean(host.origin)} sets af_servername to"
-            f" {host.value}; give --server, or set it in the site's config file"
-        )
 
 
 async def _serve(config: Config, metrics: MetricsOption) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -105,12 +104,8 @@ def _task_object(spec: JobSpec, planned: PlannedTask) -> dict[str, Any]:
         found |= {
             "command": view.command,
             "folder": view.working_directory if own else "",
-            "environment": _sorted(view.environment.items()),
+            "environment": dict(sorted(view.environment.items())),
             "files": list(view.files),
             "skip": view.skip,
         }
     return {**found, "problems": list(planned.problems)}
-
-
-def _sorted(items: Iterable[tuple[str, str]]) -> dict[str, str]:
-    return dict(sorted(items))

@@ -212,9 +212,14 @@ class _OpenFarm:
                     for spec in self.plan.specs:
                         number = farm.submit(spec)
                         print_line(f'job "{shorten(clean(spec.name), 100)}" is {number}')
-                    self._announce(bound)
+                    place = NativeAddress(host=bound.host, port=bound.port).url
+                    sys.stdout.write(f"{place}\n")
+                    sys.stdout.flush()
+                    names = ", ".join(config.name for config in self.plan.configs) or "none"
+                    print_line(f"the farm is open; renders: {clean(names)}; Ctrl-C closes it")
+                    if self.plan.gui is not None:
+                        print_line(f"its page is {bound.url}/")
                     if self.plan.page is not None:
-                        place = NativeAddress(host=bound.host, port=bound.port).url
                         own = make_in_process_farm(
                             farm,
                             requests,
@@ -271,15 +276,6 @@ class _OpenFarm:
         for config in self.plan.configs:
             handle = await agents.start(run_agent, attrs.evolve(config, server=bound.url))
             self._handles.append(handle)
-
-    def _announce(self, bound: BoundAddress) -> None:
-        server = NativeAddress(host=bound.host, port=bound.port).url
-        sys.stdout.write(f"{server}\n")
-        sys.stdout.flush()
-        names = ", ".join(config.name for config in self.plan.configs) or "none"
-        print_line(f"the farm is open; renders: {clean(names)}; Ctrl-C closes it")
-        if self.plan.gui is not None:
-            print_line(f"its page is {bound.url}/")
 
 
 def _keep_token(path: Path) -> Token:

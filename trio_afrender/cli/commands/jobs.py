@@ -6,8 +6,6 @@ import time
 from argparse import Namespace
 
 from trio_afrender.afserver.node_selection import select_nodes
-from trio_afrender.afserver.remote_farm import RemoteFarm
-from trio_afrender.afserver.remote_nodes import JobNode
 from trio_afrender.cli.find_farm import find_remote_farm
 from trio_afrender.cli.node_tables import (
     job_object,
@@ -31,7 +29,16 @@ def run(options: Namespace) -> int:
 
     async def fetch(width: int) -> Shown:
         problems[:] = []
-        jobs = await _select(farm, options, problems)
+        jobs = sorted(await farm.jobs(), key=lambda job: job.id)
+        if options.names:
+            jobs, missed = select_nodes(jobs, options.names, "job")
+            problems.extend(missed)
+        elif not options.all:
+            jobs = [job for job in jobs if not (job.is_system or job.hidden)]
+        if options.of_user is not None:
+            jobs = [job for job in jobs if job.user_name == options.of_user]
+        if options.why and not options.names:
+            jobs = [job for job in jobs if "DON" not in job.states]
         now = time.time()
         if not options.why:
             table = jobs_table(jobs, now, width)
@@ -54,17 +61,3 @@ def run(options: Namespace) -> int:
     display(fetch, as_json=options.json, watch=options.watch)
     print_line(*(f"trio_afrender: {clean(each)}" for each in problems))
     return 1 if problems else 0
-
-
-async def _select(farm: RemoteFarm, options: Namespace, problems: list[str]) -> list[JobNode]:
-    jobs = sorted(await farm.jobs(), key=lambda job: job.id)
-    if options.names:
-        jobs, missed = select_nodes(jobs, options.names, "job")
-        problems += missed
-    elif not options.all:
-        jobs = [job for job in jobs if not (job.is_system or job.hidden)]
-    if options.of_user is not None:
-        jobs = [job for job in jobs if job.user_name == options.of_user]
-    if options.why and not options.names:
-        jobs = [job for job in jobs if "DON" not in job.states]
-    return jobs

@@ -46,7 +46,14 @@ def run(options: Namespace) -> int:
                 whole = {"host": attrs.asdict(facts), "resources": attrs.asdict(found)}
                 sys.stdout.write(json.dumps(whole, indent=2) + "\n")
             else:
-                _write_table(found, facts)
+                rows = make_rows(found, facts)
+                width = max(len(row.name) for row in rows)
+                for row in rows:
+                    bar = " " * (BAR + 6)
+                    if row.percent is not None:
+                        full = "#" * round(row.percent * BAR / 100)
+                        bar = f"{full:.<{BAR}} {row.percent:>3.0f} %"
+                    write_line((row.name.ljust(width), "bold"), f"  {bar}  {row.text}".rstrip())
 
         trio.run(_measure_twice, sampler, FIRST_REFRESH, show_once)
     elif options.json:
@@ -84,17 +91,6 @@ async def _watch(sampler: Sampler, period: float, show: Show) -> None:
             while True:
                 await trio.sleep(period)
                 show(await sampler.measure())
-
-
-def _write_table(found: HostResources, facts: HostFacts) -> None:
-    rows = make_rows(found, facts)
-    width = max(len(row.name) for row in rows)
-    for row in rows:
-        bar = " " * (BAR + 6)
-        if row.percent is not None:
-            full = "#" * round(row.percent * BAR / 100)
-            bar = f"{full:.<{BAR}} {row.percent:>3.0f} %"
-        write_line((row.name.ljust(width), "bold"), f"  {bar}  {row.text}".rstrip())
 
 
 def _write_line(text: str) -> None:

@@ -213,7 +213,16 @@ class _JobRun:
                     for config in self.configs
                 ]
                 if self.page is not None:
-                    await self._open_page(servers, farm, self.page)
+                    requests = await servers.start(keep_requests, farm)
+                    config = self.configs[0]
+                    own = make_in_process_farm(
+                        farm,
+                        requests,
+                        place="the farm of this run",
+                        user_name=config.user_name,
+                        host_name=config.name,
+                    )
+                    await open_page(servers, own, self.page, say=self.screen.line)
                 job = self._submit(farm)
                 self._running = farm, job, handles
                 try:
@@ -232,18 +241,6 @@ class _JobRun:
                 for handle in handles:
                     handle.drain("the job is over")
             servers.cancel_scope.cancel()
-
-    async def _open_page(self, nursery: trio.Nursery, farm: Farm, page: PageSettings) -> None:
-        requests = await nursery.start(keep_requests, farm)
-        config = self.configs[0]
-        own = make_in_process_farm(
-            farm,
-            requests,
-            place="the farm of this run",
-            user_name=config.user_name,
-            host_name=config.name,
-        )
-        await open_page(nursery, own, page, say=self.screen.line)
 
     def _warn(self, text: str) -> None:
         self.screen.line(clean(text))

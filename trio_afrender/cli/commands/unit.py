@@ -44,7 +44,21 @@ def run(options: Namespace) -> int:
         switches_users=bool(settings["trio_afrender.tasks.user"]),
     )
     sys.stdout.write(make_unit(plan))
-    _print_notes(plan)
+    # What a person has to do before the unit can be started.
+    notes = []
+    if any(_PLACEHOLDER in word for word in plan.arguments):
+        what = "the name of this host" if plan.kind == "gateway" else "the server (--server URL)"
+        notes.append(f"replace {_PLACEHOLDER} in ExecStart by {what}")
+    if "--token-file" in plan.arguments:
+        path = plan.arguments[plan.arguments.index("--token-file") + 1]
+        notes.append(f"put the token into {path}, with mode 0600 and the user of the unit as owner")
+    if is_below_home(plan) and not plan.user:
+        notes.append(
+            f"{plan.program[0]} is in a home folder: the user {plan.run_as} must be able to read it,"
+            " or install the program for all users (docs/install.md)"
+        )
+    for note in notes:
+        print_line(f"note: {clean(note)}")
     return 0
 
 
@@ -99,21 +113,3 @@ def _path(option: str, path: Path | None) -> list[str]:
         return []
     specifier = str(path).startswith(("%h/", "%S/"))
     return [option, str(path if specifier else Path.cwd() / expand_home(path))]
-
-
-def _print_notes(plan: UnitPlan) -> None:
-    """Print what a person has to do before the unit can be started."""
-    notes = []
-    if any(_PLACEHOLDER in word for word in plan.arguments):
-        what = "the name of this host" if plan.kind == "gateway" else "the server (--server URL)"
-        notes.append(f"replace {_PLACEHOLDER} in ExecStart by {what}")
-    if "--token-file" in plan.arguments:
-        path = plan.arguments[plan.arguments.index("--token-file") + 1]
-        notes.append(f"put the token into {path}, with mode 0600 and the user of the unit as owner")
-    if is_below_home(plan) and not plan.user:
-        notes.append(
-            f"{plan.program[0]} is in a home folder: the user {plan.run_as} must be able to read it,"
-            " or install the program for all users (docs/install.md)"
-        )
-    for note in notes:
-        print_line(f"note: {clean(note)}")
