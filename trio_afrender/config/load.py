@@ -246,7 +246,11 @@ def _read_own_variables(
 ) -> dict[str, SettingValue]:
     """Return what variables set of our own keys; an empty variable counts as not set."""
     found = {}
-    known = {_to_variable(key): key for key, spec in OURS.items() if spec.kind != SERVICES}
+    known = {
+        _VARIABLE + key.removeprefix(PREFIX).replace(".", "__").upper(): key
+        for key, spec in OURS.items()
+        if spec.kind != SERVICES
+    }
     for variable, text in sorted(environment.items()):
         if not variable.upper().startswith(_VARIABLE):
             near = variable.upper().replace("TRIO_AFRENDER_", _VARIABLE, 1).replace("_", "")
@@ -263,10 +267,6 @@ def _read_own_variables(
                 value = _read_text(spec.kind, text, f"environment {variable}")
                 found[key] = SettingValue(value, f"environment {variable}", spec.unit)
     return found
-
-
-def _to_variable(key: str) -> str:
-    return _VARIABLE + key.removeprefix(PREFIX).replace(".", "__").upper()
 
 
 def _table_key(variable: str) -> str:
@@ -422,17 +422,13 @@ def _make_section(
                 fields[field.name] = field.type(**inner)
         elif field.metadata and field.type in _FIELD_VALUES and field.name not in _DERIVED:
             key = field.metadata.get("key", prefix + field.name)
-            convert = _FIELD_VALUES[field.type]
             if field.metadata.get("kind") == "str":  # words, split by spaces
-                convert = _split
-            value = convert(settings[key])
+                value: object = tuple(str(settings[key]).split())
+            else:
+                value = _FIELD_VALUES[field.type](settings[key])
             if _is_good(key, value, field.type, settings, errors, field.metadata):
                 fields[field.name] = value
     return fields
-
-
-def _split(text: object) -> tuple[str, ...]:
-    return tuple(str(text).split())
 
 
 def _is_good(

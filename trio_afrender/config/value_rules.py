@@ -59,7 +59,12 @@ def find_problem(kind: object, value: object, declared: Mapping[str, Any]) -> st
     words = value if isinstance(value, tuple) else (value,)
     unknown = [word for word in words if isinstance(word, str) and word not in choices]
     if choices and unknown:
-        return _expect_word(unknown[0], choices, of_list=isinstance(value, tuple))
+        shown = ", ".join(f'"{choice}"' for choice in choices[:_WORDS])
+        near = "".join(
+            f' (did you mean "{name}"?)'
+            for name in find_near(unknown[0], filter(None, choices), cutoff=0.7)
+        )
+        return f"{'only words of' if isinstance(value, tuple) else 'one of'} {shown}{near}"
     check: Callable[[object], str] | None = declared.get("check")
     return check(value) if check is not None else ""
 
@@ -129,11 +134,3 @@ def _find_out_of_range(value: float, declared: Mapping[str, Any]) -> str:
 
 def _figure(number: float) -> str:
     return str(number) if isinstance(number, int) else f"{number:g}"
-
-
-def _expect_word(word: str, choices: tuple[str, ...], *, of_list: bool) -> str:
-    shown = ", ".join(f'"{choice}"' for choice in choices[:_WORDS])
-    near = "".join(
-        f' (did you mean "{name}"?)' for name in find_near(word, filter(None, choices), cutoff=0.7)
-    )
-    return f"{'only words of' if of_list else 'one of'} {shown}{near}"
