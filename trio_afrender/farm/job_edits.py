@@ -175,7 +175,14 @@ def edit_blocks(
         checked = check_spec(attrs.evolve(job.spec, blocks=tuple(specs)))
     # Nothing below raises.
     _use_spec(state, job, checked.spec, checked.masks, checked.block_masks)
-    _apply_limits(state, job, now)
+    # The time limits of the running tasks may be other ones now.
+    for block in job.blocks:
+        for task in block.tasks if block.counts[TaskState.RUNNING] else ():
+            if task.run is not None:
+                state.limited.pop(task.run.id, None)
+                if time_limits(task.run):
+                    state.limited[task.run.id] = task.run
+                    state.check_by(now)
     for number in chosen:
         block = job.blocks[number]
         state.unstored.note_block(block, spec=True)
@@ -237,17 +244,6 @@ def _use_spec(
         block.summary = None
     state.all_freed = True
     state.mark_job(job, spec=True)
-
-
-def _apply_limits(state: FarmState, job: Job, now: float) -> None:
-    """Have the time limits of the running tasks checked: they may be other ones now."""
-    for block in job.blocks:
-        for task in block.tasks if block.counts[TaskState.RUNNING] else ():
-            if task.run is not None:
-                state.limited.pop(task.run.id, None)
-                if time_limits(task.run):
-                    state.limited[task.run.id] = task.run
-                    state.check_by(now)
 
 
 def _give_to(state: FarmState, job: Job, user: User) -> None:

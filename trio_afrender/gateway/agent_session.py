@@ -129,22 +129,19 @@ class AgentSession:
                 _log.debug("%s: %s", self, error)
         await self._ws.send_away(self._end_reason)
 
-    async def _hold_back(self, size: int) -> None:
-        """Wait if this agent sends too much. It is read more slowly then: TCP holds it back."""
-        now = trio.current_time()
-        for_messages, for_bytes = self._messages.take(now), self._bytes.take(now, size)
-        self._counters.held_up += for_messages > 0
-        self._counters.held_up_bytes += for_bytes > 0
-        if pause := max(for_messages, for_bytes):
-            await trio.sleep(pause)
-
     async def _read(self, handler: MessageHandler) -> None:
         while await self._handle(handler, await self._ws.receive()):
             size = self._ws.connection.message_size
             # The seat is free while this agent is held back, and so is the memory, to which no name
             # here refers. As the message does not count as consumed, no further large one is read.
             self._ws.connection.leave_seat()
-            await self._hold_back(size)
+            # It is read more slowly if it sends too much: then TCP holds it back.
+            now = trio.current_time()
+            for_messages, for_bytes = self._messages.take(now), self._bytes.take(now, size)
+            self._counters.held_up += for_messages > 0
+            self._counters.held_up_bytes += for_bytes > 0
+            if pause := max(for_messages, for_bytes):
+                await trio.sleep(pause)
 
     async def _handle(self, handler: MessageHandler, message: FromRender) -> bool:
         """Handle a message; return whether another one may follow."""
@@ -154,15 +151,15 @@ class AgentSession:
             case Deregister(reason=reason):
                 await handler.leave(self, printable(reason))
                 return False
-            case Unknown(type=kind):
-                self._note_unknown(printable(kind))
+            case Unknown(type=sent):
+                kind = printable(sent)
+                if kind not in self._unknown and len(self._unknown) < _MAX_UNKNOWN_TYPES:
+                    self._unknown.add(kind)
+                    text = '%s: skipped a message of unknown type "%s"'
+                    self._lines.log(
+                        logging.WARNING, self.name, "unknown messages", text, self, kind
+                    )
             case Register():
                 await self._ws.connection.close(_PROTOCOL_ERROR, "a second register")
                 raise ProtocolError("a second register")
         return True
-
-    def _note_unknown(self, kind: str) -> None:
-        if kind not in self._unknown and len(self._unknown) < _MAX_UNKNOWN_TYPES:
-            self._unknown.add(kind)
-            text = '%s: skipped a message of unknown type "%s"'
-            self._lines.log(logging.WARNING, self.name, "unknown messages", text, self, kind)
