@@ -115,12 +115,6 @@ async def apply_change(
     farm: RemoteFarm, kind: str, nodes: Sequence[Node], change: Change, report: ChangeReport
 ) -> None:
     """Do one change with nodes."""
-    refusal = await _ask_server(farm, kind, nodes, change)
-    await _check_after(farm, kind, nodes, change, report, refusal)
-
-
-async def _ask_server(farm: RemoteFarm, kind: str, nodes: Sequence[Node], change: Change) -> str:
-    """Ask the server; return its refusal, '' if it did not refuse."""
     refusal = ""
     for group, params in group_by_hidden(nodes, change.params):
         ids = [node.id for node in group]
@@ -130,7 +124,7 @@ async def _ask_server(farm: RemoteFarm, kind: str, nodes: Sequence[Node], change
                 await farm.act(NODE_TYPES[kind], ids, operation=change.then)
         except LinkRefused as error:
             refusal = error.reason
-    return refusal
+    await _check_after(farm, kind, nodes, change, report, refusal)
 
 
 def group_by_hidden(

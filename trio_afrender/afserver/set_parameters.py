@@ -43,33 +43,24 @@ async def set_nodes(
     for node in nodes:
         _check_masks(node.fields, params)
     for group, sent in group_by_hidden(nodes, params):
-        await _set_group(farm, kind, group, sent or params, report)
-
-
-async def _set_group(
-    farm: RemoteFarm,
-    kind: str,
-    nodes: Sequence[Node],
-    params: Mapping[str, Any],
-    report: ChangeReport,
-) -> None:
-    refusal = ""
-    try:
-        await farm.act(NODE_TYPES[kind], [node.id for node in nodes], params=params)
-    except LinkRefused as error:
-        refusal = error.reason
-    ids = [node.id for node in nodes]
-    now = {node.id: node for node in await list_nodes(farm, kind, ids)}
-    for node in nodes:
-        found = now.get(node.id)
-        if found is None or identify(found) != identify(node):
-            problem = "it is gone meanwhile"
-        else:
-            problem = _compare(kind, params, found.fields, getattr(found, "states", ()))
-        if refusal and (problem or len(nodes) == 1):
-            problem = f"refused: {refusal}"
-        done = {"kind": kind, "id": node.id, "name": node.name}
-        report.note(f"set {', '.join(params)} of", show_node(kind, node), done, problem)
+        asked = sent or params
+        refusal = ""
+        try:
+            await farm.act(NODE_TYPES[kind], [node.id for node in group], params=asked)
+        except LinkRefused as error:
+            refusal = error.reason
+        ids = [node.id for node in group]
+        now = {node.id: node for node in await list_nodes(farm, kind, ids)}
+        for node in group:
+            found = now.get(node.id)
+            if found is None or identify(found) != identify(node):
+                problem = "it is gone meanwhile"
+            else:
+                problem = _compare(kind, asked, found.fields, getattr(found, "states", ()))
+            if refusal and (problem or len(group) == 1):
+                problem = f"refused: {refusal}"
+            done = {"kind": kind, "id": node.id, "name": node.name}
+            report.note(f"set {', '.join(asked)} of", show_node(kind, node), done, problem)
 
 
 def _compare(

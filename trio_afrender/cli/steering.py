@@ -50,12 +50,7 @@ def run_change(options: Namespace, do: Callable[[RemoteFarm, Namespace, ChangeRe
     except Declined:
         print_line("nothing was done")
         return 1
-    return _write(report, farm, as_json=options.json)
-
-
-def _write(report: ChangeReport, farm: RemoteFarm, *, as_json: bool) -> int:
-    """Write a report; return the exit code: 1 if there is a problem."""
-    if as_json:
+    if options.json:
         found = {"done": report.done, "problems": report.problems, "server": farm.url}
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:

@@ -85,18 +85,14 @@ def _make_object(keys: Iterable[JobKey], level: str) -> dict[str, Any]:
 
 
 def _make_value(key: JobKey) -> dict[str, Any]:
-    made: dict[str, Any] = {"description": _describe(key)}
+    text = key.text.replace("`", "").replace(", see [below](#flags)", "")
+    effect = "" if key.effect is Effect.FULL else f" ({key.effect.value})"
+    made: dict[str, Any] = {"description": f"{text}{effect}".replace("`", "")}
     if key.effect is not Effect.OLD:
         made |= {"default": key.default, "examples": [key.example]}
     if key.effect is Effect.SERVER or (key.effect is Effect.OLD and key.kind is ValueKind.TEXT):
         return made  # neither the type nor the value is checked here
     return {**made, **_type_of(key)}
-
-
-def _describe(key: JobKey) -> str:
-    text = key.text.replace("`", "").replace(", see [below](#flags)", "")
-    effect = "" if key.effect is Effect.FULL else f" ({key.effect.value})"
-    return f"{text}{effect}".replace("`", "")
 
 
 def _type_of(key: JobKey) -> Mapping[str, Any]:
