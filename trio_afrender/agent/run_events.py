@@ -159,7 +159,22 @@ class AgentEvents:
             if self._closed:
                 raise StopAsyncIteration
             await self._more.wait()
-        return self._pop()
+        _, event = self._queue.popitem(last=False)
+        match event:
+            case RunProgress():
+                del self._progress[event.run]
+            case RunLogLine():
+                self._lines.popleft()  # Lines are read in their order: this was the oldest.
+                self._forget_line(event)
+                return attrs.evolve(event, missed=self._missed_lines.pop(event.run, 0))
+            case RunOutcome():
+                self._outcomes -= 1
+                self._output_size -= len(event.update.output)
+                self._note_count()
+                return attrs.evolve(event, missed_lines=self._missed_lines.pop(event.run, 0))
+            case RunStarted():
+                pass
+        return event
 
     # -- the hub's side -------------------------------------------------------------------------
 
@@ -220,24 +235,6 @@ class AgentEvents:
         self._note_count()
 
     # -- the reader's side ----------------------------------------------------------------------
-
-    def _pop(self) -> AgentEvent:
-        _, event = self._queue.popitem(last=False)
-        match event:
-            case RunProgress():
-                del self._progress[event.run]
-            case RunLogLine():
-                self._lines.popleft()  # Lines are read in their order: this was the oldest.
-                self._forget_line(event)
-                return attrs.evolve(event, missed=self._missed_lines.pop(event.run, 0))
-            case RunOutcome():
-                self._outcomes -= 1
-                self._output_size -= len(event.update.output)
-                self._note_count()
-                return attrs.evolve(event, missed_lines=self._missed_lines.pop(event.run, 0))
-            case RunStarted():
-                pass
-        return event
 
     def _forget_line(self, event: RunLogLine) -> None:
         self._line_count -= 1

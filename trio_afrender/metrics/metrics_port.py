@@ -59,7 +59,9 @@ class MetricsPort:
         elif path != b"/metrics":
             status, body = "404 Not Found", "see /metrics\n"
         else:
-            status, body = "200 OK", self._format()
+            text = "Connections for metrics that were closed for newer ones."
+            own = counter(f"{self.prefix}metrics_displaced", text, self._seats.displaced)
+            status, body = "200 OK", format_families([*self.collect(), own])
         data = body.encode()
         lines = (
             f"HTTP/1.1 {status}",
@@ -70,11 +72,6 @@ class MetricsPort:
             "",
         )
         await stream.send_all("\r\n".join(lines).encode() + (b"" if method == b"HEAD" else data))
-
-    def _format(self) -> str:
-        text = "Connections for metrics that were closed for newer ones."
-        own = counter(f"{self.prefix}metrics_displaced", text, self._seats.displaced)
-        return format_families([*self.collect(), own])
 
 
 async def serve_metrics(

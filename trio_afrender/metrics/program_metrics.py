@@ -29,6 +29,8 @@ def collect_program(program: str) -> list[MetricFamily]:
         process = psutil.Process(os.getpid())
         with process.oneshot():
             times, memory = process.cpu_times(), process.memory_info()
+            # On Windows the number of all handles: it has none of open files.
+            count = getattr(process, "num_handles", None) or process.num_fds
             families += [
                 counter(
                     "process_cpu_seconds",
@@ -43,7 +45,7 @@ def collect_program(program: str) -> list[MetricFamily]:
                 gauge(
                     "process_virtual_memory_bytes", "Virtual memory of this process.", memory.vms
                 ),
-                gauge("process_open_fds", "Open files of this process.", _count_files(process)),
+                gauge("process_open_fds", "Open files of this process.", int(count())),
                 gauge(
                     "process_start_time_seconds",
                     "When this process started, in Unix time.",
@@ -51,9 +53,3 @@ def collect_program(program: str) -> list[MetricFamily]:
                 ),
             ]
     return families
-
-
-def _count_files(process: psutil.Process) -> int:
-    """Return the number of open files; on Windows that of all handles, which is what it counts."""
-    count = getattr(process, "num_handles", None) or process.num_fds
-    return int(count())

@@ -93,7 +93,10 @@ class TaskWorker:
             self.facts: ServiceFacts = self._read_facts()
             default, above = spec.assets
             if (above or self.facts.checks.get("assets", default)) == "off":
-                self._silence_assets()
+                # The parser neither warns of missing files nor names them in its report.
+                parser: Any = getattr(self._service, "parser", None)
+                if hasattr(parser, "warns_of_assets"):
+                    parser.warns_of_assets = False
 
     # -- creation -------------------------------------------------------------------------------
 
@@ -161,12 +164,6 @@ class TaskWorker:
                 read_text(getattr(service, "parser_problem", "")) or "",
             ),
         )
-
-    def _silence_assets(self) -> None:
-        """Have the parser neither warn of missing files nor name them in its report."""
-        parser: Any = getattr(self._service, "parser", None)
-        if hasattr(parser, "warns_of_assets"):
-            parser.warns_of_assets = False
 
     def _read_rules(self, kind: str) -> dict[str, Any]:
         """The service's own `limits`, `stuck` or `checks`, by the name of that attribute."""
