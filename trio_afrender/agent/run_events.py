@@ -234,8 +234,6 @@ class AgentEvents:
         self._append(event)
         self._note_count()
 
-    # -- the reader's side ----------------------------------------------------------------------
-
     def _forget_line(self, event: RunLogLine) -> None:
         self._line_count -= 1
         self._line_size -= len(event.text)
