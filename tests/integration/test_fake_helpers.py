@@ -26,7 +26,7 @@ from trio_afrender.process.supervisor_client import (
     has_record,
     open_supervisor,
 )
-from trio_afrender.supervisor.peer_proof import check_peer, is_inside_task
+from trio_afrender.supervisor.peer_credentials import check_peer, is_inside_task
 from trio_afrender.supervisor.protocol import TreeState
 from trio_afrender.supervisor.unix_sockets import connect, supervisor_path
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_afrender.transport.accepting import WaitingListener
+from trio_afrender.transport.waiting_listener import WaitingListener
 
 MemoryStream = trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream]
 

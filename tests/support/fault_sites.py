@@ -44,7 +44,7 @@ OTHER_PROGRAMS: Final = {
     "plugins/in_process.py": "for tests and embedding",
     "plugins/meters": "their plugin host and its calls are those of plugins/host",
     "transport/websocket_server.py": "runs in gateways and farms",
-    "transport/accepting.py": "runs in gateways and farms: tests/simulated/test_transport_accepting.py",
+    "transport/waiting_listener.py": "runs in gateways and farms: tests/simulated/test_transport_waiting_listener.py",
     "transport/bound_port.py": "runs before a server is ready, which it then does not become",
     "transport/socket_owner.py": "runs in farms and pages",
 }

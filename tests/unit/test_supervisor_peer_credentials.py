@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from trio_afrender.supervisor import peer_proof
-from trio_afrender.supervisor.peer_proof import is_inside_task
+from trio_afrender.supervisor import peer_credentials
+from trio_afrender.supervisor.peer_credentials import is_inside_task
 
 INIT, SUPERVISOR, TASK_SUPERVISOR, LEADER, MEMBER = 1, 10, 11, 12, 13
 TABLE = {
@@ -29,7 +29,7 @@ def use(
         act(pid)
         return table.get(pid)
 
-    monkeypatch.setattr(peer_proof, "read_parent", read)
+    monkeypatch.setattr(peer_credentials, "read_parent", read)
 
 
 def test_a_member_whose_parent_ends_at_this_moment_is_inside(
@@ -64,7 +64,7 @@ def test_a_member_is_inside_if_two_of_its_ancestors_end_at_this_moment(
 def test_a_member_below_a_chain_that_is_too_long_to_look_at_is_inside(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    chain = range(100, 101 + peer_proof._MAX_STEPS)
+    chain = range(100, 101 + peer_credentials._MAX_STEPS)
     deep = {pid: (pid - 1 if pid > 100 else LEADER, b"sh") for pid in chain}
     use(monkeypatch, {**TABLE, **deep})
     assert is_inside_task(chain[-1])

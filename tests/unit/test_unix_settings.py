@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trio_afrender.agent.platform_limits import refuse_unix_settings
+from trio_afrender.agent.unix_settings import refuse_unix_settings
 from trio_afrender.config import Config, Limits
 from trio_afrender.config.settings import TaskProcesses
 from trio_afrender.errors import ConfigError

@@ -18,7 +18,6 @@ import attrs
 
 from trio_afrender.agent.journal import open_journal
 from trio_afrender.agent.journal_format import Journal, PendingState
-from trio_afrender.agent.platform_limits import refuse_unix_settings
 from trio_afrender.agent.run_history import DiskRunHistory, RunHistory
 from trio_afrender.agent.state_dir import StateDir, open_state_dir
 from trio_afrender.agent.takeover import (
@@ -28,6 +27,7 @@ from trio_afrender.agent.takeover import (
     make_spawn,
 )
 from trio_afrender.agent.task_user_trial import open_task_users
+from trio_afrender.agent.unix_settings import refuse_unix_settings
 from trio_afrender.config import Config
 from trio_afrender.errors import StoreError
 from trio_afrender.hostinfo.identity import HostFacts, host_facts

@@ -10,8 +10,8 @@ import trio
 
 from trio_afrender.config.value_rules import validate
 from trio_afrender.metrics.families import CONTENT_TYPE, MetricFamily, counter, format_families
-from trio_afrender.transport.accepting import WaitingListener
 from trio_afrender.transport.connection_seats import ConnectionSeats
+from trio_afrender.transport.waiting_listener import WaitingListener
 
 __all__ = ("MAX_REQUESTS", "MetricsPort", "serve_metrics")
 

@@ -31,7 +31,7 @@ from trio_afrender.process.leftover_processes import kill_leftovers
 from trio_afrender.process.procfs import continue_stopped, read_facts
 from trio_afrender.process.supervised_tree import SupervisedTree, read_exit_record
 from trio_afrender.supervisor.paths import socket_path
-from trio_afrender.supervisor.peer_proof import get_peer
+from trio_afrender.supervisor.peer_credentials import get_peer
 from trio_afrender.supervisor.protocol import LaunchSpec, LogSpec, TreeState
 from trio_afrender.supervisor.unix_sockets import connect, supervisor_path
 from trio_afrender.tasklog.io_threads import call_in_thread, retry_exhausted

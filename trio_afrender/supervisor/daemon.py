@@ -25,7 +25,7 @@ from trio_afrender.supervisor.cgroup import find_base, remove_stale
 from trio_afrender.supervisor.channel import Channel, FdChannel
 from trio_afrender.supervisor.listening_socket import ListeningSocket
 from trio_afrender.supervisor.paths import socket_path
-from trio_afrender.supervisor.peer_proof import SUPERVISOR_NAME
+from trio_afrender.supervisor.peer_credentials import SUPERVISOR_NAME
 from trio_afrender.supervisor.prctl import adopt_orphans, set_name, set_oom_score
 from trio_afrender.supervisor.process_pool import PoolProcess, fork_pool_process, get_folders
 from trio_afrender.supervisor.process_tree import find_below, kill_groups, list_children
@@ -382,7 +382,7 @@ def main(argv: list[str]) -> int:
         # A task of the agent's own user must not have the right to become another one.
         keep_from_programs()
         set_name(SUPERVISOR_NAME)
-        # Again: agents are shown the process that has called it last, see `peer_proof`.
+        # Again: agents are shown the process that has called it last, see `peer_credentials`.
         listener.listen(BACKLOG)
         os.close(listening)  # the end of the pipe: agents can connect
         supervisor = SupervisorDaemon(listener, lock, _probe_host())

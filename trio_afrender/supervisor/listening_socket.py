@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from trio_afrender.supervisor.peer_proof import check_peer
+from trio_afrender.supervisor.peer_credentials import check_peer
 
 __all__ = ("ListeningSocket",)
 

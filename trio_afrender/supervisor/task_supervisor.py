@@ -104,7 +104,7 @@ class TaskSupervisor:
         self._socket_file = identify_socket(spec.record) if listener else None
         if listener is not None:
             # Again: agents are shown the process that has called it last, and the supervisor may be
-            # killed (`peer_proof`).
+            # killed (`peer_credentials`).
             listener.listen(BACKLOG)
         self._outputs = outputs
         """The agent's descriptors for the leader's output; not used with a log."""

@@ -1,4 +1,4 @@
-"""Unix sockets at any path, of which both ends check who the other is (`peer_proof`).
+"""Unix sockets at any path, of which both ends check who the other is (`peer_credentials`).
 
 A socket address holds 107 bytes of a path. For a longer one its folder is opened, and the socket is
 named through ``/proc/self/fd`` (test_the_path_of_a_store_may_be_long).
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trio_afrender.message_framing import PROTOCOL_VERSION
-from trio_afrender.supervisor.peer_proof import check_peer
+from trio_afrender.supervisor.peer_credentials import check_peer
 
 __all__ = ("BACKLOG", "connect", "listen", "short_path", "supervisor_path")
 

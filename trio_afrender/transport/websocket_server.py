@@ -23,7 +23,6 @@ from trio_afrender.errors import LinkLost, ProtocolError
 from trio_afrender.protocol.json_codec import MAX_FRAME, SUBPROTOCOL, decode_from_render, encode
 from trio_afrender.protocol.messages import FromRender, FromServer
 from trio_afrender.text import printable
-from trio_afrender.transport.accepting import WaitingListener
 from trio_afrender.transport.address import make_url
 from trio_afrender.transport.bound_port import open_listeners
 from trio_afrender.transport.connection_seats import ConnectionSeats, address_group, host_of
@@ -40,6 +39,7 @@ from trio_afrender.transport.repeated_lines import RepeatedLines
 from trio_afrender.transport.tls import explain_tls
 from trio_afrender.transport.tokens import TokenGrant, TokenTable, may_use
 from trio_afrender.transport.value_limit import check_value_count
+from trio_afrender.transport.waiting_listener import WaitingListener
 from trio_afrender.transport.websocket_connection import (
     MAX_FRAGMENT_BACKLOG,
     MAX_QUEUED_FRAMES,

@@ -37,10 +37,10 @@ from trio_afrender.farm.json_interface.request_reader import (
     frame_answer,
 )
 from trio_afrender.farm.json_interface.root_requests import RootRequests
-from trio_afrender.transport.accepting import WaitingListener
 from trio_afrender.transport.address import is_loopback, make_url
 from trio_afrender.transport.bound_port import open_listeners
 from trio_afrender.transport.socket_owner import Address, OwnerCheck, make_owner_check
+from trio_afrender.transport.waiting_listener import WaitingListener
 from trio_afrender.transport.websocket_server import BoundAddress
 
 __all__ = (
