@@ -124,6 +124,7 @@ async def apply_change(
                 await farm.act(NODE_TYPES[kind], ids, operation=change.then)
         except LinkRefused as error:
             refusal = error.reason
+    # Also after a refusal: an id that is unknown makes one, and the other nodes have changed.
     await _check_after(farm, kind, nodes, change, report, refusal)
 
 
@@ -175,6 +176,7 @@ async def apply_task_change(
     """Do one change with tasks."""
     refusals: dict[str, str] = {}
     for each in selected:
+        # A request for each block: the numbers of tasks are those within one block.
         numbers: Mapping[str, object] = {} if each.tasks is None else {"task_ids": [*each.tasks]}
         for operation in filter(None, (change.operation, change.then)):
             try:
@@ -183,6 +185,7 @@ async def apply_task_change(
                     operation={**operation, **numbers},
                 )  # fmt: skip
             except LinkRefused as error:
+                # The others are still asked for: a refusal of one says nothing of them.
                 refusals[each.name] = error.reason
     tasks = await fetch_tasks(farm, selected)
     for each in selected:

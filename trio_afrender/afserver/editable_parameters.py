@@ -139,6 +139,7 @@ _NODE: _Settings = {
 _BOTH_WORK: _Settings = {
     "max_running_tasks": _LIMIT,
     "max_running_tasks_per_host": _LIMIT,
+    # Whether these two are expressions is up to the type of the job's masks, see `set_parameters`.
     "hosts_mask": _NAME,
     "hosts_mask_exclude": _NAME,
     "need_properties": _NAME,
@@ -151,6 +152,7 @@ _WORK: _Settings = {
     "max_tasks_per_second": _integer(-1, 10_000, absent=-1),
     "hosts_mask_type": _choice("find", "regex"),
     "need_os": _NAME,
+    # The job runs in these pools only; the number is added to the priority of the pool.
     "pools": Setting(
         expected="a whole number from -100 to 100",
         read=_integer(-100, 100).read,
@@ -202,22 +204,28 @@ _BLOCK: _Settings = {
     "command": _TEXT,
     "working_directory": _TEXT,
     "tasks_name": _NAME,
+    # These two have other names in answers.
     "command_pre": _words("cmd_pre"),
     "command_post": _words("cmd_post"),
     "custom_data": _TEXT,
     "environment": _TABLE,
+    # 1: in order, -1: from the end, 0: bisecting, others: each so many frames first.
     "sequential": _integer(-_INT53, _INT53, absent=1),
+    # A server makes 1 of what is smaller.
     "capacity": _integer(1),
     "need_gpu_mem_mb": _NEED,
+    # Afanasy's own spelling.
     "need_cpu_freq_mgz": _NEED,
     "need_cpu_cores": _NEED,
     "need_cpu_freq_cores": _NEED,
     "depend_mask": _MASK,
     "tasks_depend_mask": _MASK,
+    # Signed bytes; with -1 the values of the user count.
     "errors_retries": _integer(-1, _INT8, absent=-1),
     "errors_avoid_host": _integer(-1, _INT8, absent=-1),
     "errors_task_same_host": _integer(-1, _INT8, absent=-1),
     "errors_forgive_time": _LIMIT,
+    # Less than 0 would end each task at once.
     "task_max_run_time": _integer(0),
     "task_min_run_time": _integer(0),
     "task_progress_change_timeout": _LIMIT,
@@ -229,6 +237,7 @@ _USER: _Settings = {
     **_NODE,
     **_WORK,
     "paused": _FLAG,
+    # Unlike those of blocks, these are bytes without a sign.
     "errors_retries": _integer(0, 255),
     "errors_avoid_host": _integer(0, 255),
     "errors_task_same_host": _integer(0, 255),
@@ -313,6 +322,7 @@ def parse_settings(kind: str, words: Iterable[str]) -> dict[str, Any]:
         if setting.table is not bool(dot and entry):
             form = f"{key}.NAME=VALUE" if setting.table else f"{key}=VALUE"
             raise ConfigError(f'"{name}": expected {form}')
+        # Which of the two counts would depend on the order of words.
         if name in found or (dot and entry in found.get(key, {})):
             raise ConfigError(f'"{name}" is given twice')
         try:

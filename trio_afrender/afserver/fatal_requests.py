@@ -23,7 +23,8 @@ def find_fatal(question: object) -> str:
         return f"it is nested more than {_MAX_DEPTH} deep"
     if not isinstance(question, Mapping):
         return ""
-    # The server looks for the keys in this order and uses the first one.
+    # The server looks for the keys in this order and uses the first one. In the first, negative
+    # ids of nodes are harmless.
     if isinstance(asked := question.get("get"), Mapping):
         return "a block number is negative" if _has_negative(asked, "block_ids") else ""
     if isinstance(action := question.get("action"), Mapping):
@@ -32,6 +33,7 @@ def find_fatal(question: object) -> str:
         job = question["job"]
         if not isinstance(job, Mapping):
             return "the job is no object"
+        # A server takes an id that it is given; one that is used, negative or huge ends it.
         if "id" in job:
             return "the job has an id of its own"
         if not isinstance(job.get("user_name"), str) or not job["user_name"]:
@@ -43,8 +45,10 @@ def find_fatal(question: object) -> str:
 
 
 def _check_action(action: Mapping[str, Any]) -> str:
+    # Also -1, which elsewhere means all.
     if _has_negative(action, "ids"):
         return "an id is negative"
+    # All blocks are the one negative number that it knows.
     if action.get("block_ids") != _ALL_BLOCKS and _has_negative(action, "block_ids"):
         return "a block number is negative"
     operation = action.get("operation")
@@ -66,6 +70,7 @@ def _check_blocks(blocks: object) -> str:
         if not isinstance(block, Mapping):
             return f"block {number} is no object"
         flags = block.get("flags", 0)
+        # The tasks of a numeric block come from its range of frames. Any other block needs a list.
         if isinstance(flags, int) and flags & BlockFlags.NUMERIC:
             continue
         if problem := _check_tasks(block.get("tasks")):

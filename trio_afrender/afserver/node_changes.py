@@ -94,6 +94,7 @@ def _running(node: Node) -> int:
 
 def _can_sleep(node: Node) -> str:
     render = _render(node)
+    # A server does nothing in these cases, and calls that a success as well.
     if not render.online:
         return "it is offline"
     if render.tasks:
@@ -107,6 +108,7 @@ def _is_going(node: Node) -> str:
 
 def _note_deleting(node: Node) -> str:
     job = _job(node)
+    # A job whose tasks run is locked until their renders have closed them.
     return f"job {job.id} is deleted when its running tasks are closed" if job.locked else ""
 
 
@@ -117,6 +119,7 @@ def _note_paused(node: Node) -> str:
 
 def _has_jobs(node: Node) -> str:
     assert isinstance(node, UserNode)  # noqa: S101 - the verb is one of users
+    # A server keeps such a user, and says that it has done what it was asked.
     count = integer_of(node.fields, "jobs_num")
     return f"it has {count_text(count, 'job')}: delete these first" if count else ""
 
@@ -283,6 +286,7 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
                 operation={"type": name},
                 before=_if(
                     lambda node: not _render(node).online,
+                    # Of an offline render a server calls even a reboot done.
                     "it is offline: nothing can be sent to it",
                 ),
                 danger=_running,
@@ -313,6 +317,7 @@ RESTARTS: Mapping[str, tuple[str, str]] = {
 def make_restart(which: str) -> Change:
     """The change of jobs by ``restart`` with one of its options."""
     operation, lost = RESTARTS[which]
+    # A job that is paused stays so: the hint names the command that starts it.
     change = Change(did="restarted", operation={"type": operation}, hint=_note_paused)
     if not lost:
         return change

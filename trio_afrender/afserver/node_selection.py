@@ -53,11 +53,13 @@ def select_nodes(
 
 
 def _select(nodes: Sequence[_N], word: str) -> list[_N]:
+    # First, because names may have the characters of masks, or be numbers.
     by_name = [node for node in nodes if node.name == word]
     if by_name:
         return by_name
     if _WILD.search(word):
         return [node for node in _submitted(nodes) if fnmatchcase(node.name, word)]
+    # More digits than an id has are no number to compare.
     if word.isdecimal() and len(word) < 19:
         return [node for node in nodes if node.id == int(word)]
     return []

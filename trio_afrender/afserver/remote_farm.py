@@ -167,6 +167,7 @@ class RemoteFarm:
     ) -> list[RenderNode]:
         """List renders, by default all; `pools` are asked for unless given."""
         if pools is None:
+            # Limits that a render inherits are not among its own fields.
             pools = await self.pools()
         asked: dict[str, object] = {"ids": list(ids)} if ids else {}
         return [read_render(each, pools) for each in await self._list("renders", **asked)]
@@ -337,6 +338,7 @@ class RemoteFarm:
             text = await self._task_text(task, "output", mon_id=monitor.id)
             if text and not is_error_text(text):
                 return text  # it has just ended
+            # The text comes as an event: the server asks the render for it with the next heartbeat.
             with trio.move_on_after(_OUTPUT_TIMEOUT):
                 while True:
                     await trio.sleep(_POLL_INTERVAL / 4)
@@ -374,6 +376,9 @@ class RemoteFarm:
                 async with self.open_monitor() as monitor:
                     watched = {"job": task.job, "block": task.block, "task": task.task}
                     await self.watch(monitor, "listen", watched)
+                    # Pieces come only of what is printed from now on. The rest is asked for after
+                    # they have begun, so that nothing is missed between; `OutputPieces` drops what
+                    # both have.
                     ask_at, asked = trio.current_time() + _LISTEN_DELAY, False
                     while now.is_in_run(task.starts):
                         await trio.sleep(_POLL_INTERVAL)
@@ -384,6 +389,8 @@ class RemoteFarm:
                             ask_at, asked = trio.current_time() + _OUTPUT_TIMEOUT, True
                         now = await self._read_again(job, task)
             except LinkLost:
+                # The server was away or has forgotten the monitor: what was printed meanwhile is
+                # sent to nobody, so the whole output is needed again.
                 pieces.restart()
                 await trio.sleep(_POLL_INTERVAL)
                 now = await self._read_again(job, task)
@@ -399,6 +406,7 @@ class RemoteFarm:
         while True:
             try:
                 found = await self.jobs(ids=[job.id])
+                # The id of a deleted job is used again.
                 if not found or found[0].serial != job.serial:
                     raise JobGone(job.id)
                 for each in await self.tasks(found[0]):

@@ -57,6 +57,7 @@ DEFAULT_CAPACITY, DEFAULT_MAX_TASKS = 1100, 4
 def integer_of(fields: Fields, key: str, default: int = 0) -> int:
     """An integer of an answer."""
     value = fields.get(key)
+    # True and False are integers for Python, and are another type in JSON.
     return value if isinstance(value, int) and not isinstance(value, bool) else default
 
 
@@ -84,6 +85,7 @@ def objects_of(fields: Fields, key: str) -> list[Fields]:
 
 
 def _words(bits: int, words: Mapping[str, int]) -> tuple[str, ...]:
+    # Bits without a word are left out: a server sets some for itself, such as bit 62.
     return tuple(word for word, bit in words.items() if bits >> bit & 1)
 
 
@@ -165,6 +167,7 @@ def read_render(fields: Fields, pools: Mapping[str, PoolNode]) -> RenderNode:
                 started=integer_of(each, "time_start"),
                 percent=percent if isinstance(percent, int) else -1,
             )
+            # Two lists of one order: the percentages stand beside the tasks, and can be fewer.
             for each, percent in zip(
                 objects_of(fields, "tasks"),
                 chain(percents if isinstance(percents, list) else (), repeat(-1)),
@@ -251,6 +254,7 @@ def read_job(fields: Fields) -> JobNode:
     """Read a job of a list of jobs, short or full."""
     return JobNode(
         id=integer_of(fields, "id"),
+        # A server uses the ids of deleted jobs again.
         serial=integer_of(fields, "serial"),
         name=text_of(fields, "name"),
         user_name=text_of(fields, "user_name"),
@@ -333,6 +337,7 @@ class TaskNode:
 
     @property
     def running(self) -> bool:
+        # WRC: its render is away, and the server waits for it; the task may well run on there.
         return "RUN" in self.states or "WRC" in self.states
 
     def is_in_run(self, number: int) -> bool:
@@ -425,6 +430,7 @@ class PoolNode:
 
     def limit(self, key: str, pools: Mapping[str, PoolNode], default: int) -> int:
         """A limit of renders: this pool's, else that of the next one above that has it."""
+        # -1 is how a pool has no limit of its own.
         values = (integer_of(pool.fields, key, -1) for pool in self.chain(pools))
         return next((value for value in values if value >= 0), default)
 

@@ -49,6 +49,7 @@ async def set_nodes(
             await farm.act(NODE_TYPES[kind], [node.id for node in group], params=asked)
         except LinkRefused as error:
             refusal = error.reason
+        # Read back, whatever the answer was: a value that a server ignores is called a success.
         ids = [node.id for node in group]
         now = {node.id: node for node in await list_nodes(farm, kind, ids)}
         for node in group:
@@ -86,8 +87,10 @@ def _is_same(setting: Setting, asked: object, found: object) -> bool:
             have.get(name, 0 if value == 0 else None) == value for name, value in asked.items()
         )
     if isinstance(asked, list) and isinstance(found, list):
+        # The order of names has no meaning.
         return sorted(map(str, asked)) == sorted(map(str, found))
     if isinstance(asked, int) and isinstance(found, int) and setting.absent == 0:
+        # Of a need, 0 and less are the same, and answers have neither.
         return max(0, asked) == max(0, found)
     return asked == found
 

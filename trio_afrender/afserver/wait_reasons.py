@@ -129,6 +129,8 @@ def explain_waiting(job: JobNode, tasks: Sequence[TaskNode], farm: FarmNodes) ->
             task=waiting[0].task,
             tasks=len(waiting),
         )
+        # What holds at every render comes alone: beside it, what is in the way at single renders
+        # would say nothing.
         reasons = (*_of_job(job, farm), *_of_block(job, block, waiting))
         if not reasons and not any(render.online for render in farm.renders):
             reasons = ("no render is online",)
@@ -155,6 +157,7 @@ def _of_job(job: JobNode, farm: FarmNodes) -> Iterator[str]:
         yield "the job is paused"
     if job.priority == 0:
         yield "the priority of the job is 0"
+    # The states of jobs change once a second, so the time is compared as well.
     until = integer_of(job.fields, "time_wait")
     if "WTM" in job.states or until > farm.now:
         yield f"the job starts in {max(0, until - int(farm.now))} s (time_wait)"
@@ -165,12 +168,14 @@ def _of_job(job: JobNode, farm: FarmNodes) -> Iterator[str]:
     if user is not None:
         if flag_of(user.fields, "paused"):
             yield f'the user "{user.name}" is paused'
+        # The limits of a user are about the tasks of all jobs of that user.
         running = sum(each.count("running") for each in farm.jobs if each.user_name == user.name)
         yield from _limits(user.fields, running, f'user "{user.name}"')
 
 
 def _name_jobs_before(job: JobNode, farm: FarmNodes) -> str:
     names = []
+    # The first is matched with the jobs of the same user, the second with those of all users.
     for key in ("depend_mask", "depend_mask_global"):
         mask = text_of(job.fields, key)
         try:
@@ -192,6 +197,7 @@ def _name_jobs_before(job: JobNode, farm: FarmNodes) -> str:
 
 
 def _limits(fields: Mapping[str, Any], running: int, of: str) -> Iterator[str]:
+    # Below 0 there is no limit, and 0 lets nothing run.
     most = integer_of(fields, "max_running_tasks", -1)
     if 0 <= most <= running:
         yield f"{count_text(running, 'task')} of the {of} running, max_running_tasks is {most}"
@@ -200,6 +206,7 @@ def _limits(fields: Mapping[str, Any], running: int, of: str) -> Iterator[str]:
 
 
 def _of_block(job: JobNode, block: BlockNode, waiting: Sequence[TaskNode]) -> Iterator[str]:
+    # With tasks_depend_mask single tasks wait, and the block does not.
     if "WDP" in block.states or all("WDP" in task.states for task in waiting):
         others = _blocks_before(job, block)
         yield f"it waits for {others or 'other blocks'}"
@@ -234,6 +241,8 @@ def _of_render(
     farm: FarmNodes,
     avoided: frozenset[str],
 ) -> Iterator[str]:
+    # All reasons, not only the first: a user who removes one should not find the next one
+    # afterwards.
     yield from _by_state(job, render, farm)
     yield from _by_capacity(job, block, render)
     if not _offers(render, block.service, farm.pools):
@@ -254,6 +263,7 @@ def _by_state(job: JobNode, render: RenderNode, farm: FarmNodes) -> Iterator[str
         yield "its priority is 0"
     if "PAU" in states and not flag_of(job.fields, "ignorepaused"):
         yield "it is paused"
+    # Two words that differ in their case: NBY lets no jobs run, NbY only those of its user.
     if "NBY" in states and not flag_of(job.fields, "ignorenimby"):
         yield "it takes no jobs (NIMBY)"
     elif (
@@ -274,6 +284,7 @@ def _by_capacity(job: JobNode, block: BlockNode, render: RenderNode) -> Iterator
         yield f"a task needs {block.capacity} of capacity, {free} of {render.capacity} are free"
     if len(render.tasks) >= render.max_tasks:
         yield f"it runs {count_text(len(render.tasks), 'task')}, its limit is {render.max_tasks}"
+    # A job and each of its blocks have limits of their own for one host.
     for fields, of, running in (
         (job.fields, "job", [task for task in render.tasks if task.job == job.id]),
         (
@@ -291,6 +302,9 @@ def _by_capacity(job: JobNode, block: BlockNode, render: RenderNode) -> Iterator
 
 
 def _offers(render: RenderNode, service: str, pools: Mapping[str, PoolNode]) -> bool:
+    # As AfNodeFarm::canRunService does: the render is asked, then each pool above it, and the first
+    # that has the service, or has disabled it, decides. If none of them lists any service, all are
+    # offered.
     pool = pools.get(text_of(render.fields, "pool"))
     listed = False
     for fields in (render.fields, *(each.fields for each in (pool.chain(pools) if pool else ()))):
@@ -305,6 +319,7 @@ def _offers(render: RenderNode, service: str, pools: Mapping[str, PoolNode]) -> 
 
 def _by_masks(job: JobNode, block: BlockNode, render: RenderNode, farm: FarmNodes) -> Iterator[str]:
     user = farm.users.get(job.user_name)
+    # Blocks have no type of their own: their masks are read as those of the job.
     own = text_of(job.fields, "hosts_mask_type")
     kind = own or (text_of(user.fields, "hosts_mask_type") if user else "") or "find"
     os = text_of(render.fields, "os")
@@ -331,6 +346,7 @@ def _matches(
         return True  # the server does not use such a mask
     if pattern is None:
         return True
+    # The pattern of a name is made for the whole name, that of another text for a part of it.
     return bool(pattern.fullmatch(text) if compiled is compile_name_mask else pattern.search(text))
 
 
@@ -346,18 +362,21 @@ _FIGURES: tuple[tuple[str, str, str], ...] = (
 def _by_figures(
     job: JobNode, block: BlockNode, render: RenderNode, farm: FarmNodes
 ) -> Iterator[str]:
+    # Without figures nothing is said of them: zeros would be reasons that the host does not have.
     load = farm.loads.get(render.id, {})
     for key, figure, unit in _FIGURES:
         need = max(integer_of(job.fields, key), integer_of(block.fields, key))
         have = integer_of(load, figure)
         if load and need > have:
             yield f"a task needs {need} {unit}, it has {have}"
+    # Of GPU memory a host sends what there is and what is used, of the others what is free.
     gpu = integer_of(block.fields, "need_gpu_mem_mb")
     free = integer_of(load, "gpu_mem_total_mb") - integer_of(load, "gpu_mem_used_mb")
     if load and gpu > free:
         yield f"a task needs {gpu} MiB of free GPU memory, it has {free}"
     power = max(integer_of(job.fields, "need_power"), integer_of(block.fields, "need_power"))
     pool = farm.pools.get(text_of(render.fields, "pool"))
+    # A render without a power of its own has that of its pool, or of one above it.
     inherited = pool.limit("power_host", farm.pools, 1) if pool else 1
     has = integer_of(render.fields, "power_host", inherited)
     if power > has:
@@ -367,6 +386,8 @@ def _by_figures(
 def _avoided_hosts(lines: Sequence[str], block: str, task: int) -> frozenset[str]:
     """The renders that a server avoids for a task, of its list of renders with errors."""
     heads = (f"Block['{block}'] error hosts:", f"Task[{task}] error hosts:")
+    # The list has a heading for each block and, after it, one for each of its tasks with errors.
+    # What follows the heading of the block counts for all its tasks.
     found = set()
     in_block = counts = False
     for line in lines:
