@@ -389,8 +389,8 @@ class RemoteFarm:
                             ask_at, asked = trio.current_time() + _OUTPUT_TIMEOUT, True
                         now = await self._read_again(job, task)
             except LinkLost:
-                # The server was away or has forgotten the monitor: what was printed meanwhile is
-                # sent to nobody, so the whole output is needed again.
+                # The server was away or has forgotten the monitor: what was printed meanwhile
+                # does not come, so the whole output is needed again.
                 pieces.restart()
                 await trio.sleep(_POLL_INTERVAL)
                 now = await self._read_again(job, task)

@@ -85,7 +85,7 @@ def objects_of(fields: Fields, key: str) -> list[Fields]:
 
 
 def _words(bits: int, words: Mapping[str, int]) -> tuple[str, ...]:
-    # Bits without a word are left out: a server sets some for itself, such as bit 62.
+    # Other bits are left out: a server sets some for its own use, such as bit 62.
     return tuple(word for word, bit in words.items() if bits >> bit & 1)
 
 

@@ -362,7 +362,7 @@ _FIGURES: tuple[tuple[str, str, str], ...] = (
 def _by_figures(
     job: JobNode, block: BlockNode, render: RenderNode, farm: FarmNodes
 ) -> Iterator[str]:
-    # Without figures nothing is said of them: zeros would be reasons that the host does not have.
+    # Without figures there is no reason here: zeros would make some that the host does not have.
     load = farm.loads.get(render.id, {})
     for key, figure, unit in _FIGURES:
         need = max(integer_of(job.fields, key), integer_of(block.fields, key))
