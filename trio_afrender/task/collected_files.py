@@ -104,8 +104,10 @@ def read_batch(
         path = os.path.join(folder, name)  # noqa: PTH118 - a text
         with _passing_over_removed():
             data = read_regular(path, MAX_FILE - 1, owner=owner)
+            # Its age is taken after it was read, so that a change during the reading counts.
             if not last and not _is_complete(data, time.time() - os.stat(path).st_mtime):  # noqa: PTH116
                 continue
+            # No smaller one is looked for behind it: files are sent in the order of their names.
             if size + len(data) > min(MAX_BATCH_BYTES, sent.most_bytes - sent.bytes):
                 break
             size += len(data)
@@ -136,6 +138,7 @@ def _candidates(folder: str, sent: SentFiles, counts: _Counts, owner: int | None
         for entry in islice(entries, MAX_SCANNED):
             counts.seen += 1
             name = entry.name
+            # Nor links: one can name any file of the host.
             if name in sent.names or not entry.is_file(follow_symlinks=False):
                 continue
             if name.startswith(".") or name.endswith(UNFINISHED_SUFFIXES):

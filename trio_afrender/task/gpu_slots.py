@@ -174,6 +174,7 @@ class GpuAllocator:
 
     def hold(self, gpus: Sequence[str]) -> None:
         """Allocate GPUs that an inherited run already uses; the caller gives them back with `free`."""
+        # Whatever the rule allows now: the run uses them already.
         self.allocations.taken.update(gpus)
 
     def free(self, gpus: Sequence[str]) -> None:

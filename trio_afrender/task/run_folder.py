@@ -196,6 +196,7 @@ class DiskRunFolder:
             quota=self.quota,
             agent_timeout=0,
             grace=0,
+            # Post commands come after the task's own process, and find the folders there.
             folders=(self.work_dir, self.files_dir) if slot == OWN_SLOT else (),
         )
 

@@ -134,11 +134,13 @@ def decide_status(facts: RunFacts) -> TaskStatus:
         (not facts.post_ok, TaskStatus.FinishedFailedPost),
         (facts.finishedsuccess, TaskStatus.FinishedParserSuccess),
     )
+    # The first that holds counts, so that a fatal error is not reported as an error.
     return next((status for hit, status in checks if hit), TaskStatus.FinishedSuccess)
 
 
 def cap_retries(status: TaskStatus, give_backs: int) -> TaskStatus:
     """Return `status`, or an error for a give-back after `MAX_GIVE_BACKS` in a row."""
+    # Whatever the reason: a host whose store stays full would give the task back for ever.
     if status.given_back and give_backs >= MAX_GIVE_BACKS:
         return TaskStatus.FinishedError
     return status

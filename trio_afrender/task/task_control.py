@@ -111,6 +111,8 @@ class TaskControl:
         then on a report would be wrong. `grace` is in seconds. `by`, in trio's time, is the latest
         moment until which the run waits for processes that survive KILL.
         """
+        # Also of a call that changes nothing else: an agent that exits may have less time than the
+        # stop before it had.
         if by is not None:
             self._by = min(by, self._by)
         if self.cause is None or (cause.kind.discards_outcome and not self.discards_outcome):
@@ -140,6 +142,7 @@ class TaskControl:
             try:
                 yield scope
             finally:
+                # A stop from now on cancels nothing; the next `stoppable` finds its cause.
                 self._scope = None
 
     def stop_budget(self, seconds: float) -> float:

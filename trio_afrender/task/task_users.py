@@ -68,6 +68,7 @@ def load_task_users(settings: TaskProcesses, find: FindUser = find_user) -> Task
         return TaskUsers(settings, {}, -1, find)
     agent, known = os.geteuid(), {}
     for name in names:
+        # Problems name the row: a user who reads them looks for it in the settings.
         row = next((f'["{job}"]' for job, user in settings.users.items() if user == name), "")
         place = f"tasks.users{row}" if row else "tasks.user"
         user = find(name)
@@ -98,6 +99,7 @@ class TaskUsers:
     @property
     def others(self) -> tuple[TaskUser, ...]:
         """All users but the agent's own, one for each uid."""
+        # Two names can have one uid, and what is done for a user counts for the uid.
         by_uid = {user.ids.uid: user for user in self._known.values()}
         by_uid.pop(self._agent, None)
         return tuple(by_uid.values())
@@ -108,9 +110,12 @@ class TaskUsers:
         if not name:
             return None
         now = trio.current_time()
+        # The first task of a user begins the interval: the names were looked up at the start.
         if now >= self._looked_up.setdefault(name, now) + REFRESH_INTERVAL:
             self._looked_up[name] = now
             with trio.move_on_after(LOOKUP_TIMEOUT):
+                # A limiter of its own: a directory service that hangs must not keep threads that
+                # others need.
                 found = await call_in_thread(
                     partial(self._find, name), abandon=True, limiter=trio.CapacityLimiter(1)
                 )
