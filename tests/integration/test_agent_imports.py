@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 
 def test_importing_the_agent_loads_no_plugin_and_no_picture_library() -> None:
     program = (
@@ -16,6 +18,22 @@ def test_importing_the_agent_loads_no_plugin_and_no_picture_library() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="what Windows needs is loaded there")
+def test_the_agent_loads_nothing_of_other_programs_links_and_systems() -> None:
+    """Each costs memory on every host: the gateway 1.7 MB, jobs 1 MB, a link 2 to 3 MB."""
+    program = (
+        "import sys, trio_afrender.agent.agent_dependencies, trio_afrender.cli.commands.agent\n"
+        "parts = [name.removeprefix('trio_afrender.') for name in sys.modules]\n"
+        "print(sorted({name for name in parts if name.partition('.')[0] in sys.argv[1:]}))\n"
+        "print(sorted(name for name in parts if name.startswith('process.windows')))\n"
+    )
+    others = ("gateway", "farm", "web", "jobs", "afserver", "testing", "trio_websocket", "h11")
+    done = subprocess.run(
+        [sys.executable, "-c", program, *others], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n[]\n"
 
 
 def test_the_package_alone_loads_nothing_large() -> None:

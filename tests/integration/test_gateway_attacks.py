@@ -22,12 +22,12 @@ from trio_afrender.config import Token
 from trio_afrender.errors import LinkLost, LinkRefused
 from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
 from trio_afrender.gateway.identity_store import MAX_AGE, IdentityStore, open_identity_store
-from trio_afrender.gateway.settings import ListenAddress
 from trio_afrender.metrics.metrics_port import MAX_REQUESTS
 from trio_afrender.protocol.messages import HostResources, Register, Registered, Update
 from trio_afrender.testing import NativeServer, open_native_server
 from trio_afrender.transport.address import NativeAddress
 from trio_afrender.transport.interfaces import Link
+from trio_afrender.transport.listen_address import ListenAddress
 from trio_afrender.transport.tokens import TokenTable, make_token, read_tokens_file
 from trio_afrender.transport.websocket_client import open_websocket_link
 from trio_afrender.transport.websocket_server import MAX_HANDSHAKES_OF_ONE

@@ -20,11 +20,11 @@ from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.errors import LinkLost, LinkRefused, StoreError, StoreInUse
 from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
 from trio_afrender.gateway.identity_store import open_identity_store
-from trio_afrender.gateway.settings import ListenAddress
 from trio_afrender.protocol.json_codec import MAX_FRAME
 from trio_afrender.protocol.messages import Ack, Register, Registered, TaskExec, Update
 from trio_afrender.testing import NativeServer, open_native_server
 from trio_afrender.transport.address import NativeAddress
+from trio_afrender.transport.listen_address import ListenAddress
 from trio_afrender.transport.tls import make_client_context, make_server_context
 from trio_afrender.transport.tokens import TokenTable, make_token
 from trio_afrender.transport.websocket_client import WebSocketLink, open_websocket_link

@@ -280,8 +280,8 @@ async def test_messages_of_unknown_types_are_summed_up(
 
 def test_the_share_of_a_token_is_half_of_the_agents() -> None:
     from trio_afrender.gateway import GatewayConfig
-    from trio_afrender.gateway.settings import ListenAddress
     from trio_afrender.transport.address import NativeAddress
+    from trio_afrender.transport.listen_address import ListenAddress
 
     config = GatewayConfig(
         listen=ListenAddress(host="localhost", port=0),

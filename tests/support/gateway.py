@@ -16,7 +16,6 @@ from trio_afrender import AgentHandle, Config, Timing, run_agent
 from trio_afrender.config import Token
 from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
 from trio_afrender.gateway.identity_store import MemoryIdentityStore
-from trio_afrender.gateway.settings import ListenAddress
 from trio_afrender.protocol.messages import Register, Registered, TaskKey
 from trio_afrender.testing import (
     FakeChild,
@@ -29,6 +28,7 @@ from trio_afrender.testing import (
 from trio_afrender.testing.memory_server import MemoryListener
 from trio_afrender.transport.address import NativeAddress
 from trio_afrender.transport.interfaces import Connect
+from trio_afrender.transport.listen_address import ListenAddress
 from trio_afrender.transport.tokens import TokenTable, make_token
 from trio_afrender.transport.websocket_client import open_websocket_link
 

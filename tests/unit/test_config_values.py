@@ -13,8 +13,9 @@ from trio_afrender.config import Checks, Config, GpuSlots, Limits, MemoryGuard, 
 from trio_afrender.config.settings import PluginSettings, SentAmounts
 from trio_afrender.errors import ConfigError, InvalidSetting
 from trio_afrender.farm.settings import FarmSettings
-from trio_afrender.gateway.settings import GatewayConfig, ListenAddress
+from trio_afrender.gateway.settings import GatewayConfig
 from trio_afrender.transport.address import NativeAddress
+from trio_afrender.transport.listen_address import ListenAddress
 from trio_afrender.transport.tokens import TokenTable
 
 LISTEN = ListenAddress(host="127.0.0.1", port=0)

@@ -10,9 +10,9 @@ from trio_afrender.errors import ConfigError
 from trio_afrender.gateway.counters import GatewayCounters, collect_gateway
 from trio_afrender.gateway.pending_commands import PendingCommands, undelivered
 from trio_afrender.gateway.rate_limit import TokenBucket
-from trio_afrender.gateway.settings import ListenAddress, parse_address, parse_listen
 from trio_afrender.metrics.families import format_families
 from trio_afrender.protocol.messages import Events, Register, Registered, RunRef, TaskExec
+from trio_afrender.transport.listen_address import ListenAddress, parse_address, parse_listen
 
 
 def task(number: int) -> TaskExec:

@@ -18,7 +18,6 @@ from trio_afrender.plugins.lookup import list_plugins, load_class, near
 __all__ = (
     "NO_PARSER",
     "ExaminedJob",
-    "check_folders",
     "examine_file",
     "list_unparsed",
     "list_warnings",
@@ -42,13 +41,6 @@ class ExaminedJob:
     spec: JobSpec | None = None
     errors: tuple[JobError, ...] = ()
     """Empty if there is a `spec`."""
-
-
-def check_folders(folders: Sequence[Path]) -> None:
-    """Raise `ConfigError` for a plugin folder that does not exist."""
-    for folder in folders:
-        if not folder.is_dir():
-            raise ConfigError(f"plugin folder {folder} does not exist")
 
 
 def examine_file(path: Path, plugins: Sequence[Path] | None) -> ExaminedJob:

@@ -9,11 +9,11 @@ import attrs
 import trio
 
 from trio_afrender.cli.terminal import clean, print_line
-from trio_afrender.gateway.settings import ListenAddress, parse_address
 from trio_afrender.metrics.families import MetricFamily
 from trio_afrender.metrics.metrics_port import MetricsPort, serve_metrics
 from trio_afrender.transport.address import make_url
 from trio_afrender.transport.bound_port import open_listeners
+from trio_afrender.transport.listen_address import ListenAddress, parse_address
 
 __all__ = ("MetricsOption", "read_metrics_option")
 

@@ -20,7 +20,7 @@ from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
 from trio_afrender.extras import how_to_install
-from trio_afrender.gateway.settings import parse_address
+from trio_afrender.transport.listen_address import parse_address
 
 if TYPE_CHECKING:
     from trio_afrender.web.serve_page import OpenPage

@@ -10,7 +10,6 @@ from typing import NoReturn
 
 from trio_afrender.errors import SpawnError
 from trio_afrender.process.environment import find_inheritable
-from trio_afrender.process.windows.command_line import make_command_line
 
 __all__ = ("run_by_shell",)
 
@@ -33,6 +32,8 @@ def run_by_shell(shell: Sequence[str], command: str) -> NoReturn:
 
 def _wait_for(shell: Sequence[str], command: str) -> int:
     """Run the command by the shell; return its exit code. Raises `SpawnError`."""
+    from trio_afrender.process.windows.command_line import make_command_line
+
     try:
         line = make_command_line((*shell, command))
         return subprocess.call(line, env=find_inheritable(os.environ))

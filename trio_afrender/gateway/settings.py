@@ -1,31 +1,20 @@
-"""Settings of a gateway, and the addresses that it listens on."""
+"""Settings of a gateway."""
 
 from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import attrs
 
 from trio_afrender.config import Timing
 from trio_afrender.config.value_rules import checked, validate
-from trio_afrender.errors import ConfigError, InvalidSetting
-from trio_afrender.transport.address import NativeAddress, is_loopback
+from trio_afrender.errors import InvalidSetting
+from trio_afrender.transport.address import NativeAddress
+from trio_afrender.transport.listen_address import ListenAddress
 from trio_afrender.transport.tokens import TokenTable
 
-__all__ = ("GatewayConfig", "ListenAddress", "parse_address", "parse_listen")
-
-_SCHEMES = ("ws", "wss")
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class ListenAddress:
-    """An address of this host to listen on."""
-
-    host: str = attrs.field(validator=validate)
-    port: int = attrs.field(metadata={"most": 65535}, validator=validate)
-    tls: bool = checked(default=False)
+__all__ = ("GatewayConfig",)
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -59,36 +48,3 @@ class GatewayConfig:
     def share_of_token(self) -> int:
         """How many connections one token may have."""
         return self.max_agents_per_token or max(self.max_agents // 2, 1)
-
-
-def parse_listen(url: str, *, allow_plain: bool = False) -> ListenAddress:
-    """Parse ``wss://HOST:PORT``. Raises `ConfigError` for an invalid or unsafe address."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise ConfigError(f'--listen "{url}": {error}') from error
-    more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
-    if parts.scheme not in _SCHEMES or not host or port is None or more:
-        raise ConfigError(
-            f'--listen "{url}": expected wss://HOST:PORT, for example wss://0.0.0.0:7443'
-        )
-    tls = parts.scheme == "wss"
-    if not tls and not allow_plain and not is_loopback(host):
-        raise ConfigError(
-            f'--listen "{url}": tokens would be readable on their way from other hosts; use wss:// '
-            "with --cert, or --allow-plain if the whole network can be trusted"
-        )
-    return ListenAddress(host=host, port=port, tls=tls)
-
-
-def parse_address(option: str, text: str) -> ListenAddress:
-    """Parse the ``HOST:PORT`` of an option. Raises `ConfigError`."""
-    try:
-        parts = urlsplit(f"//{text}")
-        host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise ConfigError(f'{option} "{text}": {error}') from error
-    if not host or port is None or parts.path or "@" in parts.netloc:
-        raise ConfigError(f'{option} "{text}": expected HOST:PORT, for example 127.0.0.1:9108')
-    return ListenAddress(host=host, port=port)

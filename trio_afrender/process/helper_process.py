@@ -11,9 +11,6 @@ from contextlib import suppress
 
 import trio
 
-from trio_afrender.process.windows.job_trees import priority_class
-from trio_afrender.process.windows.process_job import ProcessJob
-
 __all__ = ("start_helper",)
 
 
@@ -26,6 +23,9 @@ async def start_helper(
     raises, or the process is returned.
     """
     if sys.platform == "win32":
+        from trio_afrender.process.windows.job_trees import priority_class
+        from trio_afrender.process.windows.process_job import ProcessJob
+
         job = ProcessJob()
         try:
             process = await job.start(

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 
 import trio
 
-from trio_afrender.process.windows.session_window import SessionWindow
-
 __all__ = ("SECOND_REQUEST", "watch_session_end")
 
 SECOND_REQUEST = 3.0
@@ -31,6 +29,8 @@ def watch_session_end(act: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def _open_window(act: Callable[[str], None]) -> Iterator[None]:
+    from trio_afrender.process.windows.session_window import SessionWindow
+
     token = trio.lowlevel.current_trio_token()
     seen: list[str] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import logging
 import signal
 from argparse import Namespace
@@ -12,11 +13,11 @@ import trio
 
 from trio_afrender.agent.agent import AgentHandle, run_agent
 from trio_afrender.agent.agent_counters import PREFIX
-from trio_afrender.cli.job_checks import check_folders
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.logging_setup import open_daemon_log
 from trio_afrender.cli.malloc import limit_malloc_arenas
 from trio_afrender.cli.metrics_option import MetricsOption, read_metrics_option
+from trio_afrender.cli.plugin_folders import check_folders
 from trio_afrender.cli.run_command import run_by_shell
 from trio_afrender.cli.signals import ignore_signals, open_signals
 from trio_afrender.cli.systemd_notify import report_to_manager
@@ -37,6 +38,8 @@ __all__ = ("run",)
 def run(options: Namespace) -> int:
     """Run the agent; return 0 when it is drained. Raises what `run_agent` raises, `ConfigError`."""
     limit_malloc_arenas()
+    # attrs keeps the source of the methods that it makes for tracebacks: 0.8 MB.
+    linecache.clearcache()
     settings = load_options(options)
     config = make_config(settings)
     if options.cmd is not None:

@@ -8,8 +8,8 @@ from argparse import Namespace
 
 import attrs
 
-from trio_afrender.cli.job_checks import check_folders
 from trio_afrender.cli.load_settings import load_options
+from trio_afrender.cli.plugin_folders import check_folders
 from trio_afrender.cli.terminal import clean, write_line
 from trio_afrender.cli.time_limit import limited
 from trio_afrender.config import Config

@@ -19,7 +19,6 @@ from trio_afrender.agent.agent import AgentHandle, run_agent
 from trio_afrender.cli.collector_pauses import short_pauses
 from trio_afrender.cli.farm_record import FarmRecord, farms_folder, open_record
 from trio_afrender.cli.job_checks import (
-    check_folders,
     examine_file,
     print_warnings,
     require_job,
@@ -29,6 +28,7 @@ from trio_afrender.cli.local_agents import make_local_configs
 from trio_afrender.cli.logging_setup import open_daemon_log
 from trio_afrender.cli.metrics_option import MetricsOption, read_metrics_option
 from trio_afrender.cli.open_page import open_page, plan_page
+from trio_afrender.cli.plugin_folders import check_folders
 from trio_afrender.cli.signals import ignore_signals, open_signals
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config import Config
@@ -38,7 +38,6 @@ from trio_afrender.errors import ConfigError, StoreError
 from trio_afrender.farm.farm import Farm, open_farm
 from trio_afrender.farm.farm_metrics import PREFIX, collect_farm
 from trio_afrender.farm.json_interface import make_in_process_farm, open_requests, serve_json
-from trio_afrender.gateway.settings import ListenAddress, parse_address
 from trio_afrender.jobs.job_file import JobSpec
 from trio_afrender.jobs.submission import prefix_commands
 from trio_afrender.metrics.families import MetricFamily
@@ -48,6 +47,7 @@ from trio_afrender.safe_files import write_whole
 from trio_afrender.text import shorten
 from trio_afrender.transport.address import NativeAddress, is_loopback
 from trio_afrender.transport.bound_port import open_listeners
+from trio_afrender.transport.listen_address import ListenAddress, parse_address
 from trio_afrender.transport.tokens import TokenTable, make_token, read_token_file
 from trio_afrender.transport.websocket_server import BoundAddress, serve_websocket
 from trio_afrender.user_files import expand_home

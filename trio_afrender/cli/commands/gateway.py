@@ -21,9 +21,9 @@ from trio_afrender.errors import ConfigError
 from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
 from trio_afrender.gateway.counters import PREFIX, collect_gateway
 from trio_afrender.gateway.identity_store import MAX_NAMES, IdentityStore, open_identity_store
-from trio_afrender.gateway.settings import parse_listen
 from trio_afrender.metrics.families import MetricFamily
 from trio_afrender.metrics.program_metrics import collect_program
+from trio_afrender.transport.listen_address import parse_listen
 from trio_afrender.transport.tls import make_server_context
 from trio_afrender.transport.tokens import read_tokens_file
 from trio_afrender.transport.websocket_server import MAX_HANDSHAKES

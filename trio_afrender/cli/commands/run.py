@@ -19,7 +19,6 @@ from trio_afrender.cli.impossible_blocks import (
     end_when_stuck,
 )
 from trio_afrender.cli.job_checks import (
-    check_folders,
     list_unparsed,
     print_warnings,
     read_one_job,
@@ -31,6 +30,7 @@ from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.local_agents import make_local_configs
 from trio_afrender.cli.logging_setup import logging_to
 from trio_afrender.cli.open_page import open_page, plan_page
+from trio_afrender.cli.plugin_folders import check_folders
 from trio_afrender.cli.progress_display import Screen, choose_screen
 from trio_afrender.cli.report_file import check_reports, raise_first, write_reports
 from trio_afrender.cli.run_directory import RunDirectory, open_run_directory

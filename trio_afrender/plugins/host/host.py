@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -31,7 +32,9 @@ from trio_afrender.plugins.host.host_protocol import (
     dump_plugin_settings,
     read_reply,
 )
-from trio_afrender.plugins.host.spawned_host import SpawnedHost, open_spawned_host
+
+if TYPE_CHECKING:
+    from trio_afrender.plugins.host.spawned_host import SpawnedHost
 
 __all__ = ("HostDied", "PendingCall", "PluginHost", "restart_delay", "run_plugin_host")
 
@@ -367,11 +370,13 @@ async def run_plugin_host(
     # once, and two hosts would then write into one store folder.
     try:
         # Without fork (Windows) each host is a fresh interpreter.
-        opened: AbstractAsyncContextManager[HostProcess | SpawnedHost] = (
-            open_host_process(await fork_servers.get())
-            if hasattr(os, "fork")
-            else open_spawned_host()
-        )
+        opened: AbstractAsyncContextManager[HostProcess | SpawnedHost]
+        if hasattr(os, "fork"):
+            opened = open_host_process(await fork_servers.get())
+        else:
+            from trio_afrender.plugins.host.spawned_host import open_spawned_host
+
+            opened = open_spawned_host()
         async with opened as process:
             host = PluginHost(process, limits, shared=shared)
             await host.run(settings, folders, task_status, user)
