@@ -254,7 +254,7 @@ async def test_commands_steer_jobs_and_renders(tmp_path: Path) -> None:
         assert 'priority: "300": expected a whole number from 0 to 255' in err
         code, out, err = await ask(tmp_path, "eject", name)
         assert (code, out) == (2, "")
-        assert f"eject render {name} on {url}: 1 running tasks" in err
+        assert f"eject render {name} on {url}: 1 running task," in err
         code, out, err = await ask(tmp_path, "delete", "zzz*", "--yes")
         assert (code, out, err) == (1, "", 'trio_afrender: no job matches "zzz*"; there are 1\n')
         done = await look(tmp_path, "stop", number, "--yes")

@@ -274,7 +274,7 @@ async def test_without_a_terminal_a_dangerous_change_needs_yes() -> None:
         with pytest.raises(ConfigError) as caught:
             await _change(farm, asked, ChangeReport())
     assert str(caught.value) == (
-        "eject render r1 on af://farm:51000: 2 running tasks, which start again from their"
+        "eject render r1 on af://farm:51000: 2 running tasks, to start again from the"
         " beginning: give --yes to do it"
     )
     assert server.actions == []
@@ -337,7 +337,7 @@ async def test_a_restart_of_done_tasks_asks(monkeypatch: pytest.MonkeyPatch) -> 
     async with open_scripted_farm(nodes={"jobs": [job()]}, progress=progress) as (_, farm):
         await steer(farm, "restart", "2.0.0-1")
         await steer(farm, "restart", "2.0.0-1", errors=True)
-    assert asked == ["restart 2.0.0-1 on af://farm:51000: 1 done tasks"]
+    assert asked == ["restart 2.0.0-1 on af://farm:51000: 1 done task"]
 
 
 def test_every_verb_of_a_task_has_its_negation() -> None:

@@ -34,7 +34,7 @@ async def test_a_preview_changes_nothing(autojump_clock: MockClock) -> None:
         body = change_body("job", "stop", (2, 1))
         shown = (await page.post("/api/preview", body)).json
         assert shown == {
-            "text": 'stop job 2 "j": 1 running tasks, which start again from their beginning',
+            "text": 'stop job 2 "j": 1 running task, to start again from the beginning',
             "asks": True,
             "count": 1,
             "undo": "start 1 job again",

@@ -15,6 +15,7 @@ from trio_afrender.afserver.node_selection import TaskSelection
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.afserver.remote_nodes import JobNode, TaskNode
 from trio_afrender.errors import JobGone, LinkRefused
+from trio_afrender.text import count_text
 
 __all__ = (
     "ChangeReport",
@@ -106,8 +107,12 @@ def find_possible(kind: str, nodes: Sequence[Node], change: Change) -> tuple[lis
 def describe_danger(
     verb: str, names: Sequence[str], lost: int, counted: str, *, where: str = ""
 ) -> str:
-    """What a change is about to do, and how many tasks it costs."""
-    what = f": {lost} {counted}" if lost else ""
+    """What a change is about to do, and how many tasks it costs.
+
+    `counted` is the noun for one of them; words behind a comma are for any number.
+    """
+    noun, comma, more = counted.partition(",")
+    what = f": {count_text(lost, noun)}{comma}{more}" if lost else ""
     return f"{verb} {quote_names(names)}{where}{what}"
 
 

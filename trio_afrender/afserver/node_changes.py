@@ -187,7 +187,7 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
             operation={"type": "stop"},
             after=_has("OFF", problem="it is not stopped"),
             danger=_running,
-            counted="running tasks, which start again from their beginning",
+            counted="running task, to start again from the beginning",
             hint=_note_paused,
         )
     },
@@ -208,7 +208,7 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
             after=_is_going,
             gone=True,
             danger=_running,
-            counted="running tasks",
+            counted="running task",
             hint=_note_deleting,
         ),
         "render": Change(
@@ -218,7 +218,7 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
             after=_is_going,
             gone=True,
             danger=_running,
-            counted="running tasks",
+            counted="running task",
         ),
         "user": Change(
             did="deleted",
@@ -227,7 +227,7 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
             after=_is_going,
             gone=True,
             danger=lambda _node: 0,
-            counted="jobs",
+            counted="job",
         ),
     },
     "eject": {
@@ -235,7 +235,7 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
             did="ejected the tasks of",
             operation={"type": "eject_tasks"},
             danger=_running,
-            counted="running tasks, which start again from their beginning",
+            counted="running task, to start again from the beginning",
         )
     },
     "eject --keep-mine": {
@@ -243,7 +243,7 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
             did="ejected the tasks of other users of",
             operation={"type": "eject_tasks_keep_my"},
             danger=_running,
-            counted="running tasks, those of other users are ejected",
+            counted="running task, those of other users are ejected",
         )
     },
     "sleep": {
@@ -290,7 +290,7 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
                     "it is offline: nothing can be sent to it",
                 ),
                 danger=_running,
-                counted="running tasks",
+                counted="running task",
             )
         }
         for name, did in (
@@ -321,7 +321,7 @@ def make_restart(which: str) -> Change:
     change = Change(did="restarted", operation={"type": operation}, hint=_note_paused)
     if not lost:
         return change
-    return attrs.evolve(change, danger=lambda node: _job(node).count(lost), counted=f"{lost} tasks")
+    return attrs.evolve(change, danger=lambda node: _job(node).count(lost), counted=f"{lost} task")
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -349,7 +349,7 @@ def make_task_restart(which: str) -> TaskChange:
         did="restarted",
         operation={"type": operation},
         danger=tests.get(lost),
-        counted=f"{lost} tasks",
+        counted=f"{lost} task",
     )
 
 

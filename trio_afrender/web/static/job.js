@@ -139,7 +139,10 @@ export function makeView(page, names) {
   function drawHead() {
     const name = row?.name ?? tasks.name ?? `job ${id}`;
     page.title(name);
-    if (differs(title, name)) fill(title, outside(name, 200));
+    if (differs(title, name)) {
+      fill(title, outside(name, 120));
+      title.title = short(name, 1000);
+    }
     fill(chips, row ? stateChips(row.states) : null);
     // What cannot be named for sure cannot be changed.
     toolLine.hidden = serial() === null || Boolean(tasks.error);
@@ -162,10 +165,10 @@ export function makeView(page, names) {
       ["Speed", row.frames_per_minute ? `${number(row.frames_per_minute)} frames/min` : "", ""],
       ["Took", took ? span(took) : "", row.started ? `started: ${longMoment(row.started)}` : ""],
       ["Errors", row.error ? count(row.error, "failed task") : "", row.error_hosts ? `${row.error_hosts} renders with errors` : ""],
-      ["User", row.user, ""],
+      ["User", short(row.user, 60), ""],
       ["Priority", String(row.priority), ""],
       ["Created", moment(row.created), longMoment(row.created)],
-      ["Project", [row.project, row.department].filter(Boolean).join(", "), ""],
+      ["Project", [row.project, row.department].filter(Boolean).map((each) => short(each, 60)).join(", "), ""],
       ["Note", row.annotation || "", ""],
       ["Description", row.description || "", ""],
     ].filter(([, text]) => text);

@@ -9,7 +9,7 @@ const MOST = 4;
 export function tell(text, { kind = "done", action = null } = {}) {
   const box = document.getElementById("toasts");
   const made = el("div", { class: `toast ${kind}`, role: kind === "error" ? "alert" : "status" },
-    el("p", null, outside(text, 600)));
+    el("p", null, outside(text, 300)));
   const close = () => {
     clearTimeout(timer);
     made.remove();

@@ -86,7 +86,7 @@ export function makeView(page, names) {
     page.title(given.name);
     noteEdit.hidden = !steers;
     toolLine.hidden = false;
-    fill(title, outside(given.name, 200));
+    fill(title, outside(given.name, 120));
     fill(chips, stateChips(given.states, renderWord));
     note.replaceChildren(given.annotation ? outside(given.annotation, 400) : el("span", { class: "muted" }, "none"));
     drawSince();

@@ -154,7 +154,7 @@ function agree(label, seen) {
   const dialog = el("dialog", { class: "agree", "aria-labelledby": "agree-title", "aria-describedby": "agree-text" },
     el("form", { method: "dialog" },
       el("h2", { id: "agree-title" }, nothing ? `${label}: nothing to do` : `${label}?`),
-      el("p", { id: "agree-text", class: "sentence" }, outside(sentence, 1500)),
+      el("p", { id: "agree-text", class: "sentence" }, outside(sentence, 600)),
       problems.length ? el("ul", { class: "problems" }, problems.slice(0, 8).map((each) => el("li", null, outside(each, 300))),
         problems.length > 8 ? el("li", null, `and ${problems.length - 8} more`) : null) : null,
       nothing ? null : el("p", { class: "muted" }, seen.undo

@@ -96,7 +96,10 @@ export function makeTaskDetail(page, { job, block, task, node, close, step }) {
   const draw = oncePerFrame(() => {
     if (!given || !element.isConnected) return;
     const its = given;
-    if (differs(title, its.name)) fill(title, outside(its.name, 200));
+    if (differs(title, its.name)) {
+      fill(title, outside(its.name, 120));
+      title.title = short(its.name, 1000);
+    }
     fill(chips, stateChips(its.states));
     const running = its.states.includes("RUN");
     fill(progress, running ? makeTaskBar(its.percent, "running", `${its.percent} % done`) : null,
