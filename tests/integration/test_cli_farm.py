@@ -42,7 +42,7 @@ async def open_farm_program(
     async with open_command(*line, home=home, leaves=leaves) as command:
         while "\n" not in command.out:
             await command.output()
-        yield command, command.out.strip()
+        yield command, await command.first_line()
         if command.process.poll() is None:
             command.process.send_signal(signal.SIGTERM)
 

@@ -138,7 +138,7 @@ async def open_stage(home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
             open_command(*words, home=home, guard=LONG, TRIO_AFRENDER__NAME="vm")
         )
         await farm.says("the farm is open")
-        stage = DocsStage(home=home, farm=farm.out.split()[0], afserver=afserver)
+        stage = DocsStage(home=home, farm=await farm.first_line(), afserver=afserver)
         tls = ("--cert", "farm.pem", "--key", "farm.key", "--tokens", "tokens")
         serve = ("gateway", "--listen", "wss://127.0.0.1:0", *tls, "--server", afserver)
         gateway = await stack.enter_async_context(open_command(*serve, home=home, guard=LONG))

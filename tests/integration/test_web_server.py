@@ -394,11 +394,11 @@ async def test_run_and_farm_serve_their_page(tmp_path: Path) -> None:
             await farm.says("to look only")
             address = farm.err.rpartition(" is http://")[2].split("/")[0]
             assert (await ask_until(address, "ready"))["ready"] == 1
-            server = farm.out.strip()
+            server = await farm.first_line()
             more = ("--server", server, "--listen", "127.0.0.1:0")
             async with open_command("web", *more, home=tmp_path) as web:
                 await web.says("Ctrl-C ends it")
-                address = web.out.removeprefix("http://").rstrip("/\n")
+                address = (await web.first_line()).removeprefix("http://").rstrip("/")
                 assert (await ask_until(address, "ready"))["name"] == "j"
                 web.process.terminate()
                 assert await web.wait() == 0

@@ -55,6 +55,12 @@ class Command:
         while text not in self.err:
             await self.output()
 
+    async def first_line(self) -> str:
+        """Wait for the first line of stdout and return it: it may come after what stderr says later."""
+        while "\n" not in self.out:
+            await self.output()
+        return self.out.partition("\n")[0]
+
     async def wait(self) -> int:
         return await self.process.wait()
 
