@@ -28,7 +28,7 @@ from windows.wine_python import (
 FOLDER = ROOT / ".wine"
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "windows.unix_only")
 OWN = (
-    *(f"tests/integration/test_windows_{each}.py" for each in ("trees", "must_die")),
+    *(f"tests/integration/test_windows_{each}.py" for each in ("trees", "nasty_trees", "must_die")),
     *(f"tests/unit/test_{each}.py" for each in ("windows_rules", "window_closer")),
     *(f"tests/unit/test_{each}.py" for each in ("doctor_windows", "cmd_words", "code_page_text")),
 )

@@ -127,6 +127,10 @@ _TASKS: Mapping[str, Mapping[str, str]] = {
         "%s: it has not ended, as its record says: killed %s": "record-wrong folder pids",
         "lost the supervisor (%s): starting another one": "supervisor-restarted reason",
     },
+    "process.windows.job_trees": {
+        "pid %s is ended, a task had it made outside of its job": "outsider-ended pid",
+        "cannot look for processes outside of jobs: %s": "outsiders-unknown reason",
+    },
     "process.windows.window_closer": {
         "%s the window %r of pid %s": "window-closed action window pid",
         "cannot look for windows to close: %s": "windows-unknown reason",

@@ -1,4 +1,4 @@
-"""A process tree that is a job object: nothing leaves it, and its count proves its end.
+"""A process tree that is a job object: no member leaves it, and its count proves its end.
 
 TERM has no equivalent on Windows. It is a request by three ways, of which a program needs to know one: a
 WM_CLOSE to each window of the tree, a CTRL_BREAK to its process group where both share a console, and the
@@ -7,7 +7,7 @@ stop file, which the run has written before. KILL is `TerminateJobObject`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, final
@@ -31,6 +31,8 @@ BREAK_ENDED = 0xC000013A
 """The exit code of a program that CTRL_BREAK or CTRL_C ended, because it has no handler."""
 COUNT_INTERVAL = 0.25
 """Seconds between two counts of the members. Windows does not promise the message of the last end."""
+OUTSIDERS_INTERVAL = 0.05
+"""Seconds between two looks for processes outside of the job, while there are some."""
 MAX_WINDOWS = 100
 READ_SIZE = 256 * 1024
 CONSOLE_HOST = "conhost.exe"
@@ -42,6 +44,10 @@ def make_exit_status(code: int) -> ExitStatus:
     if signal is not None:
         return ExitStatus(code=None, signal=signal, raw=signal)
     return ExitStatus(code=code, signal=None, raw=code << 8)
+
+
+async def _find_none() -> tuple[int, ...]:
+    return ()
 
 
 @final
@@ -62,6 +68,8 @@ class JobTree:
         self.closed_windows: trio.MemoryReceiveChannel[ClosedWindow]
         self._windows, self.closed_windows = trio.open_memory_channel[ClosedWindow](MAX_WINDOWS)
         self.on_reaped: Callable[[], None] = lambda: None
+        self.end_outsiders: Callable[[], Awaitable[tuple[int, ...]]] = _find_none
+        """Ends what the tree has outside of its job; returns the pids that were found."""
 
     @property
     def pid(self) -> int:
@@ -148,12 +156,22 @@ class JobTree:
 
     async def kill_until_empty(self, deadline: float) -> tuple[int, ...]:
         await trio.lowlevel.checkpoint()
+        outside: tuple[int, ...] = ()
         with trio.move_on_after(deadline):
-            while self.living() or self._count():
-                self._kill()
-                with trio.move_on_after(COUNT_INTERVAL):
-                    await self._changed.wait()
-        return self.living()
+            await self._empty_job()
+            # After the job: no member is left that could have another one made.
+            while self._job:
+                outside = await self.end_outsiders()
+                if not outside:
+                    break
+                await trio.sleep(OUTSIDERS_INTERVAL)
+        return (*self.living(), *outside)
+
+    async def _empty_job(self) -> None:
+        while self.living() or self._count():
+            self._kill()
+            with trio.move_on_after(COUNT_INTERVAL):
+                await self._changed.wait()
 
     def _count(self) -> int:
         return self._win32.read_usage(self._job).active if self._job else 0

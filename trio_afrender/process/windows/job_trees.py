@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import final
 
+import psutil
 import trio
 
 from trio_afrender.async_helpers import open_bare_nursery
@@ -24,6 +25,7 @@ from trio_afrender.process.interfaces import Launch
 from trio_afrender.process.launch_errors import check_launch, explain_launch_error
 from trio_afrender.process.windows.command_line import make_command_line
 from trio_afrender.process.windows.job_tree import KILLED, JobOutput, JobTree
+from trio_afrender.process.windows.marked_processes import MARKER, MarkedProcesses
 from trio_afrender.process.windows.win32 import NO_WINDOW, StartedProcess, Win32, calls
 from trio_afrender.process.windows.window_closer import WindowCloser
 from trio_afrender.supervisor.run_folders import make_folders, remove_folders
@@ -64,6 +66,8 @@ class JobTrees:
         self.restarts = 0  # there is no supervisor
         self._trees: dict[int, JobTree] = {}
         """By the number under which a job's messages come."""
+        self._marked = MarkedProcesses()
+        self._searching = trio.Lock()
 
     @property
     def description(self) -> str:
@@ -112,6 +116,7 @@ class JobTrees:
             # Before the first thread runs: no message of the job may come to a tree that is not known.
             self._trees[number] = tree
             tree.on_reaped = partial(self._forget, number)
+            tree.end_outsiders = partial(self._end_outsiders, launch.environment[MARKER])
             try:
                 self._win32.resume_thread(started.thread)
             except OSError:
@@ -154,6 +159,23 @@ class JobTrees:
         stack.callback(win32.close, started.process)
         stack.callback(win32.terminate_job, job, KILLED)
         return started, job, reading
+
+    async def _end_outsiders(self, marker: str) -> tuple[int, ...]:
+        """End the processes with that marker that are in no job of this agent; return their pids."""
+        try:
+            async with self._searching:
+                found = await call_in_thread(partial(self._marked.find, marker))
+        except OSError as error:
+            logger.warning("cannot look for processes outside of jobs: %s", error)
+            return ()
+        # Another tree of the same run has the same marker.
+        members = {pid for tree in self.trees for pid in tree.living()} if found else ()
+        outside = [process for process in found if process.pid not in members]
+        for process in outside:
+            logger.warning("pid %s is ended, a task had it made outside of its job", process.pid)
+            with suppress(psutil.Error):
+                process.kill()
+        return tuple(process.pid for process in outside)
 
     async def remove_folders(self, folders: Sequence[Path]) -> None:
         """Remove the folders of ended runs. Raises nothing."""
