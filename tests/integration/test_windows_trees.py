@@ -97,6 +97,12 @@ async def test_a_missing_folder_is_named(trees: WindowsTrees) -> None:
         await trees.spawn(launch)
 
 
+async def test_a_long_working_folder_is_refused(trees: WindowsTrees) -> None:
+    launch = trees.make_launch(sys.executable, "-c", "1", cwd="C:\\" + "x" * 256)
+    with pytest.raises(SpawnError, match="has 259 characters, Windows takes 258"):
+        await trees.spawn(launch)
+
+
 async def test_a_limit_of_processes(trees: WindowsTrees) -> None:
     script = "import subprocess, sys\ntry: subprocess.Popen([sys.executable, '-c', '1'])\nexcept OSError as e: print('refused')\nelse: print('started')"
     launch = trees.make_launch(sys.executable, "-I", "-S", "-c", script, processes=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from trio_afrender.agent.unix_settings import refuse_unix_settings
@@ -13,6 +15,10 @@ from trio_afrender.errors import ConfigError
 @pytest.mark.parametrize(
     ("config", "text"),
     [
+        (Config(name="NUL"), "is the name of a device"),
+        (Config(name="a."), "ends with a space or a dot"),
+        (Config(name="a "), "ends with a space or a dot"),
+        (Config(name="r", store=Path("c:/" + "x" * 120)), "it may have 120"),
         (Config(name="r", drain="leave"), 'drain: "leave" is not possible on Windows'),
         (Config(name="r", tasks=TaskProcesses(user="ann")), "tasks: tasks run as the agent's own"),
         (Config(name="r", limits=Limits(files=100)), "limits.files: Windows has no limit"),

@@ -39,6 +39,8 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 PIPE_SIZE = 1024 * 1024
 """Bytes that a program may print ahead of the agent."""
+MAX_FOLDER = 258
+"""Characters of the folder that a process starts in, also where long paths are on."""
 END_MESSAGE = 0
 """A message with this number and no job ends the thread at the port."""
 
@@ -87,6 +89,9 @@ class JobTrees:
         """Start a tree. Raises `SpawnError`, and `StoreError` if its folders cannot be made."""
         check_launch(launch)
         line = make_command_line(launch.argv)
+        if len(launch.cwd) > MAX_FOLDER:
+            text = f"has {len(launch.cwd)} characters, Windows takes {MAX_FOLDER}"
+            raise SpawnError(f'the working folder "{launch.cwd}" {text}')
         folder = Path(launch.persistence.record).parent
         if launch.persistence.record:
             try:
