@@ -13,8 +13,10 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
+import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ __all__ = (
     "lock_handle",
     "long_path",
     "open_shared",
+    "remove_tree",
     "retry_shared",
 )
 
@@ -68,10 +71,13 @@ def _error(path: str | Path = "") -> OSError:
     return failed
 
 
-def long_path(path: str | Path) -> str:
-    """Return a path that may have more than 260 characters, as the calls of Windows take it."""
+def long_path(path: str | Path, *, exact: bool = False) -> str:
+    """Return a path that may have more than 260 characters, as the calls of Windows take it.
+
+    With `exact`, a short one as well: of names that are added to it Windows changes nothing (``a.``, ``NUL``).
+    """
     text = str(path)
-    if len(text) < MAX_PLAIN_PATH or text.startswith("\\\\?\\"):
+    if (len(text) < MAX_PLAIN_PATH and not exact) or text.startswith("\\\\?\\"):
         return text
     # Only whole paths with backslashes can have the prefix: Windows changes nothing in them.
     whole = os.path.abspath(text)  # noqa: PTH100 - a text
@@ -143,6 +149,52 @@ def retry_shared(
             if getattr(error, "winerror", None) not in SHARING_VIOLATIONS or clock() >= until:
                 raise
         sleep(PAUSE)
+
+
+def remove_tree(
+    folder: str | Path,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Remove a folder with all that is in it, whatever the names, the depth and the attributes.
+
+    Links are removed and not followed. What others have open is tried again for `WAIT` seconds; what is
+    left then stays, without an error.
+    """
+    whole, until = long_path(folder, exact=True), clock() + WAIT
+    _remove_once(whole)
+    while os.path.lexists(whole) and clock() < until:
+        sleep(PAUSE)
+        _remove_once(whole)
+
+
+def _remove_once(folder: str) -> None:
+    # Not `rmtree`: it calls itself for each level, and leaves files that are read-only.
+    waiting, folders = [folder], list[str]()
+    while waiting:
+        place = waiting.pop()
+        folders.append(place)
+        with suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                attributes = getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0)
+                if attributes & _REPARSE_POINT or not entry.is_dir(follow_symlinks=False):
+                    _remove_entry(entry.path)
+                else:
+                    waiting.append(entry.path)
+    for place in reversed(folders):
+        _remove_entry(place)
+
+
+def _remove_entry(path: str) -> None:
+    """Remove a file, a link or an empty folder, if it can be."""
+    for _ in range(2):
+        for remove in (os.unlink, os.rmdir):
+            with suppress(OSError):
+                remove(path)
+                return
+        with suppress(OSError):
+            os.chmod(path, stat.S_IWRITE)  # noqa: PTH101 - a text; it may have the attribute "read-only"
 
 
 class _Overlapped(ctypes.Structure):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from trio_afrender import windows_files
 from trio_afrender.cli.logging_setup import open_daemon_log
 from trio_afrender.cli.main import main
 from trio_afrender.config.settings import LogSettings
@@ -23,11 +27,12 @@ from trio_afrender.safe_files import (
     replace_file,
     write_whole,
 )
+from trio_afrender.supervisor.run_folders import make_folders, remove_folders
 from trio_afrender.tasklog.segments import open_reader
 from trio_afrender.tasklog.writer import open_writer
 from trio_afrender.transport.tokens import read_token_file
 from trio_afrender.user_files import write_user_file
-from trio_afrender.windows_files import explain_owner
+from trio_afrender.windows_files import explain_owner, long_path, remove_tree
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "win32", reason="sharing of files is Windows' own: make windows-test"
@@ -87,6 +92,85 @@ def test_long_paths(tmp_path: Path, length: int) -> None:
     write_whole(path, "text")
     assert read_regular(path, 10) == b"text"
     remove_file(path)
+
+
+SHARE = Path(r"\\server\share")
+"""Wine's Python has it, `tests/windows/wine_python.py`; it is a folder of drive C."""
+
+
+@pytest.fixture
+def share() -> Iterator[Path]:
+    if not SHARE.is_dir():
+        pytest.skip(f"there is no {SHARE} here")
+    folder = SHARE / uuid4().hex
+    folder.mkdir()
+    yield folder
+    remove_tree(folder)
+    assert not folder.exists()
+
+
+def test_a_store_on_a_share(share: Path) -> None:
+    store = share / "store"
+    make_private(store)
+    with lock_folder(store, "in use"):
+        assert is_locked(store)
+        with pytest.raises(StoreInUse, match="in use"), lock_folder(store, "in use"):
+            pass
+        for text in ("old", "new"):
+            write_whole(store / "a", text)
+        assert read_regular(store / "a", 10) == b"new"
+        writer = open_writer(store / "log", quota=3000, segment=1000, held=1000)
+        for letter in b"abcdef":
+            writer.append(bytes([letter]) * 1000)
+        writer.close()
+        assert open_reader(store / "log").size() == 6000
+    long = store / ("x" * 200) / ("y" * 100)
+    make_folders([long_path(long)])
+    write_whole(long / "a", "text")
+    assert read_regular(long / "a", 10) == b"text"
+
+
+def test_long_paths_of_drives_and_shares() -> None:
+    rest = "x" * 300
+    assert long_path(rf"C:\a\..\{rest}") == rf"\\?\C:\{rest}"
+    assert long_path(rf"\\server\share\{rest}") == rf"\\?\UNC\server\share\{rest}"
+    assert long_path("C:/a", exact=True) == r"\\?\C:\a"
+
+
+def test_a_run_folder_is_removed_whatever_a_task_left_there(tmp_path: Path) -> None:
+    """Names that Windows' own calls change, read-only files, a deep nest, a file that is open for a moment."""
+    run, other = tmp_path / "run", tmp_path / "other"
+    other.mkdir()
+    (other / "kept").write_text("x")
+    run.mkdir()
+    for name in ("a ", "b.", "NUL", "con.exr", "c" * 200):
+        Path(long_path(run, exact=True) + "\\" + name).write_text("x")
+    (run / "read-only").write_text("x")
+    (run / "read-only").chmod(stat.S_IREAD)
+    deep = long_path(run, exact=True)
+    for _ in range(150):
+        deep += "\\d"
+        Path(deep).mkdir()
+    subprocess.run(
+        [os.environ["COMSPEC"], "/c", "mklink", "/j", str(run / "link"), str(other)], check=False
+    )
+    scanner = (run / "scanned").open("w")
+    threading.Timer(0.3, scanner.close).start()
+    remove_folders([str(run)])
+    assert not run.exists()
+    assert (other / "kept").exists()
+
+
+def test_what_stays_open_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows_files, "WAIT", 0.2)
+    run = tmp_path / "run"
+    (run / "work").mkdir(parents=True)
+    (run / "a").write_text("x")
+    with (run / "work" / "open").open("w"):
+        remove_folders([str(run)])
+        assert [path.name for path in run.iterdir()] == ["work"]
+    remove_folders([str(run)])
+    assert not run.exists()
 
 
 def test_a_link_is_refused(tmp_path: Path) -> None:

@@ -134,9 +134,13 @@ class WinePython:
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start Wine's Python. `opened` must be open."""
+        return self.start_program(r"C:\py\python.exe", *arguments)
+
+    def start_program(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a program of Windows in the copy of the source. `opened` must be open."""
         # A pipe, because Wine's Python cannot print to a file of Linux.
         return subprocess.Popen(
-            [str(LOADER), r"C:\py\python.exe", *arguments],
+            [str(LOADER), program, *arguments],
             cwd=self.source,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -199,6 +203,15 @@ class WinePython:
             shutil.copytree(ROOT / name, self.source / name, ignore=ignored)
         for name in COPIED_FILES:
             shutil.copy2(ROOT / name, self.source)
+        self._make_share()
+
+    def _make_share(self) -> None:
+        """Have ``\\\\server\\share`` lead to a folder of drive C: Wine looks for shares in the folder "unc"."""
+        (self.drive / "share").mkdir(exist_ok=True)
+        share = self.folder / "dosdevices" / "unc" / "server" / "share"
+        share.parent.mkdir(parents=True, exist_ok=True)
+        if not share.is_symlink():
+            share.symlink_to(self.drive / "share")
 
 
 def make_wine_python(folder: Path) -> WinePython:

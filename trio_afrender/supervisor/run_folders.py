@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 
 from trio_afrender.supervisor.paths import end_path
+from trio_afrender.windows_files import remove_tree
 
 __all__ = ("make_folders", "remove_folders")
 
@@ -41,7 +42,9 @@ def make_folders(folders: Iterable[str]) -> None:
 def remove_folders(folders: Iterable[str]) -> None:
     """Remove the folders of runs; what cannot be removed stays, without an error."""
     for folder in folders:
-        if not _remove_if_bare(folder):
+        if not hasattr(os, "O_DIRECTORY"):  # Windows
+            remove_tree(folder)
+        elif not _remove_if_bare(folder):
             try:
                 shutil.rmtree(folder, ignore_errors=True)
             except RecursionError:
@@ -56,8 +59,6 @@ def _remove_if_bare(folder: str) -> bool:
 
     Nothing is removed that an `rmtree` would not remove as well.
     """
-    if not hasattr(os, "O_DIRECTORY"):  # Windows
-        return False
     # Most tiny tasks leave nothing. `rmtree` lists and checks first, some forty system calls.
     # The folder is the task's to write: by descriptor and without following links, another folder
     # cannot be put in its place meanwhile (test_a_link_in_place_of_the_folder_is_not_followed).
