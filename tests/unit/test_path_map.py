@@ -149,6 +149,9 @@ def test_network_shares_are_mapped_and_hosts_of_urls_are_not() -> None:
     assert paths.to_server("see http://box/project/A") == "see http://box/project/A"
     assert paths.to_server("s3://box/project/A b") == "s3://box/project/A b"
     assert paths.to_client("/ps/prj/A") == "\\\\box\\project\\A"
+    assert paths.to_client('x -o "/ps/prj/a b/c.exr"') == 'x -o "\\\\box\\project\\a b\\c.exr"'
+    assert paths.to_server("-s=\\\\box\\project\\a") == "-s=/ps/prj/a"
+    assert paths.to_server("\\\\box\\project2\\a") == "\\\\box\\project2\\a"
 
 
 @pytest.mark.parametrize(

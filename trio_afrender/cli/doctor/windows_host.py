@@ -26,7 +26,15 @@ from trio_afrender.errors import StoreError
 from trio_afrender.private_folder import is_locked, make_private
 from trio_afrender.safe_files import read_regular, write_whole
 
-__all__ = ("WindowsFacts", "check_windows", "check_windows_store", "compare_windows")
+__all__ = (
+    "WindowsFacts",
+    "check_windows",
+    "check_windows_store",
+    "compare_windows",
+    "is_network_path",
+    "parse_sleep",
+    "read_windows_facts",
+)
 
 FILE_SYSTEM = r"SYSTEM\CurrentControlSet\Control\FileSystem"
 EXCLUSIONS = r"SOFTWARE\Microsoft\Windows Defender\Exclusions\Paths"
@@ -106,7 +114,7 @@ def read_windows_facts(config: Config) -> WindowsFacts:
 
 
 def _read(read: Callable[[], Any]) -> Any:  # noqa: ANN401 - one of several types
-    with suppress(OSError, ImportError, KeyError, ValueError, subprocess.SubprocessError):
+    with suppress(OSError, ImportError, LookupError, ValueError, subprocess.SubprocessError):
         return read()
     return None
 
@@ -123,6 +131,11 @@ def _read_sleep() -> int:
     printed = subprocess.run(
         words, capture_output=True, timeout=COMMAND_TIMEOUT, check=True
     ).stdout.decode("ascii", "replace")
+    return parse_sleep(printed)
+
+
+def parse_sleep(printed: str) -> int:
+    """Return the seconds on mains of what `powercfg` prints. Raises `IndexError` without any."""
     # The last two numbers are the settings on mains and on battery. The words are translated.
     return int(re.findall(r"0x([0-9a-fA-F]{8})\b", printed)[-2], 16)
 
@@ -162,10 +175,15 @@ def check_windows_store(config: Config) -> Iterator[Finding]:
             pid = read_regular(path / "lock", 100).decode("ascii", "replace").strip()
             use = f", in use by the agent with pid {pid}"
     yield Finding("store", OK, f"{path} can be written{use}")
-    if _read(lambda: _drive_type(path)) == NETWORK_DRIVE:
+    if is_network_path(path.absolute().drive, _read(lambda: _drive_type(path))):
         text = f"the store {path} is on a network drive: tasks wait for it, and locks may not hold"
         yield Finding("store", WARNING, text, other, LOOK)
     yield from compare_space(path, psutil.disk_usage(str(path)).free, None)
+
+
+def is_network_path(drive: str, kind: int | None) -> bool:
+    """Whether a folder is on another host; `kind` is the number of the drive's kind, if it could be read."""
+    return kind == NETWORK_DRIVE or drive.startswith(("\\\\", "//"))
 
 
 def _drive_type(path: Path) -> int:
