@@ -13,6 +13,7 @@ import trio
 
 from trio_afrender.cli.signals import open_signals
 from trio_afrender.process import session_end
+from trio_afrender.process.windows import session_window
 from trio_afrender.process.windows.session_window import CLASS_NAME
 
 pytestmark = pytest.mark.skipif(
@@ -50,3 +51,14 @@ async def test_it_drains_then_stops_and_is_answered_at_the_end(
             assert not answered.is_set(), "Windows would end the agent now"
         await trio.to_thread.run_sync(answered.wait)
     assert calls == [(1, name), (2, name)]
+
+
+def test_a_console_that_is_closed_is_reported_and_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session_window, "ANSWER_LIMIT", 0.1)
+    reported: list[str] = []
+    window = session_window.SessionWindow(reported.append)
+    # CTRL_C and CTRL_BREAK are Python's.
+    assert [window._handle_console(event) for event in (0, 1, 2)] == [False, False, True]
+    assert reported == ["the console was closed"]

@@ -94,6 +94,42 @@ def flood() -> None:
         os.write(1, line)
 
 
+def hang(title: str) -> None:
+    """Show a window whose thread takes no messages."""
+    visible, size = 0x10CF0000, (10, 10, 200, 100)
+    USER.CreateWindowExW(0, "STATIC", title, visible, *size, None, None, None, None)
+    print(f"shown {title}", flush=True)
+    time.sleep(LIFE)
+
+
+def show_many(count: int, title: str) -> None:
+    """Show message boxes with the same title, each of a thread of its own; end when all are closed."""
+    closed = threading.Semaphore(0)
+
+    def show_one() -> None:
+        USER.MessageBoxW(None, "a window of a test", title, 0)
+        closed.release()
+
+    for _ in range(count):
+        threading.Thread(target=show_one, daemon=True).start()
+    for _ in range(count):
+        closed.acquire()
+    print(f"closed {count}", flush=True)
+
+
+def show_for(seconds: float, title: str) -> None:
+    """Show a message box; end when it is closed, or after some seconds."""
+
+    def keep() -> None:
+        print(f"kept {title}", flush=True)
+        os._exit(0)
+
+    threading.Timer(seconds, keep).start()
+    show(title, f"shown {title}")
+    print(f"closed {title}", flush=True)
+    os._exit(0)
+
+
 def main() -> None:
     shape, *words = sys.argv[1:]
     if shape == "obeys":
@@ -114,6 +150,12 @@ def main() -> None:
     elif shape == "box":
         show(words[0], f"shown {words[0]}")
         print(f"closed {words[0]}", flush=True)
+    elif shape == "box-for":
+        show_for(float(words[0]), words[1])
+    elif shape == "hung":
+        hang(words[0])
+    elif shape == "boxes":
+        show_many(int(words[0]), words[1])
 
 
 if __name__ == "__main__":
