@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,9 @@ from typing import Any
 
 import trio
 
+from trio_afrender import __version__
 from trio_afrender.protocol.messages import TaskExec
-from trio_afrender.testing import NativeServer, NativeState, open_native_server
+from trio_afrender.testing import NativeServer, NativeState, NativeTask, open_native_server
 from windows.wine_python import ROOT, WinePython
 
 __all__ = ("run_acceptance",)
@@ -42,7 +43,13 @@ class Failed(Exception):
 def run_acceptance(python: WinePython, say: Callable[[str], None]) -> int:
     """Run the checks; return how many failed."""
     failed = 0
-    for check in (render_pictures, work_for_a_farm, work_for_an_afserver):
+    for check in (
+        install_wheel,
+        render_pictures,
+        close_dialogs,
+        work_for_a_farm,
+        work_for_an_afserver,
+    ):
         title = (check.__doc__ or "").partition("\n")[0]
         begun = time.monotonic()
         with tempfile.TemporaryDirectory(dir=python.drive, prefix="check-") as folder:
@@ -83,6 +90,74 @@ def render_pictures(python: WinePython, folder: Path) -> None:
     expect("100 %" in read(folder / "log") or "[3/3]" in read(folder / "log"), "progress", names)
 
 
+def install_wheel(python: WinePython, folder: Path) -> None:
+    """`trio_afrender.exe` of the wheel starts, and refuses by name what is Unix's own"""
+    words = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(folder),
+    ]
+    made = subprocess.run([*words, str(ROOT)], capture_output=True, text=True, check=False)
+    expect(made.returncode == 0, "a wheel", made.stderr)
+    place = windows_path(folder)
+    wheel = rf"{place}\{next(folder.glob('*.whl')).name}"
+    # Beside Wine's Python, whose packages it needs; the copy of the source comes first there.
+    into = ("--no-deps", "--no-index", "--quiet", "--disable-pip-version-check", "--target", place)
+    code, printed = output(python, r"C:\py\python.exe", "-m", "pip", "install", *into, wheel)
+    expect(code == 0, "that pip installs it", printed)
+    program = rf"{place}\bin\trio_afrender.exe"
+    code, printed = output(python, program, "--version")
+    expect(code == 0 and __version__ in printed, "its version", (code, printed))
+    code, printed = output(python, program, "unit")
+    expect(code == 2 and "Windows" in printed, "that `unit` is refused", (code, printed))
+    leaving = ("--server", "af://127.0.0.1:9", "--trio_afrender.drain", "leave")
+    code, printed = output(python, program, "agent", *leaving)
+    expect(code == 2 and "not possible on Windows" in printed, "a refusal", (code, printed))
+
+
+def close_dialogs(python: WinePython, folder: Path) -> None:
+    """of three dialogs two are listed: those are closed and named by the report, the third stays"""
+    program = r"C:\py\python.exe C:\src\tests\programs\windows_shape.py box-for 8"
+    titles = ("Bad Window", "Worse Window", "Bad Window 2")
+    blocks = [
+        {"name": f"b{number}", "service": "generic", "tasks": [{"command": f'{program} "{title}"'}]}
+        for number, title in enumerate(titles)
+    ]
+    write_json(folder / "job.json", {"name": "dialogs", "blocks": blocks})
+    write_json(
+        folder / "config.json", {"cgru_config": {"af_render_windowsmustdie": list(titles[:2])}}
+    )
+    place = windows_path(folder)
+    words = ("run", rf"{place}\job.json", "--store", place, "--report", rf"{place}\report.json")
+    with agent(python, *words, "--config", rf"{place}\config.json", log=folder / "log") as running:
+        expect(running.wait(LIMIT) == 0, "exit code 0", read(folder / "log"))
+    tasks = json.loads(read(folder / "report.json"))["tasks"]
+    ends = [task["output"].split("\r\n")[1] for task in tasks]
+    expected = [f"closed {titles[0]}", f"closed {titles[1]}", f"kept {titles[2]}"]
+    expect(ends == expected, "two that are closed", ends)
+    for task, title in zip(tasks[:2], titles, strict=False):
+        text = f'closed the window "{title}"'
+        reasons = [reason["text"] for reason in task["why"]]
+        expect(text in reasons and text in task["log"], "the reason", task)
+    expect("window" not in tasks[2]["log"], "none for the third", tasks[2])
+
+
+def output(python: WinePython, program: str, *words: str) -> tuple[int, str]:
+    """Run a program; return its exit code and what it prints."""
+    process = python.start_program(program, *words)
+    try:
+        printed, _ = process.communicate(timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise Failed(f"not within {LIMIT} s: {program} {' '.join(words)}") from None
+    return process.returncode, printed.decode("utf-8", "replace")
+
+
 def work_for_a_farm(python: WinePython, folder: Path) -> None:
     """an agent under Wine works for a farm on Linux by websocket; both are killed and restarted"""
     block = {"name": "b", "service": "generic", "parser": "generic", "command": WAIT}
@@ -120,7 +195,7 @@ def work_for_a_farm(python: WinePython, folder: Path) -> None:
 
 
 def work_for_an_afserver(python: WinePython, folder: Path) -> None:
-    """an agent under Wine works for the double of an afserver by the native protocol"""
+    """an agent under Wine works for the double of an afserver; both are restarted, the agent is killed"""
     trio.run(partial(_work_natively, python, folder))
 
 
@@ -130,23 +205,43 @@ async def _work_natively(python: WinePython, folder: Path) -> None:
     words: tuple[str, ...] = ("agent", "--server", f"af://127.0.0.1:{port}", "--name", "wine")
     words = (*words, "--store", rf"{place}\store")
     command = WAIT.replace("@#@", "1")
-    with agent(python, *words, log=folder / "agent"):
-        listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
-        async with open_native_server(listeners=listeners) as server:
-            tasks = [server.add_task(_make_task(number, command)) for number in range(3)]
-            await _done(server, folder, lambda: tasks[0].state is NativeState.DONE)
+    listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
+    async with open_native_server(listeners=listeners) as server:
+        tasks = [server.add_task(_make_task(number, command)) for number in range(3)]
+        with agent(python, *words, log=folder / "agent-1"):
+            await _done(server, folder / "agent-1", tasks)
             server.restart()
-            await _done(
-                server, folder, lambda: all(task.state is NativeState.DONE for task in tasks)
-            )
-            expect(server.complaints == [], "no complaint of the server", server.complaints)
+            tasks = [server.add_task(_make_task(number, command)) for number in range(3, 8)]
+            await _done(server, folder / "agent-1", tasks[:1])
+            # In a thread: the server has to answer meanwhile.
+            await trio.to_thread.run_sync(partial(kill_agent, python, folder))
+            killed = [task for task in tasks if task.state is NativeState.RUNNING]
+        with agent(python, *words, log=folder / "agent-2"):
+            await _done(server, folder / "agent-2", tasks)
+        expect(any(task.sessions > 1 for task in killed), "a task that ran again", tasks)
+        expect(all(task.errors == 0 for task in tasks), "no error of a task", tasks)
+        outputs = [task.output.split() for task in tasks]
+        expect(all(each[-2:] == [b"task", b"1"] for each in outputs), "whole outputs", outputs)
+        expect(server.complaints == [], "no complaint of the server", server.complaints)
 
 
-async def _done(server: NativeServer, folder: Path, holds: Callable[[], bool]) -> None:
+def kill_agent(python: WinePython, folder: Path) -> None:
+    """End the agent by TerminateProcess, as Task Manager does, while a program of a task runs."""
+    log = folder / "agent-1"
+    until("a task runs", lambda: bool(find_tasks(folder)), log)
+    pid = int((folder / "store" / "trio_afrender" / "wine" / "lock").read_text())
+    ended = python.start("-c", f"import os; os.kill({pid}, 9)").wait(LIMIT)
+    expect(ended == 0, "that the agent can be killed", ended)
+    until("its trees have ended", lambda: not find_tasks(folder), log)
+
+
+async def _done(server: NativeServer, log: Path, tasks: Sequence[NativeTask]) -> None:
     try:
-        await server.until(holds, within=LIMIT)
+        await server.until(
+            lambda: all(task.state is NativeState.DONE for task in tasks), within=LIMIT
+        )
     except AssertionError:
-        raise Failed(f"the tasks are not done: {read(folder / 'agent')[-2000:]}") from None
+        raise Failed(f"the tasks are not done: {read(log)[-2000:]}") from None
 
 
 def _make_task(number: int, command: str) -> TaskExec:
