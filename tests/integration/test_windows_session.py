@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -62,3 +63,24 @@ def test_a_console_that_is_closed_is_reported_and_waited_for(
     # CTRL_C and CTRL_BREAK are Python's.
     assert [window._handle_console(event) for event in (0, 1, 2)] == [False, False, True]
     assert reported == ["the console was closed"]
+
+
+@pytest.mark.parametrize(
+    ("signal_name", "name"), [("SIGINT", "Ctrl-C"), ("SIGBREAK", "Ctrl-Break")]
+)
+async def test_keys_of_the_console_are_counted(signal_name: str, name: str) -> None:
+    calls: list[tuple[int, str]] = []
+    called = trio.Event()
+
+    def act(count: int, what: str) -> None:
+        calls.append((count, what))
+        if count == 2:
+            called.set()
+
+    with trio.fail_after(20):
+        async with open_signals(act):
+            for _ in range(2):
+                signal.raise_signal(getattr(signal, signal_name))
+                await trio.sleep(0.1)
+            await called.wait()
+    assert calls == [(1, name), (2, name)]

@@ -11,6 +11,7 @@ import trio
 from support.process_contract import CHECKS, GUARD, KILL, TreeStarter
 from support.windows_trees import WindowsTrees, open_windows_trees
 
+from trio_afrender.cmd_words import join_for_cmd
 from trio_afrender.errors import SpawnError
 from trio_afrender.process.interfaces import TreeSignal
 from trio_afrender.process.windows.win32 import Win32, calls
@@ -142,3 +143,17 @@ async def test_commands_of_the_shell(command: str, printed: bytes, trees: Window
         await started.ended.wait()
         assert started.printed.strip() == printed
         assert (await started.tree.reap()).code == (7 if command == "exit 7" else 0)
+
+
+@pytest.mark.parametrize("suffix", ["bat", "cmd"])
+@pytest.mark.parametrize("shell", [False, True])
+async def test_batch_files(suffix: str, shell: bool, trees: WindowsTrees, tmp_path: Path) -> None:
+    file = tmp_path / f"a b&c.{suffix}"
+    file.write_text("@echo got %1 and %2\n@exit /b 3\n")
+    argv = (str(file), "x & y", "z")
+    if shell:
+        argv = ("cmd.exe", "/c", join_for_cmd(argv))
+    async with trees.run(trees.make_launch(*argv), until=b"z") as started:
+        await started.ended.wait()
+        assert started.printed.replace(b'"', b"").strip() == b"got x & y and z"
+        assert (await started.tree.reap()).code == 3
