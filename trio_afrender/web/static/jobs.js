@@ -5,6 +5,7 @@ import { differs, el, fill, outside, setText, short } from "./dom.js";
 import { oncePerFrame, RowStore } from "./feed.js";
 import { keepFilters, readFilters, readOrder, writeOrder } from "./filters.js";
 import { count, longMoment, moment, now, number, span } from "./format.js";
+import { makeChoice, makeSelection } from "./lists.js";
 import { taskWord } from "./states.js";
 import { makeToolbar } from "./steering.js";
 import { Table, textCell } from "./table.js";
@@ -83,7 +84,7 @@ export function makeView(page) {
   ];
   const table = new Table({
     label: "Jobs", className: "jobs", columns, scroller: page.scroller, order, idOf: (job) => job.id,
-    open: (job) => page.go(`/jobs/${job.id}`), selectable: page.session.steer, onSelect: showSelection,
+    open: (job) => page.go(`/jobs/${job.id}`), selectable: page.session.steer, onSelect: (selected) => selection.show(selected),
     onOrder: (to) => change({ sort: writeOrder(to, USUAL) }),
     empty: "No job fits these filters.",
   });
@@ -92,13 +93,11 @@ export function makeView(page) {
   const search = el("input", { type: "search", placeholder: "Find a job", "aria-label": "Find a job by its name, user or annotation",
     value: filters.q, on: { input: () => change({ q: search.value }) } });
   const user = el("select", { "aria-label": "User", on: { change: () => change({ user: user.value }) } });
-  const states = el("div", { class: "choice", role: "group", "aria-label": "State" }, Object.entries(STATES).map(([key, text]) =>
-    el("button", { type: "button", data: { key }, on: { click: () => change({ state: key }) } }, text, el("span", { class: "n" }))));
+  const states = makeChoice("State", STATES, (key) => change({ state: key }));
   const hidden = el("input", { type: "checkbox", on: { change: () => change({ hidden: hidden.checked ? "1" : "" }) } });
   hidden.checked = filters.hidden === "1";
   const tools = makeToolbar("job", nodes, { first: ["pause", "start", "retry"], label: "Change the selected jobs" });
-  const selection = el("div", { class: "selection", hidden: true }, el("strong", { class: "n" }), tools,
-    el("button", { type: "button", class: "plain", on: { click: () => table.clearSelection() } }, "Clear the selection"));
+  const selection = makeSelection("job", tools, () => table.clearSelection());
   const why = makeWhy({ job: null });
   const whyBox = el("details", { class: "panel why" }, el("summary", null, "Why does nothing run?"), why.element);
   whyBox.open = new URLSearchParams(location.search).get("why") === "1";
@@ -108,18 +107,13 @@ export function makeView(page) {
   });
   const element = el("div", { class: "view" },
     el("div", { class: "title" }, el("h1", { tabindex: "-1" }, "Jobs"), summary),
-    el("div", { class: "filters" }, search, states, user,
+    el("div", { class: "filters" }, search, states.element, user,
       el("label", { class: "check" }, hidden, "hidden jobs too")),
-    selection, table.element, whyBox);
+    selection.element, table.element, whyBox);
 
   function nodes() {
     return [...table.selected].map((id) => store.rows.get(id)).filter(Boolean)
       .map((job) => ({ id: job.id, serial: job.serial }));
-  }
-
-  function showSelection(selected) {
-    selection.hidden = selected.size === 0;
-    setText(selection.querySelector(".n"), `${count(selected.size, "job")} selected`);
   }
 
   function change(changed) {
@@ -145,11 +139,7 @@ export function makeView(page) {
       && (!wanted || [job.name, job.user, job.annotation, job.description, String(job.id)].some(
         (text) => String(text ?? "").toLowerCase().includes(wanted))));
     showUsers(jobs);
-    for (const each of states.children) {
-      each.setAttribute("aria-pressed", String(each.dataset.key === filters.state));
-      const n = others.filter((job) => isIn(job, each.dataset.key)).length;
-      setText(each.querySelector(".n"), each.dataset.key ? String(n) : "");
-    }
+    states.show(filters.state, (key) => others.filter((job) => isIn(job, key)).length);
     const shown = others.filter((job) => isIn(job, filters.state));
     table.empty.textContent = !store.ready ? "The jobs are being read …"
       : store.rows.size ? "No job fits these filters." : "There are no jobs on this farm yet.";

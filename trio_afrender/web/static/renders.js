@@ -6,6 +6,7 @@ import { oncePerFrame, RowStore } from "./feed.js";
 import { keepFilters, readFilters, readOrder, writeOrder } from "./filters.js";
 import { count, longMoment, moment, now, number, span } from "./format.js";
 import { stateChips, twoLines } from "./jobs.js";
+import { makeChoice, makeSelection } from "./lists.js";
 import { makePlot, showPlot } from "./plots.js";
 import { renderWord } from "./states.js";
 import { makeToolbar } from "./steering.js";
@@ -125,26 +126,19 @@ export function makeView(page) {
   const order = readOrder(filters.sort, USUAL, columns.map((column) => column.key));
   const table = new Table({
     label: "Renders", className: "renders", columns, scroller: page.scroller, order, idOf: (render) => render.id,
-    open: (render) => page.go(`/renders/${render.id}`), selectable: page.session.steer, onSelect: showSelection,
+    open: (render) => page.go(`/renders/${render.id}`), selectable: page.session.steer, onSelect: (selected) => selection.show(selected),
     onOrder: (to) => change({ sort: writeOrder(to, USUAL) }), empty: "No render fits these filters.",
   });
   const summary = el("p", { class: "summary" });
   const search = el("input", { type: "search", placeholder: "Find a render", "aria-label": "Find a render by its name, user, address or annotation",
     value: filters.q, on: { input: () => change({ q: search.value }) } });
-  const states = el("div", { class: "choice", role: "group", "aria-label": "State" }, Object.entries(STATES).map(([key, text]) =>
-    el("button", { type: "button", data: { key }, on: { click: () => change({ state: key }) } }, text, el("span", { class: "n" }))));
+  const states = makeChoice("State", STATES, (key) => change({ state: key }));
   const tools = makeToolbar("render", () => [...table.selected].map((id) => items.get(id)).filter(Boolean)
     .map((render) => ({ id: render.id, name: render.name })), { first: ["nimby", "NIMBY", "free", "pause"], label: "Change the selected renders" });
-  const selection = el("div", { class: "selection", hidden: true }, el("strong", { class: "n" }), tools,
-    el("button", { type: "button", class: "plain", on: { click: () => table.clearSelection() } }, "Clear the selection"));
+  const selection = makeSelection("render", tools, () => table.clearSelection());
   const element = el("div", { class: "view" },
     el("div", { class: "title" }, el("h1", { tabindex: "-1" }, "Renders"), summary),
-    el("div", { class: "filters" }, search, states), selection, table.element);
-
-  function showSelection(selected) {
-    selection.hidden = selected.size === 0;
-    setText(selection.querySelector(".n"), `${count(selected.size, "render")} selected`);
-  }
+    el("div", { class: "filters" }, search, states.element), selection.element, table.element);
 
   function change(changed) {
     Object.assign(filters, changed);
@@ -157,10 +151,7 @@ export function makeView(page) {
     const wanted = filters.q.trim().toLowerCase();
     const others = all.filter((render) => !wanted || [render.name, render.user, render.address, render.annotation, render.os].some(
       (text) => String(text ?? "").toLowerCase().includes(wanted)));
-    for (const each of states.children) {
-      each.setAttribute("aria-pressed", String(each.dataset.key === filters.state));
-      setText(each.querySelector(".n"), each.dataset.key ? String(others.filter((render) => isIn(render, each.dataset.key)).length) : "");
-    }
+    states.show(filters.state, (key) => others.filter((render) => isIn(render, key)).length);
     setText(table.empty, !renders.ready ? "The renders are being read …" : all.length ? "No render fits these filters." : "No render has registered yet.");
     table.setItems(others.filter((render) => isIn(render, filters.state)));
     const online = all.filter((render) => render.states.includes("ONL")).length;
