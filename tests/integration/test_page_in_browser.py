@@ -130,6 +130,8 @@ def test_images_are_stepped_through_and_none_is_no_fault(viewer: BrowserViewer, 
     page = viewer.page
     viewer.go(f"/jobs/{farm.shot}/sheet")
     expect(page.locator(".tile img.here").first).to_be_visible()
+    # One failed, one wrote something that is no image.
+    expect(page.locator(".tile .blank", has_text="done, no image")).to_have_count(1)
     page.locator(".sheet").focus()
     viewer.press("ArrowRight", " ")
     book = page.locator("dialog.book")

@@ -123,14 +123,23 @@ function makeTile(task) {
   const blank = el("span", { class: "blank", "aria-hidden": "true" });
   const label = el("span", { class: "label" });
   const element = el("div", { class: "tile", role: "option" }, el("span", { class: "pic" }, image, blank), label);
-  const tile = { element, image, blank, label, index: -1, shown: "", task: null };
+  const tile = { element, image, blank, label, index: -1, shown: "", missing: "", task: null };
   const here = (on) => {
     image.classList.toggle("here", on);
     blank.hidden = on;
   };
   image.addEventListener("load", () => here(true));
-  image.addEventListener("error", () => here(false));
+  image.addEventListener("error", () => {
+    here(false);
+    tile.missing = tile.shown;
+    if (tile.task) showBlank(tile);
+  });
   return tile;
+}
+
+/** What a tile shows in place of an image. */
+function showBlank({ blank, missing, shown, task }) {
+  setText(blank, shown && missing === shown ? `${KINDS[task.kind]}, no image` : KINDS[task.kind]);
 }
 
 function showTile(tile, task) {
@@ -138,13 +147,14 @@ function showTile(tile, task) {
   tile.task = task;
   tile.element.className = `tile t-${task.kind}`;
   fill(tile.label, outside(task.name, 40), el("span", { class: "muted" }, task.kind === "running" ? `${task.percent} %` : ""));
-  setText(tile.blank, KINDS[task.kind]);
   tile.element.setAttribute("aria-label", task.text);
   tile.element.title = task.text;
   // An image comes when a task is over, so a change of percent asks for none.
   const address = task.mayHaveImage && task.kind !== "running" ? task.image : "";
-  if (tile.shown === address) return;
+  const same = tile.shown === address;
   tile.shown = address;
+  showBlank(tile);
+  if (same) return;
   if (address) tile.image.src = address;
   else {
     tile.image.removeAttribute("src");
