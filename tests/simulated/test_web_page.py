@@ -198,6 +198,11 @@ async def test_loads_meters_and_the_past_of_a_render(autojump_clock: MockClock) 
         assert row["load"][6] == 2.0
         change = await viewer.expect("change", "render.1")
         assert change["points"][0][1:3] == [60, 75]
+        past = (await page.get("/api/loads/1,7")).json["points"]
+        assert past["1"][-1] == change["points"][-1]
+        assert past["7"] == []
+        for wrong in ("x", "1,,2", "-1", "9" * 20, ",".join(["1"] * 65)):
+            assert (await page.get(f"/api/loads/{wrong}")).status == 400
         (meter,) = change["meters"]
         assert (meter["label"], meter["graph_colour"], meter["width"]) == ("tape", "#ffff00", 0)
 

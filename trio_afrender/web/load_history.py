@@ -46,10 +46,10 @@ class LoadHistory:
         if len(points) > _POINTS * step * 3 // 2:
             del points[: len(points) - _POINTS * step]
 
-    def points(self, render: int) -> list[list[float | None]]:
-        """The points of a host, each with its time first."""
+    def points(self, render: int, most: int = _POINTS) -> list[list[float | None]]:
+        """The newest points of a host, each with its time first."""
         found, step = self._of.get(render, array("d")), self.width + 1
-        first = max(0, len(found) - _POINTS * step)
+        first = max(0, len(found) - min(most, _POINTS) * step)
         return [
             [found[at], *(None if each == _UNKNOWN else each for each in found[at + 1 : at + step])]
             for at in range(first, len(found), step)

@@ -71,6 +71,10 @@ _RATE, _BURST = 200.0, 4000.0
 """Requests a second of one address over time, and at once: a contact sheet has many images."""
 _CHANGES_RATE, _CHANGES_BURST = 5.0, 50.0
 """The same for changes, of one session."""
+_MAX_LOADS = 64
+"""Hosts whose past is asked for at once."""
+_LOAD_POINTS = 60
+"""Points of each: ten minutes, what a list shows."""
 _FILES_AT_ONCE = 16
 _MAX_IMAGE = 4 * 1024 * 1024
 
@@ -452,6 +456,17 @@ async def _show_values(page: Page, request: Request) -> Response:
     return _answer({"values": await read_values(page.watch.farm, where["kind"], where["node"])})
 
 
+async def _show_loads(page: Page, request: Request) -> Response:
+    """The past of some hosts, for the plots of a list."""
+    numbers = request.path_params["renders"].split(",")
+    if len(numbers) > _MAX_LOADS or not all(
+        each.isascii() and each.isdecimal() and len(each) < 10 for each in numbers
+    ):
+        raise ConfigError(f"renders: expected at most {_MAX_LOADS} numbers")
+    points = {each: page.watch.history.points(int(each), _LOAD_POINTS) for each in numbers}
+    return _answer({"points": points})
+
+
 async def _show_log(page: Page, request: Request) -> Response:
     where = request.path_params
     return _answer({"lines": await read_node_log(page.watch.farm, where["kind"], where["node"])})
@@ -591,6 +606,7 @@ def make_app(page: Page) -> ASGIApp:
             route("/api/output/{task}", _send_output),
             route("/api/actions", _show_actions),
             route("/api/values/{kind}/{node}", _show_values),
+            route("/api/loads/{renders}", _show_loads),
             route("/api/log/{kind}/{node}", _show_log),
             change("/api/preview", _preview),
             change("/api/act", _act),

@@ -35,6 +35,21 @@ export function showPlot(plot, values, top, text, most = 60) {
   if (plot.value.textContent !== text) plot.value.textContent = text;
 }
 
+/**
+ * Values at `most` moments, `spacing` seconds apart, the last one at `end`. `points` are [time, ...],
+ * oldest first; each holds until the next one. Moments before the first point have no value.
+ */
+export function sample(points, pick, end, spacing, most) {
+  const values = [];
+  let i = -1;
+  for (let step = most - 1; step >= 0; step -= 1) {
+    const at = end - step * spacing;
+    while (i + 1 < points.length && points[i + 1][0] <= at) i += 1;
+    if (i >= 0) values.push(pick(points[i]));
+  }
+  return values;
+}
+
 /** A curve of percents over seconds, with axes: [[unix, percent], ...]. */
 export function makeCurve(samples, end, label) {
   const wide = 320, high = 96, left = 30, bottom = 16;

@@ -1,5 +1,6 @@
 /** All renders: states, load as live plots, what they run, since when they are idle or busy. */
 
+import { get } from "./api.js";
 import { makeTaskBar } from "./bars.js";
 import { el, fill, outside, setText } from "./dom.js";
 import { oncePerFrame, RowStore } from "./feed.js";
@@ -7,7 +8,7 @@ import { keepFilters, readFilters, readOrder, writeOrder } from "./filters.js";
 import { count, longMoment, moment, now, number, span } from "./format.js";
 import { stateChips, twoLines } from "./jobs.js";
 import { makeChoice, makeSelection } from "./lists.js";
-import { makePlot, showPlot } from "./plots.js";
+import { makePlot, sample, showPlot } from "./plots.js";
 import { renderWord } from "./states.js";
 import { makeToolbar } from "./steering.js";
 import { Table, textCell } from "./table.js";
@@ -20,7 +21,9 @@ const STATES = {
   offline: "Offline",
 };
 const USUAL = { key: "name", down: false };
-const POINTS = 60;
+const POINTS = 60; // of a plot
+const SPACING = 10; // seconds between two of them, as the server keeps them
+const MOST = 64; // renders whose past the server gives at once
 
 /** Figure of the load -> [name, colour, top of the plot or null, text]. Net has no top of its own. */
 export const FIGURES = {
@@ -60,7 +63,10 @@ export function makeView(page) {
   const fields = page.session.load_fields ?? [];
   const at = Object.fromEntries(fields.map((name, i) => [name, i]));
   const items = new Map();
-  const history = new Map();
+  const history = new Map(); // id -> [[time, ...figures], ...]
+  const asked = new Set(); // renders whose past was asked for: those that were on the screen
+  const wanted = [];
+  let soon = 0;
   const renders = new RowStore((ids) => {
     for (const id of ids ?? renders.rows.keys()) {
       if (renders.rows.has(id)) combine(id);
@@ -74,8 +80,9 @@ export function makeView(page) {
       const load = loads.rows.get(id)?.load;
       if (load) {
         const list = history.get(id) ?? [];
-        list.push(load);
-        if (list.length > POINTS) list.shift();
+        list.push([now(), ...load]);
+        // The point before the first moment of the plot is its value there.
+        while (list.length > 1 && list[1][0] < now() - POINTS * SPACING) list.shift();
         history.set(id, list);
       }
       if (items.has(id)) combine(id);
@@ -85,6 +92,28 @@ export function makeView(page) {
 
   function combine(id) {
     items.set(id, { ...renders.rows.get(id), load: loads.rows.get(id)?.load ?? null, history: history.get(id) ?? [] });
+  }
+
+  /** Have the past of a render read, once. */
+  function wantPast(id) {
+    if (asked.has(id)) return;
+    asked.add(id);
+    wanted.push(id);
+    soon ||= setTimeout(readPast, 100);
+  }
+
+  async function readPast() {
+    const ids = wanted.splice(0, MOST);
+    soon = wanted.length ? setTimeout(readPast, 100) : 0;
+    // Without an answer the plots begin now.
+    const { points } = await get(`/api/loads/${ids.join(",")}`).catch(() => ({ points: {} }));
+    for (const id of ids) {
+      const own = history.get(id) ?? [];
+      const first = own[0]?.[0] ?? Infinity;
+      history.set(id, [...(points[id] ?? []).filter(([time]) => time < first), ...own]);
+      if (items.has(id)) combine(id);
+    }
+    draw();
   }
 
   const value = (render, name) => render.load?.[at[name]] ?? -1;
@@ -101,7 +130,9 @@ export function makeView(page) {
     }
     const load = render.load?.[at[name]];
     const known = load !== null && load !== undefined;
-    const values = render.history.map((each) => names.reduce((sum, each_) => sum + (each[at[each_]] ?? 0), 0));
+    wantPast(render.id);
+    const values = sample(render.history, (point) => names.reduce((sum, each) => sum + (point[at[each] + 1] ?? 0), 0),
+      now(), SPACING, POINTS);
     const total = names.reduce((sum, each) => sum + (render.load?.[at[each]] ?? 0), 0);
     const top = FIGURES[name][2] ?? Math.max(1, ...values);
     showPlot(plot, known ? values : [], top, known ? (name === "net_in" ? number(total) : FIGURES[name][3](load)) : "");
@@ -166,7 +197,10 @@ export function makeView(page) {
     element,
     shown: () => table.setItems(table.items),
     tick: () => table.tick(),
-    close: () => table.close(),
+    close() {
+      clearTimeout(soon);
+      table.close();
+    },
   };
 }
 
