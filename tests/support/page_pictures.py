@@ -81,6 +81,10 @@ def show_book(viewer: BrowserViewer) -> None:
     expect(viewer.page.locator(".bookimage")).to_be_visible()
 
 
+def show_plots(viewer: BrowserViewer) -> None:
+    viewer.page.wait_for_timeout(25_000)  # a point every 5 s
+
+
 def show_nothing(viewer: BrowserViewer) -> None:
     pass
 
@@ -93,13 +97,13 @@ def list_views(cornell: int, stuck: int) -> Mapping[str, View]:
     return {
         "jobs": ("/jobs", show_nothing, SIZE),
         "job": (f"/jobs/{cornell}", show_nothing, SIZE),
-        "renders": ("/renders", show_nothing, (1200, 420)),
+        "question": (f"/jobs/{cornell}", show_question, SIZE),  # while tasks run
+        "renders": ("/renders", show_plots, (1200, 420)),
         "render": ("/renders/1", show_nothing, (1200, 480)),
         "frame": (f"/jobs/{cornell}/0.0", show_nothing, (1200, 900)),
         "sheet": (f"/jobs/{cornell}/sheet", show_nothing, (1200, 940)),
         "book": (f"/jobs/{cornell}/sheet", show_book, SIZE),
         "why": (f"/jobs/{stuck}/why", show_nothing, SIZE),
-        "question": (f"/jobs/{cornell}", show_question, SIZE),
         "parameters": (f"/jobs/{cornell}/settings", show_nothing, SIZE),
         "farm": ("/farm", show_nothing, (1200, 640)),
         "log": ("/log", show_nothing, (1200, 420)),
