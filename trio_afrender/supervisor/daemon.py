@@ -281,12 +281,15 @@ class SupervisorDaemon:
         """Return a new pool process. Raises `OSError`."""
         process = fork_pool_process(self._host)
         try:
-            self._poll.register(process, select.EPOLLIN)
-            self._pool[process.pid] = self._pool_by_fd[process.fileno()] = process
+            self._add(process)
         except OSError:
             process.close()  # it ends when it reads that
             raise
         return process
+
+    def _add(self, process: PoolProcess) -> None:
+        self._poll.register(process, select.EPOLLIN)
+        self._pool[process.pid] = self._pool_by_fd[process.fileno()] = process
 
     def _receive_from_pool(self, process: PoolProcess) -> None:
         """Note that its tree is over, or that its channel has ended: then it is dead or dying."""
