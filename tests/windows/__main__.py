@@ -34,7 +34,7 @@ OWN = (
 )
 UNAVAILABLE = 3
 """The exit code where Wine is not available."""
-MAKING, QUICK, FULL = 480, 480, 3600
+MAKING, QUICK, FULL = 480, 600, 3600
 """Seconds for making Wine's Python, without Debian's packages, and for the tests; none needs half."""
 
 
