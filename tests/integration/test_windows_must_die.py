@@ -60,7 +60,7 @@ async def test_a_window_of_another_program_is_closed_too(
 async def test_a_hundred_dialogs_at_once_are_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(window_closer, "INTERVAL", 0.5)
+    monkeypatch.setattr(window_closer, "INTERVAL", 3.0)
     async with open_windows_trees(tmp_path, ["Bad Window"]) as trees:
         launch = trees.make_shape("boxes", "100", "Bad Window")
         async with trees.run(launch, until=b"closed 100\r\n") as started:
