@@ -344,12 +344,15 @@ async def open_process(command: Sequence[object], **streams: int) -> AsyncIterat
 async def read_addresses(gateway: trio.Process) -> tuple[str, str]:
     assert gateway.stderr is not None
     text = ""
-    while not (found := re.search(r"agents connect to (\S+),.*http://(\S+)/metrics", text, re.S)):
+    while True:
+        url = re.search(r"agents connect to (\S+),", text)
+        metrics = re.search(r"http://(\S+)/metrics", text)
+        if url and metrics:
+            return url[1], metrics[1]
         data = await gateway.stderr.receive_some()
         if not data:
             raise RuntimeError(f"the gateway ended: {text}")
         text += data.decode()
-    return found[1], found[2]
 
 
 async def drain(gateway: trio.Process) -> None:
