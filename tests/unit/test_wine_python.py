@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from support.process import lives
 from windows import wine_python
-from windows.wine_python import WineError, install_packages, limited
+from windows.wine_python import WineError, WinePython, install_packages, limited
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Wine is made on Linux")
 
@@ -72,3 +73,31 @@ def test_the_gate_is_skipped_with_the_reason_on_stderr(tmp_path: Path) -> None:
     )
     assert (ended.returncode, ended.stdout) == (3, "")
     assert ended.stderr.startswith("windows-test: skipped: there is no ")
+
+
+LOADER = """#!/bin/sh
+sleep 1000 &
+echo $! > pid
+printf 'one test passed\\r\\n'
+exit 3
+"""
+
+
+def test_a_process_that_keeps_the_output_does_not_delay_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Wine's loader may, if its process was killed while it was being made."""
+    loader = tmp_path / "loader"
+    loader.write_text(LOADER)
+    loader.chmod(0o755)
+    monkeypatch.setattr(wine_python, "LOADER", loader)
+    monkeypatch.setattr(wine_python, "PAUSE", 0.05)
+    python = WinePython(tmp_path / "prefix")
+    python.source.mkdir(parents=True)
+    try:
+        assert python.run("-m", "pytest") == 3
+    finally:
+        python._end_loaders()
+    printed = capsysbinary.readouterr().out
+    assert printed == b"one test passed\nnote: a loader of Wine stayed, with this output\n"
+    assert not lives(int((python.source / "pid").read_text()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from zipfile import ZipFile
@@ -48,6 +49,8 @@ REQUIREMENTS = (
     "colorama",
     "pip",
 )
+PAUSE = 1.0
+"""Seconds without output after which it is looked for whether a program has ended."""
 ENDING = 120
 """Seconds for one call of Wine's own programs; on a loaded machine some need 20."""
 DOWNLOADING = 180
@@ -126,8 +129,20 @@ class WinePython:
         """Run Wine's Python in its copy of the source; print what it prints, and return its exit code."""
         with self.start(*arguments) as process:
             assert process.stdout is not None
-            # Not by lines: pytest writes a dot for each test.
-            while data := os.read(process.stdout.fileno(), 65536):
+            while True:
+                # Not to the end of the pipe: Wine's loader of a process that was killed while it was
+                # being made may wait for ever, and has the pipe of the tests.
+                if not select.select([process.stdout], [], [], PAUSE)[0]:
+                    if process.poll() is None:
+                        continue
+                    sys.stdout.write(
+                        "note: a loader of Wine stayed, with the output of the tests\n"
+                    )
+                    break
+                # Not by lines: pytest writes a dot for each test.
+                data = os.read(process.stdout.fileno(), 65536)
+                if not data:
+                    break
                 sys.stdout.buffer.write(data.replace(b"\r", b""))
                 sys.stdout.buffer.flush()
         return process.returncode
@@ -175,9 +190,18 @@ class WinePython:
                 self._call("/usr/bin/wineserver", "-k")
                 desktop.kill()
                 desktop.wait()
+                self._end_loaders()
         finally:
             display.kill()
             display.wait()
+
+    def _end_loaders(self) -> None:
+        """End what Wine's server does not know of: loaders whose process was killed while it was made."""
+        marker = f"WINEPREFIX={self.environment['WINEPREFIX']}".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended meanwhile, or is another user's
+                if marker in (process / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(process.name), signal.SIGKILL)
 
     def _begin(self, *words: str) -> subprocess.Popen[bytes]:
         nothing = subprocess.DEVNULL
