@@ -135,9 +135,8 @@ class WinePython:
                 if not select.select([process.stdout], [], [], PAUSE)[0]:
                     if process.poll() is None:
                         continue
-                    sys.stdout.write(
-                        "note: a loader of Wine stayed, with the output of the tests\n"
-                    )
+                    sys.stdout.buffer.write(b"note: a loader of Wine stayed, with this output\n")
+                    sys.stdout.buffer.flush()
                     break
                 # Not by lines: pytest writes a dot for each test.
                 data = os.read(process.stdout.fileno(), 65536)
