@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from support.process import lives
 from windows import wine_python
 from windows.wine_python import WineError, WinePython, install_packages, limited
 
@@ -96,8 +96,11 @@ def test_a_process_that_keeps_the_output_does_not_delay_the_result(
     python.source.mkdir(parents=True)
     try:
         assert python.run("-m", "pytest") == 3
+        handle = os.pidfd_open(int((python.source / "pid").read_text()))
     finally:
         python._end_loaders()
+    ended, _, _ = select.select([handle], [], [], 30)
+    os.close(handle)
+    assert ended
     printed = capsysbinary.readouterr().out
     assert printed == b"one test passed\nnote: a loader of Wine stayed, with this output\n"
-    assert not lives(int((python.source / "pid").read_text()))
