@@ -93,7 +93,9 @@ def test_older_keys_are_sent_in_the_current_form(raw: dict[str, Any], sent: dict
 
 
 def test_a_folder_relative_to_the_file_is_mapped_and_no_other() -> None:
-    to_server = lambda path: path.replace("\\", "/").replace("/jobs", "/srv")  # noqa: E731
+    def to_server(path: str) -> str:
+        return path.replace("\\", "/").replace("/jobs", "/srv")
+
     relative = {"tasks": [{}], "working_directory": "scene"}
     assert block(relative, to_server=to_server)["working_directory"] == "/srv/scene"
     full = {"tasks": [{}], "working_directory": "/jobs/scene"}
