@@ -1,10 +1,16 @@
 """Makes the packages of this folder importable for tests, configures hypothesis, keeps signals."""
 
+from __future__ import annotations
+
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # No time limits: other load on the machine may slow a test down.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -21,6 +27,16 @@ def plain_hangup() -> None:
     """Have processes of the test end on SIGHUP, also if this one was started by ``nohup``."""
     if _HANGUP is not None:
         signal.signal(_HANGUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium; the test is skipped by name where there is none."""
+    from support.page_viewer import find_chromium, open_browser
+
+    find_chromium()
+    with open_browser() as made:
+        yield made
 
 
 @pytest.hookimpl(wrapper=True)

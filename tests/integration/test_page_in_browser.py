@@ -26,7 +26,6 @@ from support.page_viewer import (
     BrowserViewer,
     Program,
     find_chromium,
-    open_browser,
     open_program,
     open_viewer,
     page_address,
@@ -48,12 +47,6 @@ class Farm:
     shot: int = 1
     hostile: int = 2
     stuck: int = 3
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

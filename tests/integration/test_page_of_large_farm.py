@@ -22,8 +22,6 @@ pytest.importorskip("starlette", reason="Starlette is not installed (extra web)"
 from playwright.sync_api import Browser, expect
 from support.page_viewer import (
     BrowserViewer,
-    find_chromium,
-    open_browser,
     open_program,
     open_viewer,
     page_address,
@@ -38,13 +36,6 @@ MAX_FRAME = 50.0
 """Milliseconds between frames of animation at most, of 95 % of them."""
 TRIES = 3
 """The best counts: other programs use the machine too."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    find_chromium()
-    with open_browser() as made:
-        yield made
 
 
 def test_the_cornell_example_is_watched_to_its_end(browser: Browser, tmp_path: Path) -> None:

@@ -23,8 +23,6 @@ from support.page_jobs import write_jobs
 from support.page_viewer import (
     GUARD,
     BrowserViewer,
-    find_chromium,
-    open_browser,
     open_program,
     open_viewer,
     page_address,
@@ -47,13 +45,6 @@ class ServedFarm:
     shot: int
     hostile: int
     stuck: int
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    find_chromium()
-    with open_browser() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
