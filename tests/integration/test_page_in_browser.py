@@ -73,6 +73,44 @@ def viewer(farm: Farm, browser: Browser) -> Iterator[BrowserViewer]:
 # -- looking -----------------------------------------------------------------------------------------
 
 
+FEED = """async () => {
+  const { Feed } = await import("/static/feed.js");
+  const Real = window.EventSource;
+  window.EventSource = class {
+    constructor() { this.take = {}; }
+    addEventListener(name, take) { this.take[name] = take; }
+    close() {}
+    send(name, data) { this.take[name]({ data: JSON.stringify({ topic: "jobs", ...data }) }); }
+  };
+  const got = [];
+  const view = (name) => ({
+    snapshot: () => got.push(`${name} snapshot`), change: () => got.push(`${name} change`),
+  });
+  const opened = () => new Promise((done) => setTimeout(done, 100));
+  const feed = new Feed(() => {}, () => {});
+  feed.watch(new Map([["jobs", view("first")]]));
+  await opened();
+  const stream = feed.source;
+  stream.send("snapshot", {});
+  stream.send("change", {});
+  feed.watch(new Map([["jobs", view("second")]]));
+  stream.send("change", {});
+  await opened();
+  feed.source.send("snapshot", {});
+  feed.source.send("change", {});
+  feed.shut();
+  window.EventSource = Real;
+  return got;
+}"""
+
+
+def test_a_view_gets_no_change_before_its_snapshot(viewer: BrowserViewer) -> None:
+    """The stream of the view before lives on for a moment, and may have the same topic."""
+    viewer.go("/jobs")
+    got = viewer.page.evaluate(FEED)
+    assert got == ["first snapshot", "first change", "second snapshot", "second change"]
+
+
 def test_a_job_is_looked_at_down_to_the_output_of_a_frame(
     viewer: BrowserViewer, farm: Farm
 ) -> None:

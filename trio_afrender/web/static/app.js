@@ -63,12 +63,17 @@ const page = {
   },
 };
 
+const pairs = new WeakMap(); // by the first: the feed tells handlers by their identity
+
 function both(one, other) {
+  if (pairs.has(one)) return pairs.get(one);
   const call = (name) => (data) => {
     one[name]?.(data);
     other[name]?.(data);
   };
-  return { snapshot: call("snapshot"), change: call("change"), gone: call("gone") };
+  const made = { snapshot: call("snapshot"), change: call("change"), gone: call("gone") };
+  pairs.set(one, made);
+  return made;
 }
 
 let view = null;

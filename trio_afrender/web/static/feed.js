@@ -20,6 +20,7 @@ export class Feed {
     this.changed = changed;
     this.back = back;
     this.handlers = new Map();
+    this.served = new Map(); // the handlers that the stream was opened for
     this.background = [];
     this.source = null;
     this.opened = "";
@@ -44,7 +45,8 @@ export class Feed {
     clearTimeout(this.asked);
     // Views may change several times in a moment: a stream for each would be waste.
     this.asked = setTimeout(() => {
-      if (this.wanted() !== this.opened) this.reopen();
+      const same = [...handlers].every(([topic, handler]) => this.served.get(topic) === handler);
+      if (this.wanted() !== this.opened || !same) this.reopen();
     }, 30);
   }
 
@@ -94,6 +96,7 @@ export class Feed {
     const topics = this.wanted();
     if (!topics) return;
     this.opened = topics;
+    this.served = new Map(this.handlers);
     this.lastEvent = Date.now();
     const source = new EventSource(`/api/events?topics=${encodeURIComponent(topics)}`);
     this.source = source;
@@ -105,7 +108,11 @@ export class Feed {
     listen("server", (data) => this.server(data));
     listen("time", (data) => setClock(data.time));
     for (const name of ["snapshot", "change", "gone"]) {
-      listen(name, (data) => this.handlers.get(data.topic)?.[name]?.(data));
+      // Another view's handler of the same topic has had no snapshot: it waits for its own stream.
+      listen(name, (data) => {
+        const handler = this.handlers.get(data.topic);
+        if (handler && handler === this.served.get(data.topic)) handler[name]?.(data);
+      });
     }
     source.onerror = () => {
       if (source === this.source) this.failed();
