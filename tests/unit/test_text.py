@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from trio_afrender.text import (
     clean_name,
+    compile_mask,
     find_near,
     json_size,
     name_each,
@@ -97,3 +99,13 @@ def test_near_names_ignore_case_and_come_best_first() -> None:
     assert find_near("x" * 100_000, known) == ()
     assert suggest("mya", known) == ', did you mean "maya"?'
     assert suggest("nuke", known) == ""
+
+
+def test_a_mask_with_a_text_that_python_warns_of_is_taken_without_a_warning() -> None:
+    """Warnings are errors in tests; a job file of `make fuzz` had such a mask."""
+    with pytest.warns(FutureWarning, match="nested set"):
+        re.compile("no[[u]ch")
+    pattern = compile_mask("a[[b]c", re.IGNORECASE)
+    assert pattern.fullmatch("A[C")
+    with pytest.raises(re.error):
+        compile_mask("a[")

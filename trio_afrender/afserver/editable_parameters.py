@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from trio_afrender.errors import ConfigError
-from trio_afrender.text import shorten, suggest
+from trio_afrender.text import compile_mask, shorten, suggest
 
 __all__ = ("KINDS", "NODE_TYPES", "Setting", "parse_settings", "present_value", "settings_of")
 
@@ -97,7 +97,7 @@ def _read_name(text: str) -> str:
 
 def _read_mask(text: str) -> str:
     try:
-        re.compile(_read_name(text))
+        compile_mask(_read_name(text))
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"it is not a regular expression: {error}") from None
     return text

@@ -24,7 +24,7 @@ from trio_afrender.afserver.node_selection import TaskSelection
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.afserver.remote_nodes import JobNode
 from trio_afrender.errors import ConfigError, LinkRefused
-from trio_afrender.text import show_json
+from trio_afrender.text import compile_mask, show_json
 
 __all__ = ("check_block_masks", "set_blocks", "set_nodes")
 
@@ -110,7 +110,7 @@ def _check_masks(fields: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         return
     for key in ("hosts_mask", "hosts_mask_exclude"):
         try:
-            re.compile(params.get(key, ""))
+            compile_mask(params.get(key, ""))
         except (re.error, RecursionError, OverflowError) as error:
             shown = show_json(params[key])
             raise ConfigError(f"{key}: {shown} is not a regular expression: {error}") from None

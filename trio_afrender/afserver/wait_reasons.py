@@ -28,7 +28,7 @@ from trio_afrender.afserver.remote_nodes import (
     texts_of,
 )
 from trio_afrender.jobs.host_masks import compile_name_mask, compile_text_mask
-from trio_afrender.text import count_text, name_each, quote_some
+from trio_afrender.text import compile_mask, count_text, name_each, quote_some
 
 __all__ = ("FarmNodes", "WaitReasons", "explain_stuck", "explain_waiting", "read_wait_answers")
 
@@ -179,7 +179,7 @@ def _name_jobs_before(job: JobNode, farm: FarmNodes) -> str:
     for key in ("depend_mask", "depend_mask_global"):
         mask = text_of(job.fields, key)
         try:
-            pattern = re.compile(mask) if mask else None
+            pattern = compile_mask(mask) if mask else None
         except re.error:
             continue  # the server does not use it either
         names += [
@@ -223,7 +223,7 @@ def _blocks_before(job: JobNode, block: BlockNode) -> str:
         mask = text_of(block.fields, key)
         for other in job.blocks if mask else ():
             try:
-                ahead = re.fullmatch(mask, other.name) is not None
+                ahead = compile_mask(mask).fullmatch(other.name) is not None
             except re.error:
                 break
             if ahead and other.number != block.number and "DON" not in other.states:

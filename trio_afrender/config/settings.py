@@ -18,7 +18,7 @@ import attrs
 
 from trio_afrender.config.value_rules import validate
 from trio_afrender.errors import InvalidSetting
-from trio_afrender.text import MAX_NODE_NAME, find_near, is_node_name
+from trio_afrender.text import MAX_NODE_NAME, compile_mask, find_near, is_node_name
 
 __all__ = (
     "CGRU",
@@ -170,7 +170,7 @@ def _check_titles(titles: tuple[str, ...]) -> str:
 
 def _check_networks(pattern: str) -> str:
     try:
-        re.compile("" if pattern == "*" else pattern)
+        compile_mask("" if pattern == "*" else pattern)
     except re.error as error:
         return f"a regular expression ({error})"
     return ""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from trio_afrender.errors import EditRefused
-from trio_afrender.text import show_json, suggest
+from trio_afrender.text import compile_mask, show_json, suggest
 
 __all__ = (
     "INT8",
@@ -113,7 +113,7 @@ def pattern(key: str, value: object) -> str:
     """A string that is a regular expression."""
     expression = text(key, value)
     try:
-        re.compile(expression)
+        compile_mask(expression)
     except (re.error, RecursionError, OverflowError) as error:
         raise EditRefused(
             f"{key}: {show_json(value)} is not a regular expression: {error}"

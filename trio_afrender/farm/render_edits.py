@@ -32,7 +32,7 @@ from trio_afrender.farm.render_states import Presence, RenderEvent, RenderStates
 from trio_afrender.farm.state import ROOT_POOL, FarmState
 from trio_afrender.farm.user_requests import change_settings, instruct, return_task
 from trio_afrender.protocol.messages import Register
-from trio_afrender.text import count_text, show_json, suggest
+from trio_afrender.text import compile_mask, count_text, show_json, suggest
 
 __all__ = (
     "RenderOverrides",
@@ -340,7 +340,7 @@ def _change_services(request: _Request) -> str:
 
 def _find_services(request: _Request, among: Sequence[str]) -> list[str]:
     mask = request.need("mask", "a regular expression for names of services")
-    found = [name for name in among if re.fullmatch(mask, name)]
+    found = list(filter(compile_mask(mask).fullmatch, among))
     if not found:
         listed = ", ".join(f'"{name}"' for name in among) or "none"
         raise EditRefused(f'mask: "{mask}" matches none of these services: {listed}')

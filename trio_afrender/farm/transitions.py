@@ -30,6 +30,7 @@ from trio_afrender.jobs.job_dependencies import (
 from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
 from trio_afrender.jobs.message_size import check_sizes
 from trio_afrender.protocol.messages import TaskKey
+from trio_afrender.text import compile_mask
 
 __all__ = (
     "CheckedSpec",
@@ -116,7 +117,7 @@ def compile_spec_masks(spec: JobSpec) -> tuple[HostMasks, tuple[HostMasks, ...]]
 def _compile_mask(text: str, path: str) -> re.Pattern[str] | None:
     """Return the mask of the key at `path`, None for an empty one. Raises `JobError`."""
     try:
-        return re.compile(text) if text else None
+        return compile_mask(text) if text else None
     except (re.error, RecursionError, OverflowError) as error:
         raise JobError(path, f"not a regular expression: {error}") from None
 

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 from trio_afrender.hostinfo.rates import SHORTEST, CounterSample
+from trio_afrender.text import compile_mask
 
 __all__ = ("Disks", "Nets")
 
@@ -66,7 +67,7 @@ class Nets:
     """
 
     def __init__(self, wanted: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._wanted = re.compile(wanted) if wanted not in {"", ".*", "*"} else None
+        self._wanted = compile_mask(wanted) if wanted not in {"", ".*", "*"} else None
         self._clock = clock
         self._received, self._sent = CounterSample(), CounterSample()
 

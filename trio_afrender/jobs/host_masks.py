@@ -13,6 +13,7 @@ import attrs
 
 from trio_afrender.errors import JobError
 from trio_afrender.jobs.job_spec import HostNeeds
+from trio_afrender.text import compile_mask
 
 __all__ = (
     "MASK_TYPES",
@@ -46,7 +47,7 @@ def compile_name_mask(text: str, mask_type: str) -> re.Pattern[str] | None:
     if not text:
         return None
     if mask_type == "regex":
-        return re.compile(text, re.IGNORECASE)
+        return compile_mask(text, re.IGNORECASE)
     return re.compile(f"(?:{_any_word(text)}).*", re.DOTALL)
 
 
@@ -54,7 +55,9 @@ def compile_text_mask(text: str, mask_type: str) -> re.Pattern[str] | None:
     """Return a pattern for `search` in texts. Otherwise like `compile_name_mask`."""
     if not text:
         return None
-    return re.compile(text, re.IGNORECASE) if mask_type == "regex" else re.compile(_any_word(text))
+    return (
+        compile_mask(text, re.IGNORECASE) if mask_type == "regex" else re.compile(_any_word(text))
+    )
 
 
 def _any_word(text: str) -> str:

@@ -15,6 +15,7 @@ import attrs
 
 from trio_afrender.errors import JobError
 from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
+from trio_afrender.text import compile_mask
 
 __all__ = ("Dependencies", "FrameGroups", "find_dependencies", "make_groups", "overlaps")
 
@@ -56,7 +57,7 @@ def _matches(spec: JobSpec, block: int, mask: str) -> tuple[int, ...]:
     if not mask:
         return ()
     try:
-        pattern = re.compile(mask)
+        pattern = compile_mask(mask)
     except (re.error, RecursionError, OverflowError) as error:
         raise JobError(
             f"blocks[{block}]", f'"{mask}" is not a regular expression: {error}'

@@ -9,7 +9,6 @@ this program are listed in `JobSpec.unhonoured`.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -23,7 +22,7 @@ from trio_afrender.jobs.job_spec import BlockSpec, HostNeeds, JobSpec, TaskSpec
 from trio_afrender.jobs.json_fields import Fields
 from trio_afrender.jobs.message_size import check_sizes
 from trio_afrender.protocol.messages import BlockFlags
-from trio_afrender.text import refuse_constant, refuse_repeated
+from trio_afrender.text import compile_mask, refuse_constant, refuse_repeated
 
 __all__ = (
     "MAX_TASKS",
@@ -191,7 +190,7 @@ def _make_job(job: Fields, folder: Path | None, hosts_mask_type: str) -> JobSpec
         others = [other.name for j, other in enumerate(blocks) if j != i]
         for key in ("depend_mask", "tasks_depend_mask"):
             mask = getattr(block, key)
-            if mask and not any(re.fullmatch(mask, name) for name in others):
+            if mask and not any(map(compile_mask(mask).fullmatch, others)):
                 notes.append(f'blocks[{i}].{key}: "{mask}" matches no other block')
     return attrs.evolve(spec, notes=tuple(notes))
 

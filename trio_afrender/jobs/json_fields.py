@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from trio_afrender.errors import JobError
-from trio_afrender.text import show_json
+from trio_afrender.text import compile_mask, show_json
 
 __all__ = ("INT_LIMIT", "Fields", "is_meaningful")
 
@@ -108,7 +108,7 @@ class Fields:
         """A string that is a regular expression."""
         text = self.text(key)
         try:
-            re.compile(text)
+            compile_mask(text)
         except (re.error, RecursionError, OverflowError) as error:
             self.refuse(self.at(key), f"not a regular expression: {error}")
             return ""

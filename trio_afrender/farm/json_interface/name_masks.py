@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from trio_afrender.text import show_json
+from trio_afrender.text import compile_mask, show_json
 
 __all__ = ("MaskError", "by_beginnings", "by_pattern")
 
@@ -33,7 +33,7 @@ def by_pattern(mask: str) -> Callable[[str], bool]:
     if len(mask) > _MAX_MASK:
         raise MaskError(f"the mask has {len(mask):,} characters, at most {_MAX_MASK:,} are allowed")
     try:
-        pattern = re.compile(mask)
+        pattern = compile_mask(mask)
     except (re.error, RecursionError, OverflowError) as error:
         raise MaskError(
             f"the mask {show_json(mask)} is not a regular expression: {error}"
