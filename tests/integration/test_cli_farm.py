@@ -80,6 +80,7 @@ async def until_state(home: Path, word: str) -> JobNode:
         await trio.sleep(_PAUSE)
 
 
+@pytest.mark.usefixtures("plain_hangup")
 async def test_a_farm_runs_the_jobs_it_is_given_and_closes(tmp_path: Path) -> None:
     job = write_job(tmp_path, "echo one", "exit 5", errors_retries=0)
     async with open_farm_program(tmp_path, job, "--agents", "2") as (command, url):

@@ -109,6 +109,7 @@ async def test_a_failed_task_ends_the_wait_with_1_and_shows_its_output(tmp_path:
     assert "tasks: 1 done, 1 error, 1 not run" in err
 
 
+@pytest.mark.usefixtures("plain_hangup")
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_ends_the_wait_and_not_the_job(tmp_path: Path, end: signal.Signals) -> None:
     job = write_job(tmp_path)
