@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from trio_afrender.supervisor import spawn
 from trio_afrender.supervisor.cgroup import Cgroup
 from trio_afrender.supervisor.protocol import LaunchSpec
 from trio_afrender.supervisor.spawn import RESERVED_PROCESSES, StartError, start_process
@@ -101,10 +102,42 @@ def test_a_thread_that_cannot_be_started_is_a_failed_start(monkeypatch: pytest.M
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
+    spawn._can_raise_priority.cache_clear()
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(StartError) as caught:
         run("true", nice=7)
     assert (caught.value.number, caught.value.step) == (errno.EAGAIN, "program")
+
+
+@pytest.mark.parametrize("privileged", [True, False])
+def test_a_leader_has_its_priority_and_its_parent_keeps_its_own(
+    privileged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a thread where a lowered priority cannot be raised again, without one where it can."""
+    own = os.nice(0)
+    spawn._can_raise_priority.cache_clear()
+    if privileged and (os.geteuid() != 0 or not spawn._can_raise_priority()):
+        pytest.skip("this user may not raise a priority")
+    monkeypatch.setattr(spawn, "_can_raise_priority", lambda: privileged)
+    threads = threading.active_count()
+    for nice in (7, 0, 30):
+        assert run("nice; (nice)", nice=nice) == [str(min(own + nice, 19))] * 2
+        assert os.nice(0) == own
+    assert privileged == (threading.active_count() == threads)
+
+
+def test_a_user_may_not_raise_a_priority_unless_the_kernel_lets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_which: int, _who: int, _priority: int) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    spawn._can_raise_priority.cache_clear()
+    monkeypatch.setattr(os, "setpriority", refuse)
+    try:
+        assert not spawn._can_raise_priority()
+    finally:
+        spawn._can_raise_priority.cache_clear()
 
 
 def test_a_cgroup_limits_processes_and_counts_what_it_refused(tmp_path: Path) -> None:

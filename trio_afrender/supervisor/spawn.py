@@ -2,8 +2,9 @@
 
 It is started by `posix_spawn`, which takes a third of the time of a fork of this interpreter. What
 `posix_spawn` has no flag for (folder, priority, OOM score, limits) is set for this process before the
-call, inherited, and set back after it. So the leader has it from its first instruction; to set it from
-outside afterwards would race with the leader's first forks.
+call, inherited, and set back after it; a priority that could not be set back, for a thread. So the
+leader has it from its first instruction; to set it from outside afterwards would race with the
+leader's first forks.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import ClassVar
 
 from trio_afrender.supervisor.prctl import set_oom_score
@@ -63,13 +64,16 @@ def start_process(
     try:
         if oom_score is not None:
             set_oom_score(oom_score[0])
-        # Without root a lowered priority cannot be raised again, and a task supervisor must not
-        # wait behind the busy tree that it has to end. But Linux keeps a priority for each thread,
-        # and a new process inherits that of the thread that spawns it.
-        thread = _NiceThread.get(spec.nice) if spec.nice else None
+        # Without CAP_SYS_NICE a lowered priority cannot be raised again, and a task supervisor must
+        # not wait behind the busy tree that it has to end. But Linux keeps a priority for each
+        # thread, and a new process inherits that of the thread that spawns it. To wake that thread
+        # can take as long as the rest of a start.
+        nice, thread = spec.nice, None
+        if nice and not _can_raise_priority():
+            nice, thread = 0, _NiceThread.get(nice)
         spawn = partial(_spawn, spec, outputs)
         limits = find_limits(spec, counted=counted)
-        with _passed_on(limits, spec.umask):
+        with _passed_on(limits, spec.umask, nice):
             pid = spawn() if thread is None else thread.call(spawn)
     except OSError as error:
         raise StartError(error.errno or 0, "program") from error
@@ -90,17 +94,23 @@ def start_process(
 
 
 @contextlib.contextmanager
-def _passed_on(limits: Mapping[int, tuple[int, int]], umask: int) -> Iterator[None]:
-    """Give this process the soft limits and the umask of the leader, which inherits them."""
+def _passed_on(limits: Mapping[int, tuple[int, int]], umask: int, nice: int) -> Iterator[None]:
+    """Give this process the soft limits, the umask and the priority of the leader, which inherits
+    them."""
     own: dict[int, tuple[int, int]] = {}
-    earlier = os.umask(umask) if umask >= 0 else -1
+    earlier, priority = os.umask(umask) if umask >= 0 else -1, os.nice(0)
     try:
+        if nice:
+            with contextlib.suppress(OSError):  # a higher one than the host lets this user have
+                os.nice(nice)
         for kind, (soft, _) in limits.items():
             own[kind] = resource.getrlimit(kind)
             # Without root a lowered hard limit could not be raised again.
             resource.setrlimit(kind, (soft, own[kind][1]))
         yield
     finally:
+        if nice:
+            os.setpriority(os.PRIO_PROCESS, 0, priority)
         for kind, limit in own.items():
             resource.setrlimit(kind, limit)
         if earlier >= 0:
@@ -131,6 +141,25 @@ def find_limits(spec: LaunchSpec, *, counted: bool) -> dict[int, tuple[int, int]
         if (lower, highest) != (soft, hard):
             limits[kind] = (lower, highest)
     return limits
+
+
+@cache
+def _can_raise_priority() -> bool:
+    """Whether this process may raise a priority that it has lowered. Raises `RuntimeError`."""
+    raised: list[bool] = []
+
+    def attempt() -> None:
+        own = os.nice(0)
+        lowered = os.nice(1) > own  # else it has the lowest one already, and this shows nothing
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, own)
+            raised.append(lowered)
+
+    # In a thread of its own: where it may not, that one keeps the lower priority.
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    return raised == [True]
 
 
 class _NiceThread:
