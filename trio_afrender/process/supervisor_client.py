@@ -146,6 +146,8 @@ class SupervisorClient:
         self.restarts: int = 0
         """How many supervisors were started in place of one that was lost."""
         self._sock: trio.socket.SocketType | None = None
+        self._raw: socket.socket | None = None
+        """`_sock` without trio, for what is sent without waiting."""
         self._pid = 0
         """The process at the other end, as the kernel names it."""
         self._lock = trio.Lock()
@@ -181,7 +183,7 @@ class SupervisorClient:
                 except OSError:
                     problem = await self._start()
                     continue
-                self._sock = trio.socket.from_stdlib_socket(sock)
+                self._sock, self._raw = trio.socket.from_stdlib_socket(sock), sock
                 self._pid = get_peer(sock)[0]
                 async with open_bare_nursery() as nursery:
                     nursery.start_soon(self._keep_running)
@@ -327,8 +329,12 @@ class SupervisorClient:
                 self._listen_to(tree)
                 # Shielded: an agent that detaches at this moment would else kill a tree that has
                 # just been started. Only an exec on a share that hangs takes longer than this.
-                with trio.CancelScope(deadline=trio.current_time() + SEND_TIMEOUT, shield=True):
-                    await tree.wait_first_message()
+                until = trio.current_time() + SEND_TIMEOUT
+                while not tree.has_message and (now := trio.current_time()) < until:
+                    with trio.CancelScope(deadline=now + ANSWER_INTERVAL, shield=True) as waiting:
+                        await tree.wait_first_message()
+                    if waiting.cancelled_caught:
+                        self._continue_stopped()
                 if not tree.has_message:
                     await tree.wait_first_message()
                 _check_started(launch, tree)
@@ -421,21 +427,35 @@ class SupervisorClient:
                 await self.aclose()
 
     async def _send(self, frame: bytes, descriptors: Sequence[int]) -> None:
-        """Send a message whole, to a new supervisor if this one has ended. Raises `SpawnError`."""
+        """Send a message whole, to a new supervisor if this one has ended. Raises `SpawnError`.
+
+        A cancellation comes before anything is sent. Sent at once, it is no point of scheduling.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        sent = 0
+        if self._raw is not None and not self._lock.locked():
+            # As a rule the socket takes it at once. What it does not take now is sent below, as is
+            # what a supervisor that has ended did not get.
+            with suppress(OSError):
+                sent = self._raw.sendmsg([frame], _make_rights(descriptors))
+        if sent == len(frame):
+            return
         self._continue_stopped()
-        async with self._lock:
-            # Shielded: half a message would make all later ones unreadable. A supervisor that runs
-            # reads it soon.
-            with trio.CancelScope(shield=True):
+        # Shielded: half a message would make all later ones unreadable. A supervisor that runs reads
+        # it soon.
+        with trio.CancelScope(shield=True):
+            # Nothing comes between the two halves: a free lock is taken without a pause.
+            async with self._lock:
                 # One more try, with a new supervisor: the old one was killed, or ended because it
                 # had no tree and no other agent.
                 for last in (False, True):
                     try:
                         with trio.fail_after(SEND_TIMEOUT):
-                            await self._send_whole(frame, descriptors)
+                            await self._send_rest(frame, descriptors, sent)
                     except (OSError, trio.ClosedResourceError, trio.TooSlowError) as error:
                         if last:
                             raise SpawnError(f"the supervisor does not answer: {error}") from error
+                        sent = 0
                         logger.warning("lost the supervisor (%s): starting another one", error)
                         self.restarts += 1
                         if self._sock is not None:
@@ -447,12 +467,11 @@ class SupervisorClient:
                     else:
                         return
 
-    async def _send_whole(self, frame: bytes, descriptors: Sequence[int]) -> None:
+    async def _send_rest(self, frame: bytes, descriptors: Sequence[int], sent: int) -> None:
         if self._sock is None:
             raise trio.ClosedResourceError("no supervisor")
-        # SCM_RIGHTS: the kernel passes the descriptors with the first bytes of the message.
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
-        sent = await self._sock.sendmsg([frame], rights if descriptors else ())
+        if not sent:
+            sent = await self._sock.sendmsg([frame], _make_rights(descriptors))
         # A large environment does not fit at once. The rest goes without descriptors: they must
         # arrive once.
         while sent < len(frame):
@@ -485,6 +504,13 @@ async def open_supervisor(store: Path) -> AsyncIterator[SupervisorClient]:
     await supervisor.connect()
     async with supervisor.open():
         yield supervisor
+
+
+def _make_rights(descriptors: Sequence[int]) -> list[tuple[int, int, array.array[int]]]:
+    # SCM_RIGHTS: the kernel passes the descriptors with the first bytes of the message.
+    if not descriptors:
+        return []
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
 
 
 async def _send_now(sock: socket.socket, data: bytes) -> None:
