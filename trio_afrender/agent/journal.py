@@ -38,6 +38,9 @@ COMPACT_AFTER = 4 * 1024 * 1024
 """Bytes appended since the last rewrite after which the journal is rewritten."""
 DISK_RETRY_DELAY = 5.0
 """Seconds between two attempts to write to a disk that refuses."""
+_BATCH_DELAY = 0.002
+"""Seconds that records which nothing waits for are held for others. It is longer than a start takes:
+a thread that makes file calls meanwhile hands the interpreter lock over at each of them."""
 
 
 @final
@@ -58,6 +61,7 @@ class DiskJournal:
         self._refused = refused
         """Whether the disk refuses: nothing is appended until a rewrite has succeeded."""
         self._queued = trio.Event()
+        self._urgent = trio.Event()
 
     def write(self, record: bytes, *, sync: bool = False) -> int:
         self._waiting.append(record)
@@ -67,6 +71,8 @@ class DiskJournal:
             # Outcomes must not wait for a disk that refuses.
             self.durable = self._position
         self._queued.set()
+        if sync:
+            self._urgent.set()
         return self._position
 
     async def run(self, *, saved: Callable[[], None], now: Callable[[], PendingState]) -> None:
@@ -77,7 +83,10 @@ class DiskJournal:
         try:
             while True:
                 await self._queued.wait()
-                self._queued = trio.Event()
+                if not self._sync:
+                    with trio.move_on_after(_BATCH_DELAY):
+                        await self._urgent.wait()
+                self._queued, self._urgent = trio.Event(), trio.Event()
                 await self._write_queued(saved, now)
                 if self._refused:
                     await trio.sleep(DISK_RETRY_DELAY)
