@@ -303,16 +303,16 @@ class Session:
         # A send may hang until the pings notice a dead peer, which takes up to one zombie time.
         self._watchdog.expect_within(LOOP_NAME, until - now + self._settings.zombie + HANG_MARGIN)
         pending_since = math.inf
-        while not (self._outbox.urgent or self.leaving or self._can_reregister):
-            if self._outbox.has_pending:
-                pending_since = min(pending_since, trio.current_time())
-                until = min(until, max(now + heartbeat, pending_since + BATCH_DELAY))
-            with trio.move_on_at(until) as waiting:
+        # One scope for all wake-ups: a new one for each is a noticeable part of a tiny task's cost.
+        with trio.CancelScope(deadline=until) as waiting:
+            while not (self._outbox.urgent or self.leaving or self._can_reregister):
+                if self._outbox.has_pending:
+                    pending_since = min(pending_since, trio.current_time())
+                    earlier = max(now + heartbeat, pending_since + BATCH_DELAY)
+                    waiting.deadline = min(waiting.deadline, earlier)
                 await self._wakeup.wait()
-            self._wakeup = trio.Event()
-            if waiting.cancelled_caught:
-                return True
-        return False
+                self._wakeup = trio.Event()
+        return waiting.cancelled_caught
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
