@@ -529,6 +529,23 @@ async def test_listeners_get_new_output_without_secrets(autojump_clock: MockCloc
     assert "hush-hush" not in bench.outcome.output
 
 
+async def test_listeners_may_come_and_go(autojump_clock: MockClock) -> None:
+    """Also when the tasks of the run have ended, and its outcome is not sent yet."""
+    async with open_bench(attrs.evolve(TASK, parser="")) as bench:
+        child = await bench.host.spawn.next()
+        for listening, line in ((True, b"one\n"), (False, b"two\n"), (True, b"three\n")):
+            bench.control.listen(on=listening)
+            await trio.sleep(5)
+            await child.write(line)
+            await trio.sleep(5)
+        bench.control.listen(on=False)
+        child.exit(0)
+        await bench.state.done.wait()
+        bench.control.listen(on=True)
+    assert [e.text for e in bench.events if isinstance(e, Listened)] == ["one\n", "three\n"]
+    assert bench.outcome.status is TaskStatus.FinishedSuccess
+
+
 async def test_nothing_that_leaves_a_run_has_a_secret(autojump_clock: MockClock) -> None:
     """Neither texts of the parser, nor reasons, log and files, also where they are cut."""
     secret = "hush-hush-of-this-test"  # noqa: S105 - what the test looks for

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import attrs
@@ -11,7 +13,7 @@ import trio
 from trio_afrender.task.events import Listened
 from trio_afrender.task.run_folder import RunFolder
 from trio_afrender.task.run_state import RunState
-from trio_afrender.tasklog.io_threads import work_in_thread
+from trio_afrender.tasklog.io_threads import wait_out, work_in_thread
 from trio_afrender.tasklog.redact import Redactor
 
 __all__ = ("LiveOutput",)
@@ -39,21 +41,38 @@ class LiveOutput:
     def __init__(self, state: RunState, run_folder: RunFolder) -> None:
         self._state = state
         self._control = state.control
+        self._sending = False
         # Listeners see what the parser makes of the output; without a parser that is the log.
         self._source = run_folder.view if state.has_parser else run_folder.log
         self._on_disk = run_folder.log.folder is not None
         self._stream: _Stream | None = None
         """None while there are no listeners."""
 
-    async def run(self) -> None:
-        """Send what is new every heartbeat until cancelled; sleep while there are no listeners."""
-        while True:
-            if not self._control.listening:
-                # What is printed without listeners is not sent to the next one.
-                self._stream = None
-                await self._control.listened()
+    @contextmanager
+    def sent_in(self, nursery: trio.Nursery) -> Iterator[None]:
+        """Have a task in `nursery` send while there are listeners, until this is left."""
+
+        def start() -> None:
+            # On demand: most runs have no listeners, and a waiting task costs some KiB.
+            if not self._sending:
+                self._sending = True
+                nursery.start_soon(wait_out, "live output", self._send_while_listened)
+
+        self._control.when_listened(start)
+        try:
+            yield
+        finally:
+            # A listener may come when the nursery is closed already.
+            self._control.when_listened(None)
+
+    async def _send_while_listened(self) -> None:
+        """Send what is new every heartbeat, until there are no listeners."""
+        while self._control.listening:
             await self.flush()
             await trio.sleep(self._state.config.timing.heartbeat)
+        # What is printed without listeners is not sent to the next one.
+        self._stream = None
+        self._sending = False
 
     async def flush(self, *, last: bool = False) -> None:
         """Send what is new now. With `last`, send too what was held back: a possible start of a

@@ -29,7 +29,7 @@ from trio_afrender.task.run_state import MAX_OUTPUT_WINDOW, RunState
 from trio_afrender.task.task_info import make_task_info, read_own_checks
 from trio_afrender.task.task_users import TaskUserError
 from trio_afrender.task.thumbnails import Thumbnails
-from trio_afrender.tasklog.io_threads import retry_exhausted, wait_out
+from trio_afrender.tasklog.io_threads import retry_exhausted
 from trio_afrender.tasklog.redact import Redactor
 
 __all__ = ("run_task",)
@@ -66,12 +66,12 @@ async def run_task(state: RunState) -> None:
                 plugins = await stack.enter_async_context(_open_plugins(state, run_folder))
                 live_output = LiveOutput(state, run_folder)
                 async with trio.open_nursery() as helpers:
-                    helpers.start_soon(wait_out, "live output", live_output.run)
                     thumbnails = Thumbnails(state, run_folder, plugins, helpers)
                     processes = ProcessRunner(state, run_folder, plugins, thumbnails)
                     completion = Completion(state, plugins, thumbnails, processes)
-                    end = await processes.run_own(plugins.facts.command)
-                    status = end if isinstance(end, TaskStatus) else await completion.run(end)
+                    with live_output.sent_in(helpers):
+                        end = await processes.run_own(plugins.facts.command)
+                        status = end if isinstance(end, TaskStatus) else await completion.run(end)
                     helpers.cancel_scope.cancel()
                 await _collect_results(
                     state, run_folder, plugins, live_output, status, completion.parsed_files

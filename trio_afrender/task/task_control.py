@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import final
 
@@ -79,7 +79,7 @@ class TaskControl:
     """If cancelled, the run leaves its tree to the supervisor: it ends nothing and sends nothing."""
     listening: bool = False
     """Whether a client of the server listens to the output; set by `listen`."""
-    _listened: RepeatedEvent = attrs.field(factory=RepeatedEvent)
+    _on_listen: Callable[[], None] | None = None
     _scope: trio.CancelScope | None = None
     _grace_scope: trio.CancelScope | None = None
     _grace: float | None = None
@@ -93,12 +93,14 @@ class TaskControl:
     def listen(self, *, on: bool) -> None:
         """Begin or end sending the output to listeners."""
         self.listening = on
-        self._listened.set()
+        if on and self._on_listen is not None:
+            self._on_listen()
 
-    async def listened(self) -> None:
-        """Wait until there is a listener."""
-        while not self.listening:
-            await self._listened.wait()
+    def when_listened(self, start: Callable[[], None] | None) -> None:
+        """Have `start` called whenever there is a listener, at once if there is one; None: no more."""
+        self._on_listen = start
+        if self.listening and start is not None:
+            start()
 
     def leave(self) -> None:
         """Make a cancellation leave the tree to the supervisor."""
