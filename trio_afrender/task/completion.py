@@ -73,11 +73,13 @@ class Completion:
         `RunFacts`.
         """
         deadline = trio.current_time() + self._time_limit
-        async with trio.open_nursery() as nursery:
-            if self._time_limit < math.inf:
-                nursery.start_soon(self._stop_at_time_limit)
+        if self._time_limit == math.inf:
             status = await self._run_steps(end)
-            nursery.cancel_scope.cancel()
+        else:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._stop_at_time_limit)
+                status = await self._run_steps(end)
+                nursery.cancel_scope.cancel()
         # The frame does not depend on thumbnails, so they come after the status: a late one is a line
         # in the log, never an error (test_a_thumbnail_that_takes_too_long_costs_no_frame).
         if not await self._thumbnails.finish(deadline):

@@ -177,18 +177,25 @@ class DiskRunFolder:
     """Stores contents of files until the server has them (`file_spool`), and raises `OSError`; None:
     they are kept in memory."""
 
+    work_dir: str = attrs.field(init=False)
+    files_dir: str = attrs.field(init=False)
+    stop_file: str = attrs.field(init=False)
+
     @task_folder.default
     def _use_folder(self) -> Path:
         return self.folder
 
-    @property
-    def work_dir(self) -> str:
-        return str(self.task_folder / "work")
+    def __attrs_post_init__(self) -> None:
+        # Texts, joined once: a `Path` for each use is a noticeable part of a tiny task's cost.
+        folder = str(self.task_folder)
+        self.work_dir = os.path.join(folder, "work")  # noqa: PTH118 - as above
+        self.files_dir = os.path.join(folder, "files")  # noqa: PTH118
+        self.stop_file = os.path.join(folder, "stop.json")  # noqa: PTH118
 
     def persistence(self, slot: str, *, own_log: bool = False) -> Persistence:
-        record, log = str(self.folder / slot), str(self.folder / "log")
-        if own_log:
-            log = str(self.folder / f"{slot}-log")
+        folder = str(self.folder)
+        record = os.path.join(folder, slot)  # noqa: PTH118 - as above
+        log = os.path.join(folder, f"{slot}-log" if own_log else "log")  # noqa: PTH118
         # The two times are the run's to set: they depend on its service.
         return Persistence(
             record=record,
@@ -202,14 +209,6 @@ class DiskRunFolder:
 
     def open_own_log(self, slot: str) -> AbstractAsyncContextManager[RunLog]:
         return open_supervised_log(self.folder / f"{slot}-log")
-
-    @property
-    def files_dir(self) -> str:
-        return str(self.task_folder / "files")
-
-    @property
-    def stop_file(self) -> str:
-        return str(self.task_folder / "stop.json")
 
     async def is_folder(self, path: str) -> bool:
         def look() -> bool:

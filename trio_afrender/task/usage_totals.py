@@ -140,8 +140,7 @@ class TreeUsage:
         They are exact, because it waits for all processes of the tree.
         """
         self._settled += cpu
-        self.usage = attrs.evolve(
-            self._totals(),
+        self.usage = self._totals(
             resident_peak=max(self.usage.resident_peak, peak),
             # A tree that ended before the first measurement had one process at least.
             processes_peak=max(self.usage.processes_peak, 1),
@@ -157,9 +156,10 @@ class TreeUsage:
         self._before = taken
         return taken
 
-    def _totals(self) -> TaskUsage:
+    def _totals(self, **more: int) -> TaskUsage:
         return attrs.evolve(
             self.usage,
+            **more,
             # The measured value misses the end of each process, the reported one a running tree.
             cpu_seconds=round(max(self._cpu.value, self._settled), 2),
             read_bytes=int(self._read.value),

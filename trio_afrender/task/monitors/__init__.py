@@ -29,6 +29,7 @@ __all__ = ("START_DELAY", "Monitor", "ProcessMonitors")
 START_DELAY = 0.1
 """Seconds after the start of a process until its monitors are started: most tiny tasks have ended
 then, and each monitor that is started and cancelled is a noticeable part of their cost."""
+_NO_LIMITS = Limits()
 
 
 class ProcessMonitors:
@@ -50,7 +51,7 @@ class ProcessMonitors:
         limits = state.config.limits_of(state.task.service, facts.limits)
         # A limit counts from the start, and may be shorter than the delay.
         self._delay = START_DELAY
-        if limits != Limits():
+        if limits != _NO_LIMITS:
             self._delay = 0.0
             self._of_own += (LimitMonitor(state, log, limits),)
         stuck = state.config.stuck_of(state.task.service, facts.stuck)
