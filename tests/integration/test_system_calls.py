@@ -51,6 +51,7 @@ NOT_REACHED = {
     r"supervisor\.daemon.*(_start_tree: (os\.dup|socket\.socket)|_accept: self|_wait: self|_receive_from_agent: self)": "a second fault",
     r"supervisor\.output_capture": "systems without pipe sizes",
     r"process\.supervis\w+.*(_send: self\._sock|abandon|stop_trees|_wait_closed|_send_whole: self\._sock\.send$)": "full sockets, foreign ones",
+    r"supervisor\.spawn.*_passed_on: os\.setpriority": "users but root: test_supervisor_limits.py",
     r"tasklog\.gaps.*note_loss|tasklog\.segments.*segment_size": "a second fault: test_tasklog_segments.py",
     r"tasklog\.writer.*(_move: os\.read|_write|_open: path|open_writer)": "disks without splice, a second fault: test_tasklog_segments.py",
     r"task\.collected_files.*os\.stat": "announced thumbnails that grow",

@@ -9,6 +9,7 @@ Which call fails, and which were made, is in a file that all of them map.
 from __future__ import annotations
 
 import ast
+import ctypes
 import importlib.abc
 import importlib.machinery
 import json
@@ -22,7 +23,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, cast
 
-__all__ = ("HEADER", "SITES_FILE", "STATE_FILE", "THREAD", "install", "place_of")
+__all__ = ("HEADER", "NO_NICE", "SITES_FILE", "STATE_FILE", "THREAD", "install", "place_of")
 
 SITES_FILE, STATE_FILE = "sites.json", "state"
 _COUNT = struct.Struct("<H")
@@ -32,6 +33,9 @@ process in which alone it may fail (1: the agent, 2: the supervisor and below). 
 site, how often these two have made the call, as numbers of two bytes."""
 THREAD = -1
 """In place of an errno: the error of an interpreter that gets no thread."""
+NO_NICE = "FAULT_SEAM_NO_NICE"
+"""The variable by which what the program starts loses the right to raise a priority."""
+_PR_CAPBSET_DROP, _CAP_SYS_NICE = 24, 23  # linux/prctl.h, linux/capability.h
 _NAME = "_fault_seam_"
 
 
@@ -160,6 +164,9 @@ def main() -> int:
     sys.path.pop(0)  # the folder of this file, which is no package of the program
     sys.argv = ["trio_afrender", *sys.argv[2:]]
     install(folder, 1)
+    if NO_NICE in os.environ:
+        # Without root there is nothing to lose.
+        ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, _CAP_SYS_NICE, 0, 0, 0)
     from trio_afrender.process import supervisor_client
 
     supervisor_client.BOOT_CODE = BOOT_CODE.format(seam=__file__, folder=folder)

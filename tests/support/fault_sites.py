@@ -84,6 +84,7 @@ FAILING: Final = {
     "trio.lowlevel.FdStream": _MEMORY,
     "os.sched_getaffinity": _MEMORY,
     "os.nice": _MEMORY,
+    "os.setpriority": _MEMORY,
     "os.waitid": _MEMORY,
     "signal.pidfd_send_signal": _MEMORY,
     "socket.gethostname": _MEMORY,

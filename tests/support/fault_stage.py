@@ -23,7 +23,7 @@ import trio
 
 from support.agent_program import write_token
 from support.cli import make_environment, make_gate, open_gate, pass_gate
-from support.fault_seam import HEADER, SITES_FILE, STATE_FILE, THREAD
+from support.fault_seam import HEADER, NO_NICE, SITES_FILE, STATE_FILE, THREAD
 from support.fault_sites import Site
 from support.png import make_png
 from support.process import find_marked
@@ -119,8 +119,8 @@ class FaultStage:
 
     # -- the agent ------------------------------------------------------------------------------
 
-    async def start_agent(self) -> None:
-        """Start the program; the caller waits for it."""
+    async def start_agent(self, *, keeps_priority: bool = False) -> None:
+        """Start the program; the caller waits for it. `keeps_priority`: root may not raise it either."""
         words = ("--server", self.url, "--token-file", "token", "--name", "render-1")
         more = ("--store", "store", "--config", "config.json")
         seam = str(Path(__file__).with_name("fault_seam.py"))
@@ -131,7 +131,7 @@ class FaultStage:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=make_environment(self.folder),
+                env=make_environment(self.folder, **{NO_NICE: "1"} if keeps_priority else {}),
                 cwd=self.folder,
             )
 
@@ -334,6 +334,15 @@ async def start_agent(stage: FaultStage) -> None:
     await run_tasks(stage)
 
 
+async def start_in_threads(stage: FaultStage) -> None:
+    """Where no process may raise a priority, leaders are started in a thread that has theirs."""
+    await stage.end_agent()
+    await stage.start_agent(keeps_priority=True)
+    await stage.wait_online()
+    await run_tasks(stage)
+    await start_agent(stage)
+
+
 async def run_large(stage: FaultStage) -> None:
     """More output than the log keeps, and a large environment."""
     large = {f"V{number}": "x" * 100_000 for number in range(8)}
@@ -415,6 +424,7 @@ SCENARIOS: dict[str, Callable[[FaultStage], Awaitable[None]]] = {
     "stop inherited": stop_inherited,
     "restart": restart_agent,
     "start": start_agent,
+    "threads": start_in_threads,
 }
 """The cheapest first: a site is tested in the first one that reaches it."""
 

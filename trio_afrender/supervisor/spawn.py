@@ -110,7 +110,8 @@ def _passed_on(limits: Mapping[int, tuple[int, int]], umask: int, nice: int) -> 
         yield
     finally:
         if nice:
-            os.setpriority(os.PRIO_PROCESS, 0, priority)
+            with contextlib.suppress(OSError):  # the leader runs: nothing may fail any more
+                os.setpriority(os.PRIO_PROCESS, 0, priority)
         for kind, limit in own.items():
             resource.setrlimit(kind, limit)
         if earlier >= 0:
@@ -149,9 +150,9 @@ def _can_raise_priority() -> bool:
     raised: list[bool] = []
 
     def attempt() -> None:
-        own = os.nice(0)
-        lowered = os.nice(1) > own  # else it has the lowest one already, and this shows nothing
         with contextlib.suppress(OSError):
+            own = os.nice(0)
+            lowered = os.nice(1) > own  # else it has the lowest one already: this shows nothing
             os.setpriority(os.PRIO_PROCESS, 0, own)
             raised.append(lowered)
 
