@@ -92,3 +92,34 @@ async def test_a_cancelled_run_costs_no_other_run_its_figures(autojump_clock: Mo
             await trio.sleep(0.5)
             scopes[cancelled].cancel()
         assert found == {pid: pid for pid in range(3) if pid != cancelled}
+
+
+async def test_runs_that_wait_for_the_same_moment_wake_up_then(autojump_clock: MockClock) -> None:
+    """Also when runs end that have the timer for all, one of them while another hands it over."""
+
+    async def no_reading(_pids: Collection[int]) -> tuple[ProcessUsage, ...]:
+        raise AssertionError
+
+    batches, woken = UsageBatches(no_reading), dict[int, float]()
+    scopes = [trio.CancelScope() for _ in range(8)]
+
+    async def wait(number: int, moment: float) -> None:
+        with scopes[number]:
+            await batches.sleep_until(moment)
+            woken[number] = trio.current_time()
+
+    async with trio.open_nursery() as nursery:
+        for number in range(7):
+            nursery.start_soon(wait, number, 10.0)
+        nursery.start_soon(wait, 7, 5.0)
+        for ended in ((0,), (1, 2), (6,)):
+            await trio.sleep(2)
+            for number in ended:
+                scopes[number].cancel()
+    assert woken == {3: 10, 4: 10, 5: 10, 7: 5}
+    with trio.move_on_after(1):
+        await batches.sleep_until(20.0)
+    begin = trio.current_time()
+    await batches.sleep_until(begin)
+    await batches.sleep_until(begin + 1)
+    assert trio.current_time() == begin + 1

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_afrender.hostinfo.identity import shorten_cpu, shorten_host, shorten_user
-from trio_afrender.hostinfo.rates import CounterSample, RateCounter, make_shares, until_tick
+from trio_afrender.hostinfo.rates import CounterSample, RateCounter, make_shares, next_tick
 
 ticks = st.floats(0, 1e12)
 
@@ -98,4 +98,13 @@ def test_hosts_and_users_are_lower_case_without_a_domain() -> None:
     ("now", "wait"), [(0.0, 5.0), (1.0, 4.0), (2.5, 2.5), (3.0, 7.0), (4.9, 5.1), (100.0, 5.0)]
 )
 def test_periodic_measurements_happen_at_the_same_moments(now: float, wait: float) -> None:
-    assert until_tick(now, 5.0) == pytest.approx(wait)
+    assert next_tick(now, 5.0) == pytest.approx(now + wait)
+
+
+@given(st.floats(min_value=0, max_value=1e9), st.floats(min_value=0.1, max_value=100))
+def test_the_same_moment_is_the_same_number(now: float, period: float) -> None:
+    """Of a clock that is read twice: the runs that wait for it share one timer."""
+    tick = next_tick(now, period)
+    assert period / 2 <= tick - now <= period * 3 / 2 + 1e-6
+    later = now + period / 1000
+    assert next_tick(later, period) == tick or tick - later < period / 2

@@ -37,7 +37,7 @@ from trio_afrender.agent.takeover import recover
 from trio_afrender.backoff import Backoff
 from trio_afrender.config import Config
 from trio_afrender.errors import LinkRefused
-from trio_afrender.hostinfo.rates import until_tick
+from trio_afrender.hostinfo.rates import next_tick
 from trio_afrender.metrics.families import MetricFamily, counter, gauge
 from trio_afrender.protocol.messages import (
     GpuCard,
@@ -487,7 +487,7 @@ class _Agent:
         while True:
             period = self._settings.period()
             self._watchdog.expect_within("the host's measurement", 2 * period + SAMPLE_TIMEOUT)
-            await trio.sleep(until_tick(trio.current_time(), period))
+            await trio.sleep_until(next_tick(trio.current_time(), period))
             await self._measure()
             hold_descriptors()  # again, where they had to be freed
             self._dispatcher.check_event_readers()

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ("SHORTEST", "CounterSample", "RateCounter", "make_shares", "until_tick")
+__all__ = ("SHORTEST", "CounterSample", "RateCounter", "make_shares", "next_tick")
 
 
-def until_tick(now: float, period: float) -> float:
-    """Return the seconds until the next multiple of `period`, but at least half a period.
+def next_tick(now: float, period: float) -> float:
+    """Return the next multiple of `period`, in seconds, that is at least half a period after `now`.
 
-    Periodic measurements that wait like this happen at the same moments, so that their figures
-    are sent in one message and the process is woken once.
+    Periodic measurements at these moments happen together, so that their figures are sent in one
+    message and the process is woken once. The same moment is the same float for all callers.
     """
-    wait = period - now % period
-    return wait if wait >= period / 2 else wait + period
+    number = now // period + 1
+    if number * period - now < period / 2:
+        number += 1
+    return number * period
 
 
 def make_shares(before: Sequence[float], now: Sequence[float]) -> list[int]:

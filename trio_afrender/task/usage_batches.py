@@ -1,7 +1,7 @@
-"""One call of the usage reader for all runs that measure at the same moment.
+"""One timer, and one call of the usage reader, for all runs that measure at the same moment.
 
 Each call takes a thread. With a thousand quiet tasks, whose measurements are due together, a thread
-for each would take longer than the reading.
+for each would take longer than the reading, and a timer of trio for each as long as all else.
 """
 
 from __future__ import annotations
@@ -35,6 +35,28 @@ class UsageBatches:
     def __init__(self, read: _Read) -> None:
         self._read = read
         self._open: _Batch | None = None
+        self._waiting: dict[float, trio.lowlevel.ParkingLot] = {}
+        """By moment, the tasks that wait for another one's timer."""
+
+    async def sleep_until(self, moment: float) -> None:
+        """Sleep until `moment`, in trio's time. The first task that waits for it has the timer."""
+        others = self._waiting.get(moment)
+        if others is None:
+            others = self._waiting[moment] = trio.lowlevel.ParkingLot()
+        else:
+            await others.park()
+            if trio.current_time() >= moment:
+                return
+        try:
+            await trio.sleep_until(moment)
+        finally:
+            if trio.current_time() >= moment:
+                self._waiting.pop(moment, None)
+                others.unpark_all()
+            elif others:  # cancelled: the next one has the timer now
+                others.unpark()
+            else:
+                del self._waiting[moment]
 
     async def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
         """Return the usage of those that exist, as the reader does; () when it takes too long."""

@@ -11,7 +11,7 @@ import math
 import trio
 
 from trio_afrender.hostinfo.process_usage import ProcessUsage
-from trio_afrender.hostinfo.rates import until_tick
+from trio_afrender.hostinfo.rates import next_tick
 from trio_afrender.process.interfaces import ProcessTree
 from trio_afrender.task.monitors.memory_shortage import MemoryShortage
 from trio_afrender.task.run_state import RunState
@@ -55,9 +55,9 @@ class UsageMonitor:
 
         The shortage of memory is looked for at the same moments, by the same task, until cancelled.
         """
-        due, sent = self._first_at, -math.inf
+        sent, batches = -math.inf, self._state.dependencies.usage_batches
+        await trio.sleep_until(self._first_at)
         while True:
-            await trio.sleep_until(due)
             await self._shortage.look()
             if self._tree is process:
                 found = await self._read(process)
@@ -69,8 +69,8 @@ class UsageMonitor:
                     if self._state.usage != before or now - sent >= MAX_UPDATE_AGE:
                         sent = now
                         await self._state.publish()
-            now = trio.current_time()
-            due = now + until_tick(now, self._state.dependencies.period())
+            period = self._state.dependencies.period()
+            await batches.sleep_until(next_tick(trio.current_time(), period))
 
     async def freeze(self) -> None:
         """Take a last measurement before the tree is stopped: what it does while it ends is not the
