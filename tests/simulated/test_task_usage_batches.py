@@ -33,7 +33,7 @@ async def read_all(batches: UsageBatches, *runs: set[int]) -> list[list[int]]:
     found: list[list[int]] = [[] for _ in runs]
 
     async def read(number: int, pids: set[int]) -> None:
-        found[number] = [usage.pid for usage in await batches.read(pids)]
+        found[number] = sorted(usage.pid for usage in await batches.read(pids))
 
     async with trio.open_nursery() as nursery:
         for number, pids in enumerate(runs):

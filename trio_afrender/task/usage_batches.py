@@ -6,7 +6,7 @@ for each would take longer than the reading, and a timer of trio for each as lon
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TypeAlias
 
 import attrs
@@ -25,7 +25,8 @@ _Read: TypeAlias = Callable[[Collection[int]], Awaitable[tuple[ProcessUsage, ...
 @attrs.define(eq=False)
 class _Batch:
     pids: set[int]
-    found: tuple[ProcessUsage, ...] = ()
+    found: Mapping[int, ProcessUsage] = attrs.field(factory=dict)
+    """By pid: with a search for each run the time would grow with their square."""
     done: trio.Event = attrs.field(factory=trio.Event)
 
 
@@ -70,14 +71,15 @@ class UsageBatches:
                 # All that wake up at the same moment run before this continues.
                 await trio.lowlevel.checkpoint()
                 self._close(batch)
-                batch.found = await self._read(frozenset(batch.pids))
+                found = await self._read(frozenset(batch.pids))
+                batch.found = {usage.pid: usage for usage in found}
             finally:
                 self._close(batch)
                 batch.done.set()
         if not batch.found and len(batch.pids) > len(pids):
             # A process of another run may hang and hold up its reading, or that run was cancelled.
             return await self._read(pids)
-        return tuple(usage for usage in batch.found if usage.pid in pids)
+        return tuple(batch.found[pid] for pid in pids if pid in batch.found)
 
     def _close(self, batch: _Batch) -> None:
         if self._open is batch:
