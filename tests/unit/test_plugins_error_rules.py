@@ -16,7 +16,6 @@ from trio_afrender.plugins.error_rules import (
     MAX_LINE,
     MAX_RULES,
     MAX_TAIL,
-    ErrorClass,
     ErrorRules,
     built_in,
     classify,
@@ -24,6 +23,7 @@ from trio_afrender.plugins.error_rules import (
     load_rules,
 )
 from trio_afrender.plugins.host.host_protocol import load_classes
+from trio_afrender.plugins.interfaces import ErrorClass
 from trio_afrender.tasklog.interfaces import Chunk, Missing
 from trio_afrender.tasklog.memory_log import MemoryLogStore
 

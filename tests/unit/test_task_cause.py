@@ -6,8 +6,7 @@ import attrs
 import pytest
 
 from trio_afrender.config import Checks, Config
-from trio_afrender.plugins.error_rules import ErrorClass
-from trio_afrender.plugins.interfaces import ParserState
+from trio_afrender.plugins.interfaces import ErrorClass, ParserState
 from trio_afrender.process.interfaces import ExitStatus
 from trio_afrender.protocol.messages import Reason
 from trio_afrender.task.cause import describe_class, describe_missing, name_cause, quote

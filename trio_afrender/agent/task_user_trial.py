@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
 import trio
 
@@ -85,7 +85,7 @@ async def _run_trial(user: TaskUser, run_folder: DiskRunFolder, trees: TreeHolde
     launch = Launch(
         argv=("/bin/sh", "-c", SCRIPT),
         cwd=run_folder.work_dir,
-        environment={"PATH": os.defpath, "AF_TASK_TOKEN": f"trial-{uuid4().hex}"},
+        environment={"PATH": os.defpath, "AF_TASK_TOKEN": f"trial-{secrets.token_hex(16)}"},
         user=user,
         persistence=run_folder.persistence(OWN_SLOT),
     )

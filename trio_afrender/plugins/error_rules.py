@@ -38,11 +38,11 @@ from typing import TypeVar
 import attrs
 
 from trio_afrender.errors import ConfigError
+from trio_afrender.plugins.interfaces import ErrorClass
 from trio_afrender.tasklog.interfaces import LogReader
 from trio_afrender.text import without_escapes
 
 __all__ = (
-    "ErrorClass",
     "ErrorRule",
     "ErrorRules",
     "built_in",
@@ -104,21 +104,6 @@ _QUOTED_NAME = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """What stands in quotes and is a path or the name of a file, not a message."""
-
-
-@attrs.frozen(slots=True)
-class ErrorClass:
-    """The class of error that a failed run had."""
-
-    name: str
-    note: str
-    """A sentence for the log, or empty."""
-    host_is_cause: bool
-    line: int = attrs.field(default=0, eq=False)
-    """Number of the line that matched, from 1, counted by line feeds; 0: the exit status matched, or
-    the number is unknown."""
-    quote: str = attrs.field(default="", eq=False)
-    """That line, cut to `MAX_LINE`."""
 
 
 class _Output:

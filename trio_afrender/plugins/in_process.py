@@ -12,9 +12,9 @@ from pathlib import Path
 import trio
 
 from trio_afrender.config.settings import PluginSettings
-from trio_afrender.plugins.error_rules import ErrorClass
 from trio_afrender.plugins.interfaces import (
     Conclusion,
+    ErrorClass,
     ParserState,
     PluginSpec,
     PluginTask,

@@ -12,12 +12,12 @@ from typing import Protocol
 
 import attrs
 
-from trio_afrender.plugins.error_rules import ErrorClass
 from trio_afrender.process.task_user import TaskUser
 from trio_afrender.tasklog.interfaces import RunLog
 
 __all__ = (
     "Conclusion",
+    "ErrorClass",
     "ParserState",
     "PluginRunner",
     "PluginSpec",
@@ -25,6 +25,21 @@ __all__ = (
     "Replaced",
     "ServiceFacts",
 )
+
+
+@attrs.frozen(slots=True)
+class ErrorClass:
+    """The class of error that a failed run had."""
+
+    name: str
+    note: str
+    """A sentence for the log, or empty."""
+    host_is_cause: bool
+    line: int = attrs.field(default=0, eq=False)
+    """Number of the line that matched, from 1, counted by line feeds; 0: the exit status matched, or
+    the number is unknown."""
+    quote: str = attrs.field(default="", eq=False)
+    """That line, cut to `error_rules.MAX_LINE`."""
 
 
 @attrs.frozen(slots=True, kw_only=True)

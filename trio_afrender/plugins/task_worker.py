@@ -20,9 +20,10 @@ from trio_afrender.errors import PluginError
 from trio_afrender.plugins.compat import active_settings
 from trio_afrender.plugins.compat.signatures import thumbnail_arguments
 from trio_afrender.plugins.diagnostics import Captured, Problems, capturing, shorten_middle
-from trio_afrender.plugins.error_rules import ErrorClass, explain_end
+from trio_afrender.plugins.error_rules import explain_end
 from trio_afrender.plugins.interfaces import (
     Conclusion,
+    ErrorClass,
     ParserState,
     PluginSpec,
     Replaced,

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from trio_afrender.plugins.error_rules import ErrorClass
-from trio_afrender.plugins.interfaces import ParserState
+from trio_afrender.plugins.interfaces import ErrorClass, ParserState
 from trio_afrender.task.status_rules import RunFacts, StopKind
 from trio_afrender.text import without_escapes
 

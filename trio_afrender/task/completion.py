@@ -14,8 +14,7 @@ import attrs
 import trio
 
 from trio_afrender.errors import SpawnError, StoreError, is_exhausted
-from trio_afrender.plugins.error_rules import ErrorClass
-from trio_afrender.plugins.interfaces import Conclusion, PluginTask
+from trio_afrender.plugins.interfaces import Conclusion, ErrorClass, PluginTask
 from trio_afrender.protocol.messages import BlockFlags, TaskStatus
 from trio_afrender.task.cause import (
     PARSER_STOPS,

@@ -16,9 +16,9 @@ import attrs
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound, ProtocolError
 from trio_afrender.message_framing import FrameReader, encode
-from trio_afrender.plugins.error_rules import ErrorClass
 from trio_afrender.plugins.interfaces import (
     Conclusion,
+    ErrorClass,
     ParserState,
     PluginSpec,
     Replaced,

@@ -11,7 +11,6 @@ import attrs
 import trio
 
 from trio_afrender.errors import PluginError
-from trio_afrender.plugins.error_rules import ErrorClass
 from trio_afrender.plugins.host.host_protocol import (
     Request,
     load_classes,
@@ -20,7 +19,13 @@ from trio_afrender.plugins.host.host_protocol import (
     load_texts,
 )
 from trio_afrender.plugins.host.plugin_run import Feed, PluginRun, feed_request
-from trio_afrender.plugins.interfaces import Conclusion, ParserState, PluginSpec, ServiceFacts
+from trio_afrender.plugins.interfaces import (
+    Conclusion,
+    ErrorClass,
+    ParserState,
+    PluginSpec,
+    ServiceFacts,
+)
 
 __all__ = ("HostTask", "OpenRun")
 
