@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trio_afrender.tasklog import head_tail
 from trio_afrender.tasklog.head_tail import make_window, missing_marker
 from trio_afrender.tasklog.interfaces import Chunk, LogReader, Missing, Window
 from trio_afrender.tasklog.memory_log import MemoryLogStore
@@ -164,6 +165,21 @@ def test_secrets_shorter_than_their_mark_do_not_break_the_limit() -> None:
     assert head.replace(REDACTION_MARK, "") == "\n"
     assert tail.replace(REDACTION_MARK, "") == ""
     assert tail.count(REDACTION_MARK) == 30
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 12, 13, 20, 31, 1000])
+def test_a_secret_named_where_lines_are_left_out_is_found(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However its line is divided by the reads that count lines."""
+    monkeypatch.setattr(head_tail, "_CHUNK", chunk)
+    for filler in range(13):
+        middle = b"." * filler + b"\n::add-mask::hunter2-of-task\r\nlater\n"
+        data = b"begin\n" * 20 + middle + b"hunter2-of-task\n" + b"end\n" * 20
+        redactor = Redactor(())
+        window = make_window(store_of(data).reader(), 120, redactor)
+        assert redactor.learned == ("hunter2-of-task",)
+        assert window.left_out_lines == data.count(b"\n") - window.text.count("\n") + 1
 
 
 def test_dropped_segments_are_counted(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from trio_afrender.text import to_bytes
 
 __all__ = ("DisplayedLog", "Replacement")
 
-_CHUNK = 1024 * 1024
+_CHUNK = 128 * 1024
 
 
 class Replacement(Protocol):

@@ -19,7 +19,11 @@ from trio_afrender.tasklog.redact import MASK_COMMAND, Redactor
 
 __all__ = ("Readable", "make_window", "missing_marker", "read_window")
 
-_CHUNK = 1024 * 1024
+_CHUNK = 128 * 1024
+"""Bytes that are read at once to count lines. Blocks of twice that size come from the kernel each time
+(`cli.malloc`), which takes longer than the counting."""
+_MAX_LINE = 1024 * 1024
+"""Bytes of a line that are kept to look for a secret that it names."""
 _MASK_COMMAND = MASK_COMMAND.encode()
 _LINE_SEARCH = 4096
 """Bytes of the window that are given up at most to cut between two lines."""
@@ -130,18 +134,24 @@ def _count_lines(reader: LogReader, start: int, stop: int, redact: Redactor) -> 
 
     `redact` learns the secrets that are named there.
     """
-    lines, rest = 0, b""
+    lines, rest, seam = 0, b"", len(_MASK_COMMAND) - 1
     while start < stop:
         chunk = reader.read(start, min(_CHUNK, stop - start))
         if not chunk.data:
             break
         data = _until(chunk, stop) if chunk.offset < stop else b""
         lines += data.count(b"\n")
-        # With the end of the chunk before it, in which such a line may begin.
-        if _MASK_COMMAND in (block := rest + data):
-            redact.learn(_decode(block))
-        rest = block[block.rfind(b"\n") + 1 :][:_CHUNK]
+        # Whole lines, because half a value would be another secret. The first one may begin in the
+        # chunk before; what crosses the edge is searched apart, which copies less.
+        if whole := data.rfind(b"\n") + 1:
+            joint = rest + data[: min(whole, seam)]
+            if _MASK_COMMAND in joint or data.find(_MASK_COMMAND, 0, whole) >= 0:
+                redact.learn(_decode(rest + data[:whole]))
+            rest = data[whole:]
+        elif len(rest) < _MAX_LINE:
+            rest = (rest + data)[:_MAX_LINE]
         start = chunk.end
+    redact.learn(_decode(rest))
     return lines
 
 
