@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from trio_afrender.cmd_words import join_for_cmd
 
@@ -76,6 +75,9 @@ def choose_command(
     python: str,
 ) -> str:
     """Return the command. `origin` is the content of ``direct_url.json``, `prefix` that of Python."""
+    # Large: it loads the HTTP client and OpenSSL.
+    from urllib.request import url2pathname
+
     if installer == "dpkg":
         return f"build the Debian package with it (make deb EXTRAS={extra},...)"
     quoted = " ".join(map(_quote, packages))

@@ -48,3 +48,19 @@ def test_the_package_alone_loads_nothing_large() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\nFalse\n"
+
+
+def test_the_template_of_plugin_hosts_loads_nothing_large() -> None:
+    """It is loaded on every host: OpenSSL alone costs 4 MB, trio 8."""
+    program = (
+        "import sys, trio_afrender.plugins.host.forkserver_main\n"
+        "from trio_afrender.plugins.lookup import load_class\n"
+        "for kind in ('service', 'parser'):\n"
+        "    load_class(kind, 'generic')\n"
+        "print(sorted({'ssl', '_hashlib', 'email', 'http', 'urllib.request', 'importlib.metadata',"
+        " 'asyncio', 'trio', 'cattrs', 'psutil', 'logging'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
