@@ -63,6 +63,35 @@ async def test_durable_records_are_on_the_disk(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o777 == 0o600
 
 
+async def test_a_task_is_recorded_before_its_tree_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while records are held for others; on a disk that is slow the start waits a moment."""
+    monkeypatch.setattr(journal_module, "_BATCH_DELAY", math.inf)
+    path = tmp_path / "journal"
+    journal = open_journal(path)
+    async with running(journal) as saved:
+        for n in range(1, 4):
+            journal.write(make_record(log(n)))
+            with trio.fail_after(20):
+                await journal.wait_written()
+            assert read_records(path.read_bytes())[0] == tuple(map(log, range(1, n + 1)))
+        await journal.wait_written()
+        journal.write_now()  # nothing is queued: the next record is held again
+        for _ in range(3):
+            saved.receive.receive_nowait()
+        journal.write(make_record(ACCEPTED))
+        with trio.move_on_after(0.01):
+            await saved.receive.receive()
+        assert len(read_records(path.read_bytes())[0]) == 3
+        journal.write_now()
+        await saved.receive.receive()
+        assert read_records(path.read_bytes())[0][3:] == (ACCEPTED,)
+    journal.write(make_record(ACCEPTED))  # nothing writes any more
+    with trio.fail_after(20):
+        await journal.wait_written()
+
+
 async def test_writing_continues_after_a_torn_record(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     whole = MAGIC + make_record(ACCEPTED) + make_record(log(1))

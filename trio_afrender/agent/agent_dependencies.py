@@ -188,6 +188,7 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
         yield AgentDependencies(
             spawn=make_spawn(trees),
             plugins=plugins,
+            recorder=journal,
             open_run_folder=partial(
                 open_run_folder,
                 store.runs,

@@ -18,6 +18,7 @@ from typing import final
 import trio
 
 from trio_afrender.agent.journal_format import MAGIC, PendingState, read_records, replay
+from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.errors import StoreError
 from trio_afrender.safe_files import (
     open_regular,
@@ -39,8 +40,9 @@ COMPACT_AFTER = 4 * 1024 * 1024
 DISK_RETRY_DELAY = 5.0
 """Seconds between two attempts to write to a disk that refuses."""
 _BATCH_DELAY = 0.002
-"""Seconds that records which nothing waits for are held for others. It is longer than a start takes:
-a thread that makes file calls meanwhile hands the interpreter lock over at each of them."""
+"""Seconds that records which nothing waits for are held for others: each write takes a thread."""
+_WRITE_TIMEOUT = 0.05
+"""Seconds that a start waits for its record. Longer takes only a disk that is slow, or syncs an outcome."""
 
 
 @final
@@ -62,6 +64,7 @@ class DiskJournal:
         """Whether the disk refuses: nothing is appended until a rewrite has succeeded."""
         self._queued = trio.Event()
         self._urgent = trio.Event()
+        self._written = RepeatedEvent()
 
     def write(self, record: bytes, *, sync: bool = False) -> int:
         self._waiting.append(record)
@@ -74,6 +77,19 @@ class DiskJournal:
         if sync:
             self._urgent.set()
         return self._position
+
+    def write_now(self) -> None:
+        if self._waiting:
+            self._urgent.set()
+
+    async def wait_written(self) -> None:
+        position = self._position
+        if self.durable >= position:
+            return
+        self._urgent.set()
+        with trio.move_on_after(_WRITE_TIMEOUT):
+            while self.durable < position and not self._refused:
+                await self._written.wait()
 
     async def run(self, *, saved: Callable[[], None], now: Callable[[], PendingState]) -> None:
         """Write queued records until cancelled, and the last ones after the cancellation.
@@ -133,6 +149,7 @@ class DiskJournal:
                 )
             self._refused = True
         self.durable = max(position, self.durable)
+        self._written.set()
         saved()
 
 

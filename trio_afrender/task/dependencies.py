@@ -22,7 +22,7 @@ from trio_afrender.task.run_folder import OpenRunFolder
 from trio_afrender.task.task_environment import AgentEnvironment
 from trio_afrender.task.usage_batches import UsageBatches
 
-__all__ = ("ProcessUsageReader", "TaskDependencies")
+__all__ = ("ProcessUsageReader", "RunRecorder", "TaskDependencies")
 
 
 class ProcessUsageReader(Protocol):
@@ -43,6 +43,26 @@ class ProcessUsageReader(Protocol):
     def shares(self) -> Mapping[int, GpuShare]:
         """Return the GPU usage of processes by pid, as measured last."""
         ...
+
+
+class RunRecorder(Protocol):
+    """Writes down which tasks an agent has accepted: the next agent takes over the trees of these."""
+
+    def write_now(self) -> None:
+        """Have what was accepted written without a delay."""
+        ...
+
+    async def wait_written(self) -> None:
+        """Wait until that is done, or for a moment on a disk that is slow. No checkpoint if it is done."""
+        ...
+
+
+class _NoRecorder:
+    def write_now(self) -> None:
+        pass
+
+    async def wait_written(self) -> None:
+        pass
 
 
 async def _find_no_user(_task: TaskExec, _inherited: bool) -> TaskUser | None:
@@ -70,6 +90,7 @@ class TaskDependencies:
     agent started it. Raises `TaskUserError`."""
     dismiss: Callable[[TaskExec], Awaitable[None]]
     """Ends the trees of a run that a supervisor still holds for an earlier agent. Limited in time."""
+    recorder: RunRecorder = _NoRecorder()  # noqa: RUF009 - without a state
     usage_reader: ProcessUsageReader
     """Measures the processes of tasks."""
     usage_batches: UsageBatches = attrs.field(init=False)

@@ -60,6 +60,9 @@ class ProcessRunner:
         in seconds. Raises `SpawnError`, `StoreError`.
         """
         state, control, own = self._state, self._state.control, slot == OWN_SLOT
+        # A tree without a record would not be taken over by the next agent, but ended
+        # (test_a_task_is_recorded_before_its_tree_is_started).
+        await state.dependencies.recorder.wait_written()
         # A stop makes starting pointless, but a tree that an earlier agent started must be taken
         # over to be ended (test_a_stop_before_a_tree_was_taken_over_ends_that_tree).
         if control.cause is not None and not (state.inherited and own):

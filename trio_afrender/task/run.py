@@ -179,6 +179,9 @@ async def _open_plugins(state: RunState, run_folder: RunFolder) -> AsyncIterator
         user=run_folder.user,
         assets=state.config.asset_checks(task.service, own),
     )
+    # Written while the plugins are made, in another process: a thread that makes file calls beside a
+    # busy event loop delays it at each of them.
+    state.dependencies.recorder.write_now()
     async with state.dependencies.plugins.open_task(spec, run_folder.log) as plugins:
         facts = plugins.facts
         state.prepare(run_folder, plugins)
