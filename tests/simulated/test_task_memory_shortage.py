@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import attrs
 import pytest
 import trio
@@ -137,3 +139,34 @@ async def test_a_task_that_fails_at_once_is_explained_by_the_present(
         use(stage, child)
         child.exit(1)
         assert memory_reasons(await expect_task(link, over=True)) != []
+
+
+async def test_a_reading_that_the_kernel_refuses_stops_nothing(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The one before it counts; what is worth a retry is raised."""
+    readings: list[MemoryHeadroom | OSError] = [
+        OSError(errno.EIO, "Input/output error"),
+        OSError(errno.EIO, "Input/output error"),
+        MemoryHeadroom(available=1, total=100),
+        OSError(errno.EIO, "Input/output error"),
+        OSError(errno.EMFILE, "Too many open files"),
+    ]
+
+    def read() -> MemoryHeadroom:
+        found = readings.pop(0)
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    headroom = RecentHeadroom(read)
+    assert not (found := headroom.read()).known
+    assert not is_short(found)
+    assert not is_short(headroom.recent()), "the failed one is shared as well"
+    assert len(readings) == 4
+    assert not is_short(headroom.read())
+    assert is_short(headroom.read())
+    assert is_short(headroom.read()), "the reading before it"
+    with pytest.raises(OSError, match="Too many"):
+        headroom.read()
+    assert caplog.text.count("cannot read the host's memory: [Errno 5]") == 2

@@ -91,6 +91,9 @@ _TASKS: Mapping[str, Mapping[str, str]] = {
         "no GPU is measured: %s": "gpus-absent reason",
         "no GPU is measured: %s, and there is no nvidia-smi": "gpus-absent reason",
     },
+    "hostinfo.memory": {
+        "cannot read the host's memory: %s": "memory-unreadable reason",
+    },
     "hostinfo.source": {
         "no answer from %s: the last values are reported": "measurement-hangs source",
         "cannot measure %s: %s": "measurement-failed source reason",

@@ -5,7 +5,9 @@ Where control groups limit this process, their limits replace the machine's figu
 
 from __future__ import annotations
 
+import logging
 import re
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
@@ -14,6 +16,7 @@ import attrs
 import psutil
 import trio
 
+from trio_afrender.errors import is_exhausted
 from trio_afrender.hostinfo.cgroup_limits import CgroupLimits, CgroupReader, read_small
 
 __all__ = (
@@ -24,6 +27,8 @@ __all__ = (
     "make_headroom_reader",
     "read_memory",
 )
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 _SWAP = re.compile(rb"^Swap(Total|Free): +(\d+) kB$", re.MULTILINE)
 _KILLS = re.compile(rb"^oom_kill (\d+)$", re.MULTILINE)
@@ -84,6 +89,8 @@ class MemoryHeadroom:
     available: int
     total: int
     oom_kills: int = 0
+    known: bool = True
+    """False: the kernel has never answered, and the figures are without meaning."""
 
 
 ReadHeadroom: TypeAlias = Callable[[], MemoryHeadroom]
@@ -94,6 +101,9 @@ MAX_AGE = 0.1
 """Seconds for which `RecentHeadroom` shares a reading."""
 
 
+_UNKNOWN = MemoryHeadroom(available=sys.maxsize, total=sys.maxsize, known=False)
+
+
 class RecentHeadroom:
     """Shares a reading among all that look at the same moment: one takes about 0.5 ms."""
 
@@ -101,10 +111,25 @@ class RecentHeadroom:
         self._read = read
         self._last: MemoryHeadroom | None = None
         self._read_at = 0.0
+        self._failed = False
 
     def read(self) -> MemoryHeadroom:
-        """Read the headroom now."""
-        self._last, self._read_at = self._read(), trio.current_time()
+        """Read the headroom now. While the kernel refuses that, the reading before it counts.
+
+        Raises `OSError` where this host has too little for a reading (`errors.is_exhausted`).
+        """
+        try:
+            self._last = self._read()
+            self._failed = False
+        except OSError as error:
+            if is_exhausted(error):
+                raise
+            if not self._failed:
+                logger.warning("cannot read the host's memory: %s", error)
+            self._failed = True
+            # No task may be stopped for a shortage that was never measured.
+            self._last = self._last or _UNKNOWN
+        self._read_at = trio.current_time()
         return self._last
 
     def recent(self) -> MemoryHeadroom:

@@ -52,7 +52,7 @@ class MemoryShortage:
         """Take the table if memory is short. Called at the moments at which the usage is measured."""
         headroom = self._headroom.recent()
         # The kernel counts from the start of the host: only the difference is of this run's time.
-        if self._kills is None:
+        if self._kills is None and headroom.known:
             self._kills = headroom.oom_kills
         if is_short(headroom):
             await self._take(headroom)
