@@ -258,6 +258,7 @@ async def open_program(home: Path, server: NativeServer, port: int) -> AsyncIter
         yield command
 
 
+@pytest.mark.usefixtures("plain_hangup")
 async def test_a_gateway_killed_during_a_task_loses_nothing(tmp_path: Path) -> None:
     """The gateway is ended by kill -9, with a task that ends meanwhile and one that runs on."""
     make_certificates(tmp_path)
