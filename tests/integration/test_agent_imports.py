@@ -8,16 +8,21 @@ import sys
 import pytest
 
 
+def run(program: str, *words: str) -> str:
+    """Run a program in an interpreter of its own; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
 def test_importing_the_agent_loads_no_plugin_and_no_picture_library() -> None:
     program = (
         "import sys, trio_afrender.agent.agent, trio_afrender.cli.commands.agent\n"
         "roots = {name.partition('.')[0] for name in sys.modules}\n"
         "print(sorted(roots & {'services', 'parsers', 'resmeters', 'OpenImageIO', 'numpy', 'rich'}))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[]\n"
+    assert run(program) == "[]\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="what Windows needs is loaded there")
@@ -30,10 +35,7 @@ def test_the_agent_loads_nothing_of_other_programs_links_and_systems() -> None:
         "print(sorted(name for name in parts if name.startswith('process.windows')))\n"
     )
     others = ("gateway", "farm", "web", "jobs", "afserver", "testing", "trio_websocket", "h11")
-    done = subprocess.run(
-        [sys.executable, "-c", program, *others], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[]\n[]\n"
+    assert run(program, *others) == "[]\n[]\n"
 
 
 def test_the_package_alone_loads_nothing_large() -> None:
@@ -44,10 +46,7 @@ def test_the_package_alone_loads_nothing_large() -> None:
         "trio_afrender.TaskKey, trio_afrender.Config, trio_afrender.parse_job\n"
         "print('trio' in sys.modules)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[]\nFalse\n"
+    assert run(program) == "[]\nFalse\n"
 
 
 def test_the_template_of_plugin_hosts_loads_nothing_large() -> None:
@@ -60,7 +59,4 @@ def test_the_template_of_plugin_hosts_loads_nothing_large() -> None:
         "print(sorted({'ssl', '_hashlib', 'email', 'http', 'urllib.request', 'importlib.metadata',"
         " 'asyncio', 'trio', 'cattrs', 'psutil', 'logging'} & set(sys.modules)))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[]\n"
+    assert run(program) == "[]\n"

@@ -13,6 +13,7 @@ from trio.testing import MockClock
 from trio_afrender.config import Config, Timing
 from trio_afrender.process.interfaces import ProcessTree, TreeSignal
 from trio_afrender.protocol.messages import BlockFlags, TaskExec, TaskStatus, TaskUpdate
+from trio_afrender.task.dependencies import RunRecorder
 from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent, UnkillableTree
 from trio_afrender.task.monitors import START_DELAY
 from trio_afrender.task.monitors.usage import UsageMonitor
@@ -78,6 +79,7 @@ async def open_bench(
     window: int = 1024 * 1024,
     wall: Callable[[], float] = virtual_wall,
     inherited: bool = False,
+    recorder: RunRecorder | None = None,
 ) -> AsyncIterator[Bench]:
     """Run `task`; leaving waits for its end."""
     host = host or MemoryHost()
@@ -88,6 +90,8 @@ async def open_bench(
         dependencies = attrs.evolve(
             outside, wall=wall, environment=AgentEnvironment({}, (), config.redact)
         )
+        if recorder is not None:
+            dependencies = attrs.evolve(dependencies, recorder=recorder)
         bench = Bench(host, RunState(task, config, dependencies, send, inherited=inherited))
 
         async def collect_events() -> None:
@@ -527,6 +531,27 @@ async def test_listeners_get_new_output_without_secrets(autojump_clock: MockCloc
     listened = "".join(e.text for e in bench.events if isinstance(e, Listened))
     assert listened == "the token is [redacted] \udcff\n"
     assert "hush-hush" not in bench.outcome.output
+
+
+async def test_a_tree_is_started_when_its_task_is_recorded(autojump_clock: MockClock) -> None:
+    """Else the next agent would end it, not take it over."""
+
+    class Recorder:
+        urgent = False
+
+        def write_now(self) -> None:
+            self.urgent = True
+
+        async def wait_written(self) -> None:
+            assert self.urgent, "asked for when the plugins are made"
+            await trio.sleep(3)
+
+    recorder = Recorder()
+    async with open_bench(recorder=recorder) as bench:
+        child = await bench.host.spawn.next()
+        assert trio.current_time() == 3
+        child.exit(0)
+    assert bench.outcome.status is TaskStatus.FinishedSuccess
 
 
 async def test_listeners_may_come_and_go(autojump_clock: MockClock) -> None:

@@ -98,7 +98,8 @@ def _passed_on(limits: Mapping[int, tuple[int, int]], umask: int, nice: int) -> 
     """Give this process the soft limits, the umask and the priority of the leader, which inherits
     them."""
     own: dict[int, tuple[int, int]] = {}
-    earlier, priority = os.umask(umask) if umask >= 0 else -1, os.nice(0)
+    earlier = os.umask(umask) if umask >= 0 else -1
+    priority = os.nice(0) if nice else 0
     try:
         if nice:
             with contextlib.suppress(OSError):  # a higher one than the host lets this user have

