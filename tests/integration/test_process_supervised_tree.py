@@ -648,6 +648,25 @@ async def test_the_supervisor_survives_the_kill_of_any_task_supervisor(tmp_path:
     assert "internal error" not in read_log(tmp_path)
 
 
+@pytest.mark.parametrize("killed", [True, False])
+async def test_an_idle_task_supervisor_that_is_stopped_ends_with_its_supervisor(
+    tmp_path: Path, killed: bool
+) -> None:
+    """Also if the supervisor is killed, which then cannot continue it."""
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
+        run = await open_tree(supervisor, make_shell("true"), tmp_path / "run", nursery)
+        assert await run.tree.kill_until_empty(GUARD) == ()
+        await run.tree.reap()
+        idle, parent = run.tree.state.parent, int(str(supervisor.facts["pid"]))
+        await until(partial(is_idle, idle))
+        if killed:
+            os.kill(parent, signal.SIGSTOP)  # or it would continue the other one first
+        os.kill(idle, signal.SIGSTOP)
+        if killed:
+            os.kill(parent, signal.SIGKILL)
+    await until(partial(have_ended, (idle, parent)))
+
+
 def read_log(store: Path) -> str:
     return Path(supervisor_path(str(store), "log")).read_text()
 

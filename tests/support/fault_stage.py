@@ -26,6 +26,7 @@ from support.cli import make_environment, make_gate, open_gate, pass_gate
 from support.fault_seam import HEADER, NO_NICE, SITES_FILE, STATE_FILE, THREAD
 from support.fault_sites import Site
 from support.png import make_png
+from support.polling import until
 from support.process import find_marked
 from trio_afrender.farm.farm import Farm, open_farm
 from trio_afrender.farm.settings import FarmSettings
@@ -261,6 +262,16 @@ def check_output(task: TaskView, expected: str) -> None:
     assert gap or task.output.endswith(expected), f"{task.name} printed {task.output!r}"
 
 
+def find_helpers(folder: Path) -> list[str]:
+    """Return the processes that have the folder among their arguments, as supervisors have."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "name", "status"]):
+        words = " ".join(process.info["cmdline"] or ())
+        if f"{folder}/" in words and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(f"{process.info['name']} {process.pid}")
+    return found
+
+
 # -- scenarios --------------------------------------------------------------------------------------
 
 
@@ -462,4 +473,5 @@ async def open_stage(folder: Path, sites: list[Site]) -> AsyncIterator[FaultStag
                 with trio.move_on_after(10):
                     await stage.process.wait()
                 await stage.kill_agent()
+        await until(lambda: not find_helpers(folder))
         nursery.cancel_scope.cancel()

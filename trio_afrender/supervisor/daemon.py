@@ -312,8 +312,9 @@ class SupervisorDaemon:
 
     def _dismiss(self, process: PoolProcess) -> None:
         """Close the channel of a pool process, which ends when it reads that."""
-        if process in self._idle:
-            self._pool.pop(process.pid)
+        if process in self._idle and self._pool.pop(process.pid, None) is not None:
+            # One that a signal has stopped would read it never, and `run` waits for its end.
+            os.kill(process.pid, signal.SIGCONT)
         self._retire(process)
         process.close()
 

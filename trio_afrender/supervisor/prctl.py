@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
 
-__all__ = ("adopt_orphans", "can_adopt_orphans", "set_name", "set_oom_score")
+__all__ = ("adopt_orphans", "can_adopt_orphans", "die_with_parent", "set_name", "set_oom_score")
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 15, 36, 37  # linux/prctl.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -29,6 +31,11 @@ def can_adopt_orphans() -> bool:
     """Whether the kernel has subreapers. Changes nothing."""
     current = ctypes.c_int()
     return bool(_libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(current), 0, 0, 0) == 0)
+
+
+def die_with_parent(*, on: bool) -> None:
+    """Have the kernel kill this process when its parent ends; off, it lives on."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if on else 0, 0, 0, 0)
 
 
 def set_name(name: str) -> None:

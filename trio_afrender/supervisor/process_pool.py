@@ -16,7 +16,7 @@ from itertools import count
 from trio_afrender.message_framing import FrameError
 from trio_afrender.supervisor.cgroup import Cgroup, make_cgroup
 from trio_afrender.supervisor.channel import FdChannel
-from trio_afrender.supervisor.prctl import adopt_orphans, set_name
+from trio_afrender.supervisor.prctl import adopt_orphans, die_with_parent, set_name
 from trio_afrender.supervisor.protocol import LaunchSpec
 from trio_afrender.supervisor.run_folders import remove_folders
 from trio_afrender.supervisor.signal_pipe import SignalPipe
@@ -94,7 +94,12 @@ def _run_pool_process(sock: socket.socket, host: HostCapabilities) -> None:
         while not supervisor.over:
             set_name(IDLE_NAME)
             cgroups.prepare()
+            # One that a signal has stopped would not read that its supervisor has been killed.
+            die_with_parent(on=True)
+            poll.modify(supervisor, select.POLLIN | (select.POLLOUT if supervisor.waiting else 0))
             poll.poll()
+            die_with_parent(on=False)
+            supervisor.flush()
             for message in supervisor.receive():
                 if message.get("op") == "remove":
                     remove_folders(get_folders(message))
