@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_afrender.afserver.remote_nodes import read_job
-from trio_afrender.web.action_log import ActionLog, UndoStep
+from trio_afrender.web.action_log import ActionLog
 from trio_afrender.web.job_outlook import JobPace
 from trio_afrender.web.load_history import LoadHistory, PercentCurves
 from trio_afrender.web.node_rows import draw_bar, job_row, load_figures, meter_objects, settle_load
 from trio_afrender.web.output_buffer import OutputBuffer
+from trio_afrender.web.page_steering import PageChange
 from trio_afrender.web.sessions import RequestRates, SessionTable, TokenRefused, ViewerSeats
 from trio_afrender.web.static_files import find_image_type
 from trio_afrender.web.task_rows import (
@@ -371,15 +372,13 @@ def test_rates() -> None:
 
 def test_an_action_is_undone_once() -> None:
     log = ActionLog(ignore)
-    step = UndoStep(kind="job", verb="start", nodes=[("2", 1)])
+    step = PageChange(kind="job", verb="start", nodes=[("2", 1)])
     more: Any = {"now": 1.0, "who": "ann", "address": "h", "problems": []}
     number = log.add(text="paused", undo="start it", steps=[step], **more)
     other = log.add(text="deleted", undo="start it", steps=[], **more)
-    assert log.take_undo(other) is None
-    found = log.take_undo(number)
-    assert found is not None
-    assert found[1] == [step]
-    assert log.take_undo(number) is None
+    assert log.take_undo(other) == ()
+    assert log.take_undo(number) == [step]
+    assert log.take_undo(number) == ()
     for _ in range(300):
         log.add(text="x" * 10_000, undo="", steps=[], **more)
     assert len(log.topic.rows) == 200

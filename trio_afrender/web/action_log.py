@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
 from trio_afrender.text import shorten
+from trio_afrender.web.page_steering import PageChange
 from trio_afrender.web.topic import TableTopic
 
-__all__ = ("ActionLog", "UndoStep")
+__all__ = ("ActionLog",)
 
 _KEPT = 200
 _MAX_TEXT = 2000
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class UndoStep:
-    """One change that takes another one back: a verb, or parameters to set."""
-
-    kind: str
-    verb: str
-    nodes: Sequence[tuple[str, object]]
-    """Id, and what tells the node from a later one with this id."""
-    params: Mapping[str, object] = attrs.field(factory=dict)
 
 
 @attrs.define(slots=True, eq=False)
@@ -33,7 +23,7 @@ class ActionLog:
 
     wake: Callable[[], None]
     topic: TableTopic = attrs.field(init=False)
-    _steps: OrderedDict[int, Sequence[UndoStep]] = attrs.field(factory=OrderedDict)
+    _steps: OrderedDict[int, Sequence[PageChange]] = attrs.field(factory=OrderedDict)
     _last: int = 0
 
     def __attrs_post_init__(self) -> None:
@@ -49,7 +39,7 @@ class ActionLog:
         text: str,
         problems: Sequence[str],
         undo: str,
-        steps: Sequence[UndoStep],
+        steps: Sequence[PageChange],
     ) -> int:
         """Add an action; return its id. `undo` says what `steps` do."""
         self._last += 1
@@ -70,11 +60,11 @@ class ActionLog:
         self.topic.update([row], gone)
         return self._last
 
-    def take_undo(self, number: int) -> tuple[str, Sequence[UndoStep]] | None:
-        """What undoes an action, once; None if there is nothing."""
+    def take_undo(self, number: int) -> Sequence[PageChange]:
+        """What undoes an action, once; empty if nothing does."""
         steps = self._steps.get(number)
         row = self.topic.rows.get(number)
         if not steps or row is None or row["undone"]:
-            return None
+            return ()
         self.topic.update([{**row, "undone": True}])
-        return str(row["undo"]), steps
+        return steps

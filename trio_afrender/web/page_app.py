@@ -32,13 +32,13 @@ from trio_afrender.text import base_name, printable
 from trio_afrender.transport.repeated_lines import RepeatedLines
 from trio_afrender.transport.socket_owner import OwnerCheck
 from trio_afrender.version import __version__
-from trio_afrender.web.action_log import ActionLog, UndoStep
+from trio_afrender.web.action_log import ActionLog
 from trio_afrender.web.event_stream import EventStream
 from trio_afrender.web.farm_watch import FarmWatch
 from trio_afrender.web.node_reads import read_node_log, read_values
 from trio_afrender.web.node_rows import LOAD_FIELDS
 from trio_afrender.web.output_reader import OutputReader
-from trio_afrender.web.page_steering import Steering, describe_actions, read_change
+from trio_afrender.web.page_steering import PageChange, Steering, describe_actions, read_change
 from trio_afrender.web.request_checks import (
     ANSWER_HEADERS,
     collect_headers,
@@ -535,15 +535,15 @@ async def _undo(page: Page, request: Request) -> Response:
     number = body.get("id") if isinstance(body, dict) else None
     if not isinstance(number, int) or isinstance(number, bool):
         raise ConfigError("id: expected the id of an action in the log")
-    found = page.log.take_undo(number)
-    if found is None:
+    steps = page.log.take_undo(number)
+    if not steps:
         return _refuse(409, "this action cannot be undone, or was undone already")
-    report = await _steering_of(page, session).undo(found[1])
+    report = await _steering_of(page, session).undo(steps)
     return _log_action(page, session, report, "", ())
 
 
 def _log_action(
-    page: Page, session: PageSession, report: ChangeReport, undo: str, steps: Sequence[UndoStep]
+    page: Page, session: PageSession, report: ChangeReport, undo: str, steps: Sequence[PageChange]
 ) -> Response:
     text = "; ".join(report.sentences)
     if not report.done:

@@ -34,7 +34,6 @@ from trio_afrender.afserver.node_changes import (
     RESTARTS,
     TASK_CHANGES,
     VERBS,
-    Change,
     Node,
     TaskChange,
     make_restart,
@@ -45,8 +44,7 @@ from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.afserver.remote_nodes import RenderNode, TaskNode
 from trio_afrender.afserver.set_parameters import check_block_masks, set_blocks, set_nodes
 from trio_afrender.errors import ConfigError
-from trio_afrender.text import count_text, suggest
-from trio_afrender.web.action_log import UndoStep
+from trio_afrender.text import count_text, shorten, suggest
 
 __all__ = ("PageChange", "Steering", "describe_actions", "read_change")
 
@@ -107,7 +105,6 @@ _INVERSE = {
     ("task", "not-next"): "next",
     ("render", "sleep"): "wake",
 }
-_NIMBIES = ("nimby", "NIMBY", "free")
 _BEFORE: Mapping[str, Callable[[TaskNode], bool]] = {
     "skip": lambda task: not ({"SKP", "DON"} & {*task.states}),
     "suspend": lambda task: "SUS" not in task.states and not task.over,
@@ -118,17 +115,17 @@ _BEFORE: Mapping[str, Callable[[TaskNode], bool]] = {
 """Whether a verb changes a task, so that undoing it concerns that task."""
 
 
-def _node_verbs() -> dict[str, dict[str, Change]]:
-    found: dict[str, dict[str, Change]] = {kind: {} for kind in ("job", "render", "user", "pool")}
-    for verb, kinds in VERBS.items():
-        for kind, change in kinds.items():
-            found[kind][_SINGLE_WORDS.get(verb, verb)] = change
-    for which in RESTARTS:
-        found["job"][f"restart-{which}" if which else "restart"] = make_restart(which)
-    return found
-
-
-_NODE_VERBS = _node_verbs()
+_NODE_VERBS = {
+    kind: {
+        _SINGLE_WORDS.get(verb, verb): changes[kind]
+        for verb, changes in VERBS.items()
+        if kind in changes
+    }
+    for kind in ("job", "render", "user", "pool")
+}
+_NODE_VERBS["job"] |= {
+    f"restart-{which}" if which else "restart": make_restart(which) for which in RESTARTS
+}
 KINDS = ("job", "block", "task", "render", "user", "pool")
 
 
@@ -177,13 +174,13 @@ def _describe_setting(name: str, setting: Setting) -> dict[str, object]:
 
 @attrs.frozen(slots=True, kw_only=True)
 class PageChange:
-    """What a request asks for."""
+    """What a request asks for, or what takes such a change back: a verb, or parameters to set."""
 
     kind: str
     verb: str
     nodes: Sequence[tuple[str, object]]
     """Id as text, and what tells the node from a later one with this id: None is not checked."""
-    params: Mapping[str, Any]
+    params: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 def read_change(body: object) -> PageChange:
@@ -252,7 +249,16 @@ class Steering:
     async def preview(self, change: PageChange) -> dict[str, object]:
         """Say what a change would do. Raises `ConfigError` and what requests raise."""
         found = await self._find(change)
-        danger, counted, lost = self._danger(change, found)
+        danger, counted, lost = False, "", 0
+        if change.kind in ("task", "block") and change.verb != "set":
+            task_change = _TASK_VERBS[change.verb]
+            lost = sum(map(task_change.danger, found.states)) if task_change.danger else 0
+            danger, counted = lost > 0, task_change.counted
+        elif change.verb != "set":
+            operation = _NODE_VERBS[change.kind][change.verb]
+            if operation.danger is not None:
+                lost = sum(map(operation.danger, found.nodes))
+                danger, counted = True, operation.counted
         names = _names(change, found)
         verb = _spoken(change)
         text = describe_danger(verb, names, lost, counted) if names else f"{verb} nothing"
@@ -264,7 +270,7 @@ class Steering:
             "problems": list(found.problems)[:_SHOWN_PROBLEMS],
         }
 
-    async def act(self, change: PageChange) -> tuple[ChangeReport, str, Sequence[UndoStep]]:
+    async def act(self, change: PageChange) -> tuple[ChangeReport, str, Sequence[PageChange]]:
         """Do a change; return what was done, and what undoes it.
 
         Raises `ConfigError` and what requests raise.
@@ -293,14 +299,11 @@ class Steering:
             report.names = {_spoken(change): names}
         return report, undo, steps if report.done else ()
 
-    async def undo(self, steps: Sequence[UndoStep]) -> ChangeReport:
+    async def undo(self, steps: Sequence[PageChange]) -> ChangeReport:
         """Take a change back. Raises what requests raise."""
         whole = ChangeReport()
         for step in steps:
-            change = PageChange(
-                kind=step.kind, verb=step.verb, nodes=step.nodes, params=step.params
-            )
-            report, _, _ = await self.act(change)
+            report, _, _ = await self.act(step)
             whole.done += report.done
             whole.problems += report.problems
             whole.hints += report.hints
@@ -362,19 +365,6 @@ class Steering:
         states = [] if change.verb == "set" else await fetch_tasks(self.farm, tasks)
         return _Found(tasks=tasks, states=states, problems=list(dict.fromkeys(problems)))
 
-    def _danger(self, change: PageChange, found: _Found) -> tuple[bool, str, int]:
-        """Whether a change asks; what it costs, and how many."""
-        if change.verb == "set":
-            return False, "", 0
-        if change.kind in ("task", "block"):
-            task_change = _TASK_VERBS[change.verb]
-            lost = sum(map(task_change.danger, found.states)) if task_change.danger else 0
-            return lost > 0, task_change.counted, lost
-        operation = _NODE_VERBS[change.kind][change.verb]
-        if operation.danger is None:
-            return False, "", 0
-        return True, operation.counted, sum(map(operation.danger, found.nodes))
-
 
 def _names(change: PageChange, found: _Found) -> list[str]:
     if change.kind in ("task", "block"):
@@ -389,13 +379,11 @@ def _names(change: PageChange, found: _Found) -> list[str]:
 def _spoken(change: PageChange) -> str:
     if change.verb != "set":
         return change.verb.replace("-", " ")
-    values = ", ".join(f"{name}={_short(value)}" for name, value in change.params.items())
-    return f"set {values} of"
-
-
-def _short(value: object) -> str:
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= 60 else f"{text[:59]}\N{HORIZONTAL ELLIPSIS}"
+    words = []
+    for name, value in change.params.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        words.append(f"{name}={shorten(text, 60)}")
+    return f"set {', '.join(words)} of"
 
 
 # Undo
@@ -415,7 +403,7 @@ def _undo_text(change: PageChange, found: _Found) -> str:
     return f"{verbs} {count_text(count, kind)} again"
 
 
-def _undo_steps(change: PageChange, found: _Found) -> list[UndoStep]:
+def _undo_steps(change: PageChange, found: _Found) -> list[PageChange]:
     if change.verb == "set":
         return _undo_settings(change, found)
     if change.kind in ("task", "block"):
@@ -428,32 +416,28 @@ def _undo_steps(change: PageChange, found: _Found) -> list[UndoStep]:
             (task.key, serials[task.job]) for task in found.states if changed(task)
         ]
         return (
-            [UndoStep(kind="task", verb=inverse, nodes=changed_tasks[:MAX_NODES])]
+            [PageChange(kind="task", verb=inverse, nodes=changed_tasks[:MAX_NODES])]
             if changed_tasks
             else []
         )
-    if change.verb in _NIMBIES:
-        return _undo_nimby(found)
+    if change.verb in ("nimby", "NIMBY", "free"):
+        groups: dict[str, list[tuple[str, object]]] = {}
+        for node in found.nodes:
+            if isinstance(node, RenderNode):
+                states = {*node.states}
+                verb = "NIMBY" if "NBY" in states else "nimby" if "NbY" in states else "free"
+                groups.setdefault(verb, []).append((str(node.id), identify(node)))
+        return [PageChange(kind="render", verb=verb, nodes=nodes) for verb, nodes in groups.items()]
     inverse = _INVERSE.get((change.kind, change.verb))
     if inverse is None:
         return []
     # A node that is as the change makes it already stays so.
     lacks = _NODE_VERBS[change.kind][change.verb].after
     nodes = [(str(node.id), identify(node)) for node in found.nodes if lacks(node)]
-    return [UndoStep(kind=change.kind, verb=inverse, nodes=nodes)] if nodes else []
+    return [PageChange(kind=change.kind, verb=inverse, nodes=nodes)] if nodes else []
 
 
-def _undo_nimby(found: _Found) -> list[UndoStep]:
-    groups: dict[str, list[tuple[str, object]]] = {}
-    for node in found.nodes:
-        if isinstance(node, RenderNode):
-            states = {*node.states}
-            verb = "NIMBY" if "NBY" in states else "nimby" if "NbY" in states else "free"
-            groups.setdefault(verb, []).append((str(node.id), identify(node)))
-    return [UndoStep(kind="render", verb=verb, nodes=nodes) for verb, nodes in groups.items()]
-
-
-def _undo_settings(change: PageChange, found: _Found) -> list[UndoStep]:
+def _undo_settings(change: PageChange, found: _Found) -> list[PageChange]:
     """Steps that give each node its earlier values. Nodes with the same ones share a step."""
     settings = settings_of(change.kind)
     targets: list[tuple[str, object, Mapping[str, Any], tuple[str, ...]]] = [
@@ -463,29 +447,21 @@ def _undo_settings(change: PageChange, found: _Found) -> list[UndoStep]:
     targets += [(each.name, each.job.serial, each.block.fields, ()) for each in found.tasks]
     groups: dict[str, tuple[dict[str, Any], list[tuple[str, object]]]] = {}
     for number, identity, fields, states in targets:
-        params = {
-            name: old
-            for name, new in change.params.items()
-            if (old := _earlier(name, settings[name], new, fields, states)) is not None
-        }
+        params: dict[str, Any] = {}
+        for name, new in change.params.items():
+            if not settings[name].visible:
+                continue
+            old = present_value(name, settings[name], fields, states)
+            if settings[name].table and isinstance(new, dict) and isinstance(old, dict):
+                # An entry that was not there cannot be taken away again.
+                old = {entry: old[entry] for entry in new if entry in old} or None
+            if old is not None and old != new:
+                params[name] = old
         if params:
             groups.setdefault(repr(sorted(params.items())), (params, []))[1].append(
                 (number, identity)
             )
     return [
-        UndoStep(kind=change.kind, verb="set", nodes=nodes, params=params)
+        PageChange(kind=change.kind, verb="set", nodes=nodes, params=params)
         for params, nodes in groups.values()
     ]
-
-
-def _earlier(
-    name: str, setting: Setting, new: object, fields: Mapping[str, Any], states: Sequence[str]
-) -> object:
-    """The value that a parameter had; None if it cannot be given back, or has not changed."""
-    if not setting.visible:
-        return None
-    old = present_value(name, setting, fields, states)
-    if setting.table and isinstance(new, dict) and isinstance(old, dict):
-        # An entry that was not there cannot be taken away again.
-        old = {entry: old[entry] for entry in new if entry in old} or None
-    return None if old == new else old
