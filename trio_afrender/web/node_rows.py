@@ -18,6 +18,7 @@ from trio_afrender.afserver.remote_nodes import (
     text_of,
     texts_of,
 )
+from trio_afrender.text import shorten
 from trio_afrender.web.job_outlook import JobPace
 from trio_afrender.web.topic import Row
 
@@ -50,7 +51,7 @@ Figures = tuple[float | None, ...]
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return shorten(text, _MAX_TEXT)
 
 
 # Jobs
@@ -248,14 +249,14 @@ def settle_load(old: Figures | None, new: Figures) -> Figures:
     """The figures to show: small changes of each keep the old one, so that a host at rest is quiet."""
     if old is None:
         return new
-    return tuple(map(_settle, old, new))
-
-
-def _settle(old: float | None, new: float | None) -> float | None:
-    if old is None or new is None:
-        return new
-    # 2 percent, or for rates, whose figures may be large, a tenth.
-    return old if abs(new - old) <= max(2.0 if new else 0.9, abs(old) / 10) else new
+    shown = list(new)
+    for at, (before, now) in enumerate(zip(old, new, strict=True)):
+        if before is None or now is None:
+            continue
+        # 2 percent, or for rates, whose figures may be large, a tenth.
+        if abs(now - before) <= max(2.0 if now else 0.9, abs(before) / 10):
+            shown[at] = before
+    return tuple(shown)
 
 
 def meter_objects(load: Mapping[str, Any]) -> list[Row]:
