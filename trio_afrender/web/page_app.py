@@ -11,7 +11,6 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, aclosing
-from functools import partial
 from html import escape
 from typing import Any, TypeAlias
 
@@ -177,6 +176,7 @@ class _Guard:
         await (refusal or self.app)(scope, receive, send_guarded)
 
     async def _check(self, scope: Scope) -> Response | None:
+        """Put the session of a request into `scope`; return the refusal of one that may not be."""
         page = self.page
         headers, problem = collect_headers(scope["headers"])
         if scope["http_version"].startswith("2"):
@@ -199,13 +199,6 @@ class _Guard:
             # What follows on such a connection may not be what a proxy takes it for.
             headers = {} if scope["http_version"].startswith("2") else {"Connection": "close"}
             return _refuse(403, f"refused: {problem}", **headers)
-        return await self._find_sender(scope, headers, peer)
-
-    async def _find_sender(
-        self, scope: Scope, headers: Mapping[str, str], peer: str
-    ) -> Response | None:
-        """Put the session of a request into `scope`; return the refusal of one without a right."""
-        page = self.page
         needed = scope["path"].startswith("/api/")
         wait = page.rates.wait_time(peer)
         session = None
@@ -311,15 +304,9 @@ async def _log_in(page: Page, request: Request) -> Response:
 # The page's own files
 
 
-async def _serve_static(page: Page, request: Request) -> Response:
-    return await _serve_file(page, request, request.path_params["name"])
-
-
-async def _serve_index(page: Page, request: Request) -> Response:
-    return await _serve_file(page, request, "index.html")
-
-
-async def _serve_file(page: Page, request: Request, name: str) -> Response:
+async def _serve_file(page: Page, request: Request) -> Response:
+    # Every other address is one of the page, whose scripts read it.
+    name = request.path_params.get("name", "index.html")
     file = await trio.to_thread.run_sync(page.files.read, name, limiter=page._reading)  # noqa: SLF001
     if file is None:
         return _refuse(404, "there is no such file")
@@ -384,16 +371,6 @@ def _find_numbers(page: Page, request: Request) -> TaskNode:
     return attrs.evolve(read_tasks(one, [[{}]])[0], task=task)
 
 
-async def _find_task(page: Page, request: Request) -> TaskNode:
-    """The task of a request with its state. Raises `JobGone`, `ConfigError` and as requests do."""
-    task = _find_numbers(page, request)
-    if (found := page.watch.find_watched(task.job, task.block, task.task)) is not None:
-        return found
-    job = page.watch.jobs[task.job]
-    selection = TaskSelection(job=job, block=job.blocks[task.block], tasks=(task.task,))
-    return (await page.watch.farm.selected_tasks([selection]))[0]
-
-
 async def _read_task_file(page: Page, task: TaskNode, path: str) -> bytes:
     async with page._reading:  # noqa: SLF001 - these functions are its methods
         body = await page.watch.farm.read_file(path)
@@ -426,7 +403,13 @@ async def _send_file(page: Page, request: Request) -> Response:
 
 
 async def _send_output(page: Page, request: Request) -> Response:
-    task = await _find_task(page, request)
+    task = _find_numbers(page, request)
+    if (found := page.watch.find_watched(task.job, task.block, task.task)) is not None:
+        task = found
+    else:
+        job = page.watch.jobs[task.job]
+        selection = TaskSelection(job=job, block=job.blocks[task.block], tasks=(task.task,))
+        [task] = await page.watch.farm.selected_tasks([selection])
     query = request.query_params
     numbers: dict[str, int | None] = {}
     for name in ("attempt", "before", "from", "limit"):
@@ -500,16 +483,6 @@ async def _read_body(request: Request) -> object:
         return json.loads(body)
     except (ValueError, RecursionError):
         raise ConfigError("the body is not JSON") from None
-
-
-async def _change(page: Page, request: Request, do: Handler) -> Response:
-    """Check that a session may change something now, then do it."""
-    session = _session(request)
-    if not session.steer:
-        return _refuse_change()
-    if wait := page.changes.wait_time(session.name):
-        return _refuse(429, "too many changes", **{"Retry-After": str(math.ceil(wait))})
-    return await do(page, request)
 
 
 def _steering_of(page: Page, session: PageSession) -> Steering:
@@ -587,10 +560,15 @@ def make_app(page: Page) -> ASGIApp:
         return Route(path, _with_errors(page, handler), methods=[method])
 
     def change(path: str, handler: Handler) -> Route:
-        return route(path, partial(_change_with, do=handler), "POST")
+        async def checked(page: Page, request: Request) -> Response:
+            session = _session(request)
+            if not session.steer:
+                return _refuse_change()
+            if wait := page.changes.wait_time(session.name):
+                return _refuse(429, "too many changes", **{"Retry-After": str(math.ceil(wait))})
+            return await handler(page, request)
 
-    async def _change_with(page: Page, request: Request, do: Handler) -> Response:
-        return await _change(page, request, do)
+        return route(path, checked, "POST")
 
     async def missing(page: Page, request: Request) -> Response:
         return _refuse(404, "there is nothing at this address")
@@ -598,7 +576,7 @@ def make_app(page: Page) -> ASGIApp:
     app = Starlette(
         routes=[
             route("/login", _log_in),
-            route("/static/{name:path}", _serve_static),
+            route("/static/{name:path}", _serve_file),
             route("/api/session", _show_session),
             route("/api/events", _stream_events),
             route("/api/thumbnail/{task}", _send_thumbnail),
@@ -612,7 +590,7 @@ def make_app(page: Page) -> ASGIApp:
             change("/api/act", _act),
             change("/api/undo", _undo),
             Route("/api/{rest:path}", _with_errors(page, missing)),
-            route("/{path:path}", _serve_index),
+            route("/{path:path}", _serve_file),
         ],
         exception_handlers={HTTPException: _refuse_http, Exception: _refuse_bug},
     )
