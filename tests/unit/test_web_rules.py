@@ -287,8 +287,9 @@ def test_curves_of_tasks_have_a_limit() -> None:
         curves.add((1, 0, task), 100, 5, 101.0)
     assert curves.curve((1, 0, 3)) == []
     assert curves.curve((1, 0, 4999)) == [(1, 5)]
-    assert not curves.add((1, 0, 4999), 100, 5, 102.0)
-    assert curves.add((1, 0, 4999), 200, 1, 201.0)
+    curves.add((1, 0, 4999), 100, 5, 102.0)
+    assert curves.curve((1, 0, 4999)) == [(1, 5)]
+    curves.add((1, 0, 4999), 200, 1, 201.0)
     assert curves.curve((1, 0, 4999)) == [(1, 1)]
 
 

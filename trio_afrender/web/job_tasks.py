@@ -83,7 +83,7 @@ class JobTasks:
     async def load(
         self, node: JobNode, names: list[list[str]], progress: list[list[object]]
     ) -> None:
-        """Take the whole job. Events that have come since `begin` are applied to it."""
+        """Take the whole job. Events that have come meanwhile are applied to it."""
         shown = _ShownTasks(node)
         shown.items = [
             [each if isinstance(each, dict) else {} for each in items] for items in progress

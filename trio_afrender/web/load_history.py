@@ -69,22 +69,21 @@ class PercentCurves:
         factory=OrderedDict
     )
 
-    def add(self, key: tuple[int, int, int], started: int, percent: int, now: float) -> bool:
-        """Note the percentage of a run; return whether it is new. `started` tells runs apart."""
+    def add(self, key: tuple[int, int, int], started: int, percent: int, now: float) -> None:
+        """Note the percentage of a run, if it is new. `started` tells runs apart."""
         if percent < 0 or not started:
-            return False
+            return
         run, curve = self._of.get(key, (0, []))
         if run != started:
             curve = []
         elif curve and curve[-1][1] == percent:
-            return False
+            return
         curve.append((max(0, round(now - started)), percent))
         del curve[:-_MAX_STEPS]
         self._of[key] = (started, curve)
         self._of.move_to_end(key)
         if len(self._of) > _MAX_CURVES:
             self._of.popitem(last=False)
-        return True
 
     def curve(self, key: tuple[int, int, int]) -> list[tuple[int, int]]:
         """(seconds since the start, percent) of the last run of a task."""

@@ -37,16 +37,14 @@ class OutputBuffer:
         """The offset of the first byte that is kept."""
         return self.end - len(self._data)
 
-    def add(self, text: str) -> OutputPiece:
-        """Add text; return it as a piece."""
+    def add(self, text: str) -> None:
+        """Add text."""
         data = text.encode("utf-8", "replace")
-        before = self.end
         self.end += len(data)
         self._data += data[-self.kept :]
         # Half as much again before the beginning goes: each cut moves all that is kept.
         if len(self._data) > self.kept * 3 // 2:
             del self._data[: len(self._data) - self.kept]
-        return OutputPiece(before, self.end, text)
 
     def before(self, offset: int, limit: int) -> OutputPiece:
         """The piece of at most `limit` bytes that ends at `offset`, or nearest to it."""
