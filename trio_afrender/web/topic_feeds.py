@@ -121,7 +121,10 @@ async def feed_render(watch: FarmWatch, topic: Topic, numbers: tuple[int, ...]) 
             "load": dict(load) if load is not None else None,
             "meters": meter_objects(load or {}),
         }
-        changes = _differ(shown, now)
+        changes = {key: value for key, value in now.items() if shown.get(key) != value}
+        before, after = shown.get("render"), changes.get("render")
+        if isinstance(before, dict) and isinstance(after, dict):
+            changes["render"] = {k: v for k, v in after.items() if before.get(k) != v}
         points = [each for each in watch.history.points(number) if (each[0] or 0) > last_point]
         last_point = points[-1][0] or 0.0 if points else last_point
         shown = now
@@ -131,15 +134,6 @@ async def feed_render(watch: FarmWatch, topic: Topic, numbers: tuple[int, ...]) 
         elif changes or points:
             topic.publish({**changes, **({"points": points} if points else {})})
         await watch.round.wait()
-
-
-def _differ(old: Mapping[str, object], new: Mapping[str, object]) -> dict[str, object]:
-    """What has changed; of the render its fields."""
-    changes = {key: value for key, value in new.items() if old.get(key) != value}
-    before, after = old.get("render"), changes.get("render")
-    if isinstance(before, dict) and isinstance(after, dict):
-        changes["render"] = {k: v for k, v in after.items() if before.get(k) != v}
-    return changes
 
 
 async def feed_why(watch: FarmWatch, topic: Topic, numbers: tuple[int, ...]) -> None:
@@ -205,12 +199,12 @@ async def _explain(watch: FarmWatch, numbers: tuple[int, ...]) -> dict[str, obje
     return {"jobs": jobs, "idle": idle, "more": max(0, len(waiting) - _WHY_JOBS)}
 
 
-FEEDS: Mapping[str, tuple[Feed, int, type[Topic]]] = {
-    "tasks": (feed_tasks, 1, Topic),
-    "blocks": (feed_blocks, 1, TableTopic),
-    "render": (feed_render, 1, Topic),
-    "task": (feed_task, 3, Topic),
-    "output": (feed_output, 3, Topic),
-    "why": (feed_why, 1, Topic),
+FEEDS: Mapping[str, tuple[Feed, tuple[int, ...], type[Topic]]] = {
+    "tasks": (feed_tasks, (1,), Topic),
+    "blocks": (feed_blocks, (1,), TableTopic),
+    "render": (feed_render, (1,), Topic),
+    "task": (feed_task, (3,), Topic),
+    "output": (feed_output, (3,), Topic),
+    "why": (feed_why, (0, 1), Topic),
 }
-"""Name of a topic -> its feed, the numbers behind the name, and its class. ``why`` may have none."""
+"""Name of a topic -> its feed, how many numbers may be behind the name, and its class."""

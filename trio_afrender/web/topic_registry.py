@@ -13,7 +13,7 @@ import trio
 from trio_afrender.errors import LinkRefused
 from trio_afrender.web.farm_watch import FarmWatch
 from trio_afrender.web.topic import Topic
-from trio_afrender.web.topic_feeds import FEEDS
+from trio_afrender.web.topic_feeds import FEEDS, Feed
 
 __all__ = ("MAX_TOPICS", "TooManyTopics", "TopicRegistry", "UnknownTopic")
 
@@ -59,7 +59,15 @@ class TopicRegistry:
         entry = self._entries.get(name)
         # What has ended may be there again: a job with the same id, a task that was added.
         if entry is None or entry.topic.ended:
-            entry = self._begin(name)
+            match = _NAME.fullmatch(name)
+            numbers = tuple(map(int, match[2].split(".")[1:])) if match else ()
+            found = FEEDS.get(match[1]) if match else None
+            if found is None or len(numbers) not in found[1]:
+                raise UnknownTopic(f'there is no topic "{name[:60]}"')
+            if len(self._entries) >= MAX_TOPICS:
+                raise TooManyTopics(f"{MAX_TOPICS} jobs, tasks and renders are watched already")
+            entry = self._entries[name] = _Entry(found[2](name, self.watch.changed.set))
+            self.nursery.start_soon(self._run, name, entry, found[0], numbers)
         entry.viewers += 1
         try:
             yield entry.topic
@@ -68,20 +76,7 @@ class TopicRegistry:
             if not entry.viewers:
                 self.nursery.start_soon(self._end_later, name, entry)
 
-    def _begin(self, name: str) -> _Entry:
-        match = _NAME.fullmatch(name)
-        numbers = tuple(int(each) for each in match[2].split(".")[1:]) if match else ()
-        found = FEEDS.get(match[1]) if match else None
-        if found is None or len(numbers) not in ({found[1]} | ({0} if name == "why" else set())):
-            raise UnknownTopic(f'there is no topic "{name[:60]}"')
-        if len(self._entries) >= MAX_TOPICS:
-            raise TooManyTopics(f"{MAX_TOPICS} jobs, tasks and renders are watched already")
-        entry = self._entries[name] = _Entry(found[2](name, self.watch.changed.set))
-        self.nursery.start_soon(self._run, name, entry, numbers)
-        return entry
-
-    async def _run(self, name: str, entry: _Entry, numbers: tuple[int, ...]) -> None:
-        feed = FEEDS[name.partition(".")[0]][0]
+    async def _run(self, name: str, entry: _Entry, feed: Feed, numbers: tuple[int, ...]) -> None:
         with entry.scope:
             try:
                 await feed(self.watch, entry.topic, numbers)
