@@ -133,7 +133,14 @@ class FarmWatch:
                             await trio.sleep(_POLL)
                             await self._poll(monitor)
                 except (LinkLost, LinkRefused, ProtocolError) as error:
-                    self._lose(str(error))
+                    if self.monitor is not None:
+                        _log.warning("the page has lost the farm: %s", error)
+                        self._since = self.clock()
+                    if self.monitor is not None or self.problem != str(error):
+                        self.monitor = None
+                        self.problem = str(error)
+                        self.server.replace()
+                        self._wake_watched()
                 await trio.sleep(_RETRIES[min(failures, len(_RETRIES) - 1)])
                 failures += 1
 
@@ -157,16 +164,6 @@ class FarmWatch:
             table.show()
         self.server.replace()
         self._wake_watched()
-
-    def _lose(self, problem: str) -> None:
-        if self.monitor is not None:
-            _log.warning("the page has lost the farm: %s", problem)
-            self._since = self.clock()
-        if self.monitor is not None or self.problem != problem:
-            self.monitor = None
-            self.problem = problem
-            self.server.replace()
-            self._wake_watched()
 
     def _wake_watched(self) -> None:
         self.round.set()
@@ -192,24 +189,21 @@ class FarmWatch:
         for each in objects_of(events, "tasks_progress"):
             if (tasks := self._watched.get(integer_of(each, "job_id"))) is not None:
                 tasks.take(each, now)
-        self._note_blocks(events.get("block_ids"))
+        blocks = events.get("block_ids")
+        blocks = blocks if isinstance(blocks, dict) else {}
+        modes = blocks.get("mode")
+        for job, mode in zip(
+            _ids(blocks, "job_id"), modes if isinstance(modes, list) else (), strict=False
+        ):
+            # The properties of a block have changed: its job is read again.
+            if mode != "progress" and job in self._watched:
+                self._watched[job].stale = True
+                self._watched[job].changed.set()
         self._hand_output(events)
         self.round.set()
         unwatched, self._unwatched = self._unwatched - {*self._watched}, set()
         if unwatched:
             await self.farm.watch(monitor, "tasks", {"ids": sorted(unwatched)}, on=False)
-
-    def _note_blocks(self, found: object) -> None:
-        """Have jobs read again whose blocks have other properties."""
-        if not isinstance(found, dict):
-            return
-        modes = found.get("mode")
-        for job, mode in zip(
-            _ids(found, "job_id"), modes if isinstance(modes, list) else (), strict=False
-        ):
-            if mode != "progress" and job in self._watched:
-                self._watched[job].stale = True
-                self._watched[job].changed.set()
 
     def _hand_output(self, events: Mapping[str, Any]) -> None:
         for name in ("tasks_outputs", "tasks_listens"):
@@ -236,11 +230,9 @@ class FarmWatch:
     async def _read_all(self, kind: str) -> None:
         """Read all nodes, a few at a time, after a list of what there is."""
         found = await self.farm.list_ids(kind)
-        self._drop(kind, {*self._nodes(kind)} - {*found})
+        known = self.jobs if kind == "jobs" else self.renders
+        self._drop(kind, {*known} - {*found})
         await self._read(kind, found)
-
-    def _nodes(self, kind: str) -> Mapping[int, object]:
-        return self.jobs if kind == "jobs" else self.renders
 
     async def _read(self, kind: str, ids: Sequence[int]) -> None:
         size = self.farm.jobs_at_once if kind == "jobs" else _PIECE
@@ -248,8 +240,12 @@ class FarmWatch:
             piece = ids[start : start + size]
             if kind == "jobs":
                 self._take_jobs(await self.farm.jobs(ids=piece), piece)
-            else:
-                self._take_renders(await self.farm.renders(ids=piece, pools=self.pools), piece)
+                continue
+            found = await self.farm.renders(ids=piece, pools=self.pools)
+            self.renders.update((render.id, render) for render in found)
+            self.tables["renders"].update(map(render_row, found))
+            self._drop_loads(render.id for render in found if not render.online)
+            self._drop("renders", {*piece} - {render.id for render in found})
 
     def _take_jobs(self, found: Sequence[JobNode], asked: Sequence[int]) -> None:
         now = self.clock()
@@ -268,12 +264,6 @@ class FarmWatch:
                 self._watched[job.id].take_node(job)
         self.tables["jobs"].update(rows)
         self._drop("jobs", {*asked} - {job.id for job in found})
-
-    def _take_renders(self, found: Sequence[RenderNode], asked: Sequence[int]) -> None:
-        self.renders.update((render.id, render) for render in found)
-        self.tables["renders"].update(map(render_row, found))
-        self._drop_loads(render.id for render in found if not render.online)
-        self._drop("renders", {*asked} - {render.id for render in found})
 
     def _drop(self, kind: str, ids: Iterable[int]) -> None:
         ids = list(ids)

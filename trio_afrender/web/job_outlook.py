@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import attrs
 
-from trio_afrender.afserver.remote_nodes import BlockNode, JobNode
+from trio_afrender.afserver.remote_nodes import JobNode
 from trio_afrender.jobs.frame_rate import FrameRate
 
 __all__ = ("JobPace",)
@@ -32,15 +32,15 @@ class JobPace:
 
     def add(self, job: JobNode, now: float) -> None:
         """Take the job as it is now."""
-        frames = sum(max(0, b.done - b.skipped) * _frames_of_task(b) for b in job.blocks)
+        frames = sum(
+            max(0, b.done - b.skipped) * max(1, b.spec.frames_per_task if b.spec.numeric else 1)
+            for b in job.blocks
+        )
         rate = self._rate.update(frames, now)
         if "DON" in job.states or not job.count("running"):
             self.frames_per_minute = self.ends = self._progress = None
             return
         self.frames_per_minute = None if rate is None else float(f"{rate:.2g}")
-        self._forecast_end(job, now)
-
-    def _forecast_end(self, job: JobNode, now: float) -> None:
         progress = tuple((b.done, b.running, b.error, b.percent) for b in job.blocks)
         if progress == self._progress:
             # Nothing is known that would move the end; after it, a task takes longer than others.
@@ -74,7 +74,3 @@ def _seconds_left(job: JobNode, now: float) -> float | None:
     if percent >= _LEAST_PERCENT and job.started:
         return max(0.0, now - job.started) * (100 - percent) / percent
     return None
-
-
-def _frames_of_task(block: BlockNode) -> int:
-    return max(1, block.spec.frames_per_task) if block.spec.numeric else 1

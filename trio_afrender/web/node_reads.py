@@ -8,6 +8,7 @@ from typing import Any
 
 from trio_afrender.afserver.apply_changes import list_nodes
 from trio_afrender.afserver.editable_parameters import NODE_TYPES, present_value, settings_of
+from trio_afrender.afserver.node_changes import Node
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.errors import ConfigError, LinkRefused
 from trio_afrender.web.topic_registry import UnknownTopic
@@ -24,28 +25,29 @@ async def read_values(farm: RemoteFarm, kind: str, node: str) -> dict[str, objec
     Raises `ConfigError` for a kind or number that is none, `UnknownTopic` and `JobGone` for a node
     that is not there.
     """
-    fields, states = await _find(farm, kind, node)
+    fields: Mapping[str, Any]
+    states: Sequence[str] = ()
+    if kind == "block" and (match := re.fullmatch(r"(\d{1,9})\.(\d{1,9})", node, re.ASCII)):
+        job, block = int(match[1]), int(match[2])
+        blocks = (await farm.job(job)).blocks
+        if block >= len(blocks):
+            raise UnknownTopic(f"job {job} has no block {block}")
+        fields = blocks[block].fields
+    else:
+        number = _read_number(kind, node)
+        # A list of jobs leaves much out.
+        nodes: Sequence[Node] = (
+            [await farm.job(number)] if kind == "job" else await list_nodes(farm, kind, [number])
+        )
+        found = next((each for each in nodes if each.id == number), None)
+        if found is None:
+            raise UnknownTopic(f"there is no {kind} {number}")
+        fields, states = found.fields, getattr(found, "states", ())
     return {
         name: present_value(name, setting, fields, states)
         for name, setting in settings_of(kind).items()
         if setting.visible
     }
-
-
-async def _find(farm: RemoteFarm, kind: str, node: str) -> tuple[Mapping[str, Any], Sequence[str]]:
-    if kind == "block" and (match := re.fullmatch(r"(\d{1,9})\.(\d{1,9})", node, re.ASCII)):
-        job, number = int(match[1]), int(match[2])
-        blocks = (await farm.job(job)).blocks
-        if number >= len(blocks):
-            raise UnknownTopic(f"job {job} has no block {number}")
-        return blocks[number].fields, ()
-    number = _read_number(kind, node)
-    # A list of jobs leaves much out.
-    nodes = [await farm.job(number)] if kind == "job" else await list_nodes(farm, kind, [number])
-    for found in nodes:
-        if found.id == number:
-            return found.fields, getattr(found, "states", ())
-    raise UnknownTopic(f"there is no {kind} {number}")
 
 
 def _read_number(kind: str, node: str) -> int:

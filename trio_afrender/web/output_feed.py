@@ -47,44 +47,33 @@ async def feed_output(watch: FarmWatch, topic: Topic, numbers: tuple[int, ...]) 
     watch.outputs[key] = output
     try:
         with watch.watch_job(job) as tasks:
-            await _follow(watch, topic, tasks, key, output)
+            # One attempt after the other, until the task is gone.
+            while not tasks.gone:
+                try:
+                    await watch.load_tasks(tasks)
+                    if (found := tasks.find(block, task)) is None:
+                        break
+                    node = found[0]
+                    if node.running:
+                        await _Follower(watch, topic, tasks, key, output).follow(node)
+                        continue
+                    if node.starts != output.attempt or output.running or topic.describe is None:
+                        text = await watch.farm.task_text(node, "output") if node.starts else ""
+                        output.buffer = await make_stored_output(text)
+                        output.attempt, output.running = node.starts, False
+                        output.shown = output.buffer.end
+                        topic.describe = lambda: output.describe(topic.name)
+                        topic.replace()
+                except (LinkLost, LinkRefused, ProtocolError):
+                    await watch.round.wait()
+                    continue
+                except JobGone:
+                    break
+                await tasks.wait()
             topic.end(tasks.gone or f"job {job} has no task {block}.{task}")
     finally:
         if watch.outputs.get(key) is output:
             del watch.outputs[key]
-
-
-async def _follow(
-    watch: FarmWatch, topic: Topic, tasks: JobTasks, key: tuple[int, int, int], output: TaskOutput
-) -> None:
-    """Follow one attempt after the other, until the task is gone."""
-    while not tasks.gone:
-        try:
-            await watch.load_tasks(tasks)
-            found = tasks.find(*key[1:])
-            if found is None:
-                return
-            node = found[0]
-            if node.running:
-                await _Follower(watch, topic, tasks, key, output).follow(node)
-                continue
-            if node.starts != output.attempt or output.running or topic.describe is None:
-                text = await watch.farm.task_text(node, "output") if node.starts else ""
-                await _show_stored(topic, output, node.starts, text)
-        except (LinkLost, LinkRefused, ProtocolError):
-            await watch.round.wait()
-            continue
-        except JobGone:
-            return
-        await tasks.wait()
-
-
-async def _show_stored(topic: Topic, output: TaskOutput, attempt: int, text: str) -> None:
-    """Show what a farm has stored of an attempt that is over."""
-    output.buffer = await make_stored_output(text)
-    output.attempt, output.running, output.shown = attempt, False, output.buffer.end
-    topic.describe = lambda: output.describe(topic.name)
-    topic.replace()
 
 
 class _Follower:

@@ -68,7 +68,14 @@ def find_refusal(
     if origin is not None and origin.lower() != own:
         return f"the Origin header is {show_json(origin)}, not this server"
     site = headers.get("sec-fetch-site", "none")
-    if site not in ("none", "same-origin") and not _is_visit(method, path, headers):
+    # A user may follow a link to the page, which holds no data by itself.
+    visit = (
+        method == "GET"
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest", "document") == "document"
+        and not path.startswith("/api/")
+    )
+    if site not in ("none", "same-origin") and not visit:
         return f"the Sec-Fetch-Site header is {show_json(site)}: the page of another site asks"
     if method not in ("GET", "HEAD"):
         if origin is None:
@@ -78,25 +85,15 @@ def find_refusal(
     return ""
 
 
-def _is_visit(method: str, path: str, headers: Mapping[str, str]) -> bool:
-    """Whether a user has followed a link to the page, which holds no data by itself."""
-    return (
-        method == "GET"
-        and headers.get("sec-fetch-mode") == "navigate"
-        and headers.get("sec-fetch-dest", "document") == "document"
-        and not path.startswith("/api/")
-    )
-
-
 def _is_own_host(header: str, names: Collection[str]) -> bool:
     """A name of this host, or an address: only names can be pointed here by others."""
-    host = split_host(header).lower().rstrip(".")
+    host = split_host(header)
     if not host:
         return False
     if is_loopback(host) or host in names:
         return True
     try:
-        ipaddress.ip_address(host.strip("[]"))
+        ipaddress.ip_address(host)
     except ValueError:
         return False
     return True

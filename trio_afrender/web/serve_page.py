@@ -76,7 +76,8 @@ async def serve_page(
     port = int(listeners[0].socket.getsockname()[1])
     tls = settings.ssl_context is not None
     url = make_url(_shown_host(settings.host), port, tls=tls, scheme="http")
-    names = await trio.to_thread.run_sync(_host_names, settings)
+    full_name = await trio.to_thread.run_sync(socket.getfqdn)
+    names = {settings.host, socket.gethostname(), full_name, "localhost", *settings.names}
     async with open_bare_nursery() as nursery:
         page = make_page(
             nursery,
@@ -84,7 +85,7 @@ async def serve_page(
             settings,
             port=port,
             is_own=make_owner_check(_LOOK_UPS),
-            names=names,
+            names=frozenset(name.lower().rstrip(".") for name in names if name),
             report_used=report_used,
         )
         nursery.start_soon(_keep_watching, page.watch)
@@ -141,9 +142,3 @@ def _shown_host(host: str) -> str:
     except ValueError:
         everywhere = not host
     return socket.gethostname() if everywhere else host
-
-
-def _host_names(settings: PageSettings) -> frozenset[str]:
-    """Names by which browsers may address this host. Blocking."""
-    names = {settings.host, socket.gethostname(), socket.getfqdn(), "localhost", *settings.names}
-    return frozenset(name.lower().rstrip(".") for name in names if name)

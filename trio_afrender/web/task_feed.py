@@ -104,6 +104,9 @@ class _TaskDetail:
         await self._ask(task, item)
         bits = task_bits_of(item)
         job = self._tasks.node
+        # The task's own part of the command in its place; frame numbers are not filled in.
+        command, own = text_of(self._exec, "command_block"), text_of(self._exec, "command_task")
+        command = command.replace("@#@", own, 1) if own and "@#@" in command else command or own
         files = file_objects(task, self._files)
         images = [each["url"] for each in files if each["image"]]
         shown = {
@@ -112,7 +115,7 @@ class _TaskDetail:
             "user": job.user_name if job else "",
             "service": text_of(self._exec, "service"),
             "parser": text_of(self._exec, "parser"),
-            "command": _command_of(self._exec),
+            "command": (command or text_of(self._exec, "command"))[:_MAX_TEXT],
             "working_directory": text_of(self._exec, "working_directory")[:_MAX_TEXT],
             "files": files,
             "thumbnail": f"/api/thumbnail/{task_name(task)}?v={task.changed}" if images else "",
@@ -157,13 +160,6 @@ class _TaskDetail:
             self._why = [s for each in answers if each.block == task.block for s in each.sentences]
             self._why = self._why[:100]
             self._why_at = now
-
-
-def _command_of(given: Fields) -> str:
-    """The command with the task's own part in its place; frame numbers are not filled in."""
-    block, task = text_of(given, "command_block"), text_of(given, "command_task")
-    whole = block.replace("@#@", task, 1) if task and "@#@" in block else block or task
-    return whole[:_MAX_TEXT] or text_of(given, "command")[:_MAX_TEXT]
 
 
 _UNSET = object()
