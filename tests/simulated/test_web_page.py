@@ -10,6 +10,7 @@ from support.farm import make_update
 from support.web_page import open_own_page
 from trio.testing import MockClock
 
+from trio_afrender.afserver.remote_nodes import TaskNode
 from trio_afrender.protocol.messages import (
     AskedOutput,
     CustomMeter,
@@ -181,6 +182,21 @@ async def test_an_output_is_followed(autojump_clock: MockClock) -> None:
 async def test_wrong_places_in_an_output(query: str, autojump_clock: MockClock) -> None:
     async with open_own_page(listed(1), renders=("r1",)) as page:
         assert (await page.get(f"/api/output/2.0.0?{query}")).status in (400, 404)
+
+
+async def test_an_output_of_a_job_that_is_another_one_now(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """An afserver uses ids again: the page may know the earlier job for a second."""
+
+    async def select(_farm: object, _selected: object) -> list[TaskNode]:
+        await trio.lowlevel.checkpoint()
+        return []
+
+    async with open_own_page(listed(1)) as page:
+        monkeypatch.setattr(type(page.page.watch.farm), "selected_tasks", select)
+        answer = await page.get("/api/output/2.0.0")
+        assert (answer.status, answer.error) == (404, "block 2.0 has no task 0")
 
 
 async def test_loads_meters_and_the_past_of_a_render(autojump_clock: MockClock) -> None:

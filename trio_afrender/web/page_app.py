@@ -409,7 +409,10 @@ async def _send_output(page: Page, request: Request) -> Response:
     else:
         job = page.watch.jobs[task.job]
         selection = TaskSelection(job=job, block=job.blocks[task.block], tasks=(task.task,))
-        [task] = await page.watch.farm.selected_tasks([selection])
+        selected = await page.watch.farm.selected_tasks([selection])
+        if not selected:  # another job has the id since the last poll
+            raise UnknownTopic(f"block {task.job}.{task.block} has no task {task.task}")
+        task = selected[0]
     query = request.query_params
     numbers: dict[str, int | None] = {}
     for name in ("attempt", "before", "from", "limit"):
