@@ -98,26 +98,22 @@ def format_families(families: Iterable[MetricFamily]) -> str:
         if first is not None:
             family = attrs.evolve(first, samples=(*first.samples, *family.samples))
         merged[family.name] = family
-    return "".join(map(_format_family, merged.values()))
-
-
-def _format_family(family: MetricFamily) -> str:
-    lines = [
-        f"# HELP {family.name} {family.text.translate(_HELP_ESCAPES)}",
-        f"# TYPE {family.name} {family.kind}",
-    ]
-    for labels, value in family.samples:
-        if isinstance(value, Histogram):
-            buckets = value.buckets()
-            lines += [
-                f"{family.name}_bucket{_format_labels({**labels, 'le': bound})} {count}"
-                for bound, count in buckets
-            ]
-            lines.append(f"{family.name}_sum{_format_labels(labels)} {_figure(value.total)}")
-            lines.append(f"{family.name}_count{_format_labels(labels)} {buckets[-1][1]}")
-        else:
-            lines.append(f"{family.name}{_format_labels(labels)} {_figure(value)}")
-    return "\n".join(lines) + "\n"
+    lines: list[str] = []
+    for family in merged.values():
+        lines.append(f"# HELP {family.name} {family.text.translate(_HELP_ESCAPES)}")
+        lines.append(f"# TYPE {family.name} {family.kind}")
+        for labels, value in family.samples:
+            if isinstance(value, Histogram):
+                buckets = value.buckets()
+                lines += [
+                    f"{family.name}_bucket{_format_labels({**labels, 'le': bound})} {count}"
+                    for bound, count in buckets
+                ]
+                lines.append(f"{family.name}_sum{_format_labels(labels)} {_figure(value.total)}")
+                lines.append(f"{family.name}_count{_format_labels(labels)} {buckets[-1][1]}")
+            else:
+                lines.append(f"{family.name}{_format_labels(labels)} {_figure(value)}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _format_labels(labels: Mapping[str, str]) -> str:

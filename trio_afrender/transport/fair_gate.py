@@ -53,7 +53,7 @@ class FairGate:
         self._waiting[key].append(task)
 
         def leave(_: object) -> trio.lowlevel.Abort:
-            # Runs only before `_grant` has taken this task, so no slot is lost
+            # Runs only before `release` has taken this task, so no slot is lost
             # (test_a_cancelled_waiter_loses_no_slot).
             self._waiting[key].remove(task)
             if not self._waiting[key]:
@@ -73,7 +73,17 @@ class FairGate:
         if key in self._waiting:
             self._join_turns(key)
         self._free += 1
-        self._grant()
+        turns = next((keys for keys in self._turns if keys), None)
+        if turns is None:
+            return
+        following = next(iter(turns))
+        self._leave_turns(following)
+        self._take(following)
+        trio.lowlevel.reschedule(self._waiting[following].popleft())
+        if self._waiting[following]:
+            self._join_turns(following)
+        else:
+            del self._waiting[following]
 
     def for_key(self, key: Hashable) -> GateKey:
         """Return what holds slots of one key."""
@@ -82,20 +92,6 @@ class FairGate:
     def _take(self, key: Hashable) -> None:
         self._free -= 1
         self._held[key] = self._held.get(key, 0) + 1
-
-    def _grant(self) -> None:
-        """Give the free slot to the next waiting task, if any may have it."""
-        turns = next((keys for keys in self._turns if keys), None)
-        if turns is None:
-            return
-        key = next(iter(turns))
-        self._leave_turns(key)
-        self._take(key)
-        trio.lowlevel.reschedule(self._waiting[key].popleft())
-        if self._waiting[key]:
-            self._join_turns(key)
-        else:
-            del self._waiting[key]
 
     def _join_turns(self, key: Hashable) -> None:
         held = self._held.get(key, 0)

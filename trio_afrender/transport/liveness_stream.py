@@ -98,21 +98,16 @@ class LivenessStream(trio.abc.Stream):
         waiting = self._receiving or self._sending
         return self._active_at if waiting else trio.current_time()
 
-    async def _wait_for_room(self) -> None:
-        """Wait until more bytes may be read: it is not the peer that is silent meanwhile."""
-        # With a whole message here, the owner has something to consume, so this ends.
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        # It is not the peer that is silent while this end waits to read more. With a whole message
+        # here, the owner has something to consume, so the first wait ends.
         while self._sizes.finished and self._sizes.pending > MAX_UNCONSUMED:
             self._consumed = trio.Event()
             await self._consumed.wait()
-        if self.seats is None or self._seated_at is not None:
-            return
-        if self._sizes.pending > MAX_UNCONSUMED:
+        needs_seat = self._sizes.pending > MAX_UNCONSUMED and self._seated_at is None
+        if needs_seat and self.seats is not None:
             await self.seats.acquire()
             self._seated_at = trio.current_time()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        if self._sizes.pending > MAX_UNCONSUMED:
-            await self._wait_for_room()
         self._active_at = trio.current_time()
         self._receiving = True
         try:

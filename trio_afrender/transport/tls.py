@@ -60,7 +60,10 @@ def make_server_context(certificate: Path, key: Path | None = None) -> ssl.SSLCo
         context.load_cert_chain(certificate, key, password="")
     except OSError as error:
         names = f"--cert {certificate}" + (f" --key {key}" if key else "")
-        raise ConfigError(f"{names}: {_explain_pair(error)}") from error
+        problem = f"certificate or key cannot be read ({_name(error)})"
+        if _name(error) == "KEY_VALUES_MISMATCH":
+            problem = "the key is not that of the certificate"
+        raise ConfigError(f"{names}: {problem}") from error
     return context
 
 
@@ -75,13 +78,6 @@ def _check_pem(option: str, path: Path, part: str, problem: str) -> None:
     if part == "KEY" and b"ENCRYPTED" in data:
         advice = "give one that is not (openssl pkey -in KEY -out NEW)"
         raise ConfigError(f"{option} {path}: the key is encrypted: {advice}")
-
-
-def _explain_pair(error: OSError) -> str:
-    name = _name(error)
-    if name == "KEY_VALUES_MISMATCH":
-        return "the key is not that of the certificate"
-    return f"certificate or key cannot be read ({name})"
 
 
 def explain_tls(error: BaseException | None) -> str:

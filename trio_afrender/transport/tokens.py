@@ -15,7 +15,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -164,30 +164,26 @@ def read_tokens_file(path: Path) -> TokenTable:
     for number, line in enumerate(_read_private(path).splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
+        words = line.split()
+        where = f"tokens file {path}, line {number}"  # the errors do not repeat the token
+        if len(words) not in (2, 3):
+            raise ConfigError(f"{where}: expected NAME-OR-PATTERN TOKEN [EXPIRY]")
         try:
-            _add_line(table, line.split())
+            expires = parse_expiry(words[2]) if words[2:] else math.inf
         except ValueError as error:
-            raise ConfigError(f"tokens file {path}, line {number}: {error}") from error
+            raise ConfigError(f"{where}: {error}") from error
+        if hashed := _DIGEST.fullmatch(words[1]):
+            table.add_digest(words[0], bytes.fromhex(hashed[1]), expires)
+        elif not _TOKEN.fullmatch(words[1]):
+            raise ConfigError(f"{where}: not a token")
+        elif len(words[1]) < MIN_TOKEN:
+            raise ConfigError(f"{where}: {_TOO_SHORT}")
+        else:
+            table.add(words[0], Token(words[1]), expires)
         known = True
     if not known:
         raise ConfigError(f"tokens file {path} holds no token, so no render could connect")
     return table
-
-
-def _add_line(table: TokenTable, words: Sequence[str]) -> None:
-    """Add what a line of a tokens file says. Raises ValueError, without the token in its text."""
-    if len(words) not in (2, 3):
-        raise ValueError("expected NAME-OR-PATTERN TOKEN [EXPIRY]")
-    expires = parse_expiry(words[2]) if words[2:] else math.inf
-    hashed = _DIGEST.fullmatch(words[1])
-    if hashed:
-        table.add_digest(words[0], bytes.fromhex(hashed[1]), expires)
-    elif not _TOKEN.fullmatch(words[1]):
-        raise ValueError("not a token")
-    elif len(words[1]) < MIN_TOKEN:
-        raise ValueError(_TOO_SHORT)
-    else:
-        table.add(words[0], Token(words[1]), expires)
 
 
 def parse_expiry(text: str) -> float:
