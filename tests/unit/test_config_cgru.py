@@ -62,7 +62,7 @@ def test_a_file_is_read_by_the_rules(text: str, values: dict[str, object]) -> No
         ('{"cgru_config": {\n // text\n}}', "/site/config.json:2:2: not JSON: .*no comments"),
         ("", "/site/config.json:1:1: not JSON"),
         (b'{"a": "\xff"}', "not UTF-8 at byte 7"),
-        ('{"cgru_config": {"a": NaN}}', "NaN is no JSON value"),
+        ('{"cgru_config": {"a": NaN}}', "NaN is not a JSON number"),
         ("[" * 100_000, "nested too deeply"),
         ("[1]", "not a JSON object"),
         ('{"cgru_config": 5}', '"cgru_config" is not an object'),

@@ -13,7 +13,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import attrs
 
@@ -21,6 +21,7 @@ from trio_afrender.config.convert import check, is_pair
 from trio_afrender.config.json_positions import find_keys, make_locator
 from trio_afrender.config.settings import CGRU
 from trio_afrender.errors import ConfigError
+from trio_afrender.text import refuse_constant
 
 __all__ = ("FileSettings", "parse_file", "platform_tokens")
 
@@ -195,7 +196,7 @@ def parse_file(
         # Editors on Windows write a byte order mark; Python reads NaN, which JSON does not have.
         root = json.loads(
             data.decode("utf-8-sig"),
-            parse_constant=_refuse_constant,
+            parse_constant=refuse_constant,
             object_pairs_hook=make_object,
         )
     except UnicodeDecodeError as error:
@@ -282,7 +283,3 @@ def _overlay(below: dict[str, object], above: Mapping[str, object]) -> None:
             _overlay(inner, value)
         else:
             below[key] = value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
