@@ -257,7 +257,13 @@ def _read_own_variables(
             if meant := [name for name in known if name.replace("_", "") == near]:
                 problems.append(f"variable {variable} is not read, did you mean {meant[0]}?")
             continue
-        key = known.get(variable.upper()) or _table_key(variable)
+        key = known.get(variable.upper())
+        if key is None:
+            # Of a table by service. Variables are usually in capitals, and services are not: one
+            # that has capitals, too, is written as it is, as in
+            # TRIO_AFRENDER__LIMITS__SERVICES__Tool__RUN_TIME.
+            parts = variable[len(_VARIABLE) :].split("__")
+            key = PREFIX + ".".join(part.lower() if part.isupper() else part for part in parts)
         spec = find_spec(key)
         if spec is None or spec.kind == SERVICES:
             near = suggest_key(variable.upper(), known)
@@ -267,14 +273,6 @@ def _read_own_variables(
                 value = _read_text(spec.kind, text, f"environment {variable}")
                 found[key] = SettingValue(value, f"environment {variable}", spec.unit)
     return found
-
-
-def _table_key(variable: str) -> str:
-    """Return the key of a variable for a table by service."""
-    # Variables are usually in capitals, and services are not: one that has capitals, too, is written
-    # as it is, as in TRIO_AFRENDER__LIMITS__SERVICES__Tool__RUN_TIME.
-    parts = variable[len(_VARIABLE) :].split("__")
-    return PREFIX + ".".join(part.lower() if part.isupper() else part for part in parts)
 
 
 def _find_kind(key: str, reading: FileSettings) -> str:
@@ -340,17 +338,13 @@ def _fill(
                 for service, entry in _items(value, inside, reading):
                     _fill(values, (*inside, service), entry, prefix, reading, errors)
             else:
-                checked = _check_value(spec.kind, value, inside, reading)
                 origin = reading.origins[inside]
+                try:
+                    checked = check(spec.kind, value, Path(origin.removeprefix("file ")).parent)
+                except ConfigError as error:
+                    place = f"{reading.place(inside)}: {path}.{name}"
+                    raise ConfigError(f"{place}: {error}") from error
                 values[f"{path}.{name}"] = SettingValue(checked, origin, spec.unit, inside)
-
-
-def _check_value(kind: str, value: object, where: tuple[str, ...], reading: FileSettings) -> object:
-    folder = Path(reading.origins[where].removeprefix("file ")).parent
-    try:
-        return check(kind, value, folder)
-    except ConfigError as error:
-        raise ConfigError(f"{reading.place(where)}: {'.'.join(where)}: {error}") from error
 
 
 def _items(

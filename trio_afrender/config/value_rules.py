@@ -69,10 +69,6 @@ def find_problem(kind: object, value: object, declared: Mapping[str, Any]) -> st
     return check(value) if check is not None else ""
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and "\0" not in value
-
-
 def _find_wrong_type(kind: object, value: object) -> str:
     """Return what is expected instead of a value of another type."""
     options = [each for each in get_args(kind) if each is not type(None)]
@@ -81,7 +77,9 @@ def _find_wrong_type(kind: object, value: object) -> str:
     if get_origin(kind) is tuple:
         return _find_wrong_item(options[0], value)
     if get_origin(kind) is Mapping:
-        right = isinstance(value, Mapping) and all(map(_is_text, (*value, *value.values())))
+        right = isinstance(value, Mapping) and all(
+            isinstance(each, str) and "\0" not in each for each in (*value, *value.values())
+        )
         return "" if right else "a mapping of strings"
     if kind is bool:
         return "" if isinstance(value, bool) else "True or False"
