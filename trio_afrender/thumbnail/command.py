@@ -56,32 +56,25 @@ def read_command(command: str) -> Wanted | None:
 
 
 def _split_for_sh(command: str) -> list[str] | None:
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return None
-    return words if _is_plain(command, words) else None
-
-
-def _is_plain(command: str, words: list[str]) -> bool:
-    """Whether a shell splits `command` into the same words: no operators, no expansion."""
+    """Return the words of a command; None if a shell would find others: operators, expansion."""
     lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     lexer.commenters = ""
     try:
+        words = shlex.split(command)
         if list(lexer) != words:
-            return False
+            return None
     except ValueError:
-        return False
+        return None
     quote = ""
     for char in command:
         if quote:
             if char == quote:
                 quote = ""
             elif quote == '"' and char in "$`\\":  # these expand within double quotes, too
-                return False
+                return None
         elif char in "\"'":
             quote = char
         elif char in "$`*?[]{}~#\n\\":
-            return False
-    return True
+            return None
+    return words

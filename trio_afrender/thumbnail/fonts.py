@@ -64,7 +64,17 @@ def choose_font(texts: Iterable[str]) -> FontChoice:
     }
     if not wanted:
         return FontChoice()
-    file, known = _ask_fontconfig(wanted)
+    # Asked for the font that has most of them, and for the characters that it has.
+    codes = " ".join(f"{ord(char):x}" for char in sorted(wanted)[:MAX_CHARACTERS])
+    words = ["fc-match", "--format=%{file}\n%{charset}\n", f":charset=20-7e {codes}"]
+    try:
+        done = subprocess.run(words, capture_output=True, timeout=TIMEOUT, check=True)
+    except (OSError, subprocess.SubprocessError):
+        answer = ""
+    else:
+        answer = done.stdout.decode("utf-8", "surrogateescape")
+    file, _, charset = answer.partition("\n")
+    known = parse_charset(charset)
     missing = frozenset(char for char in wanted if not any(ord(char) in each for each in known))
     if file and missing < wanted:
         return FontChoice(file, missing)
@@ -73,18 +83,6 @@ def choose_font(texts: Iterable[str]) -> FontChoice:
         if Path(usual).is_file():
             return FontChoice(usual)
     return FontChoice("", frozenset(wanted))
-
-
-def _ask_fontconfig(wanted: Iterable[str]) -> tuple[str, tuple[range, ...]]:
-    """Return the file of the font that has most of them, and the characters that it has."""
-    codes = " ".join(f"{ord(char):x}" for char in sorted(wanted)[:MAX_CHARACTERS])
-    words = ["fc-match", "--format=%{file}\n%{charset}\n", f":charset=20-7e {codes}"]
-    try:
-        done = subprocess.run(words, capture_output=True, timeout=TIMEOUT, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return "", ()
-    file, _, charset = done.stdout.decode("utf-8", "surrogateescape").partition("\n")
-    return file, parse_charset(charset)
 
 
 def parse_charset(text: str) -> tuple[range, ...]:

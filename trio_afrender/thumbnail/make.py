@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = ("make_thumbnail", "need_openimageio", "read_small", "write_jpeg")
 
 QUALITY = 85
-_FLIPPED = range(2, 9)
-"""EXIF orientations that are not upright."""
 
 
 def make_thumbnail(image: Path, thumb: Path, *, height: int = DEFAULT_HEIGHT) -> None:
@@ -33,23 +29,6 @@ def make_thumbnail(image: Path, thumb: Path, *, height: int = DEFAULT_HEIGHT) ->
     """
     if not image.is_file():
         raise ImageError(f"there is no file {image}")
-    with _open_part(thumb) as part:
-        if is_movie(image.name):
-            write_first_frame(image, part, height)
-        else:
-            need_openimageio()
-            write_jpeg(read_small(image, height), part)
-
-
-def need_openimageio() -> None:
-    """Raise `ImageError` if OpenImageIO is not installed."""
-    if find_spec("OpenImageIO") is None:
-        raise ImageError(f"thumbnails need OpenImageIO; {how_to_install('thumbnails')}")
-
-
-@contextmanager
-def _open_part(thumb: Path) -> Iterator[Path]:
-    """Yield an empty file that is renamed to `thumb` at the end. Raises `ImageError`."""
     # In the same folder, so that it can be renamed; with a leading dot, so that the agent does not
     # collect it as a file of the task.
     try:
@@ -59,13 +38,23 @@ def _open_part(thumb: Path) -> Iterator[Path]:
     os.close(handle)
     part = Path(name)
     try:
-        yield part
+        if is_movie(image.name):
+            write_first_frame(image, part, height)
+        else:
+            need_openimageio()
+            write_jpeg(read_small(image, height), part)
         part.chmod(0o644)
         part.replace(thumb)
     except OSError as error:
         raise ImageError(f"cannot write {thumb}: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def need_openimageio() -> None:
+    """Raise `ImageError` if OpenImageIO is not installed."""
+    if find_spec("OpenImageIO") is None:
+        raise ImageError(f"thumbnails need OpenImageIO; {how_to_install('thumbnails')}")
 
 
 def read_small(image: Path, height: int) -> NDArray[np.float32]:
@@ -107,18 +96,12 @@ def read_small(image: Path, height: int) -> NDArray[np.float32]:
         rows = np.arange(high) * small.shape[0] // high
         columns = np.arange(wide) * small.shape[1] // wide
         small = small[rows][:, columns]
-    return _turn_upright(small, source.orientation)
-
-
-def _turn_upright(small: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
-    """Undo an EXIF orientation."""
-    if orientation not in _FLIPPED:
-        return small
-    if orientation >= 5:
+    # Upright again; an orientation beyond 8 means nothing.
+    if source.orientation in (5, 6, 7, 8):
         small = small.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
+    if source.orientation in (3, 4, 7, 8):
         small = small[::-1]
-    if orientation in (2, 3, 6, 7):
+    if source.orientation in (2, 3, 6, 7):
         small = small[:, ::-1]
     return small
 
