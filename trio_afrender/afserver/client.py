@@ -15,8 +15,8 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import TypeAlias
 
 import trio
@@ -65,19 +65,32 @@ class Dialer:
         `ProtocolError` if the answer is no message. After a cancellation the request may have been
         sent too.
         """
-        # The gate is outside the time limit: waiting for other renders' exchanges says nothing
-        # about the server (test_waiting_at_the_gate_is_not_a_silent_server).
-        async with self._gate:
-            stream: trio.abc.Stream | None = None
-            with trio.move_on_after(self._timeout):
-                stream = await self._connect()
-                try:
-                    return await self._exchange(stream, request)
-                finally:
-                    with trio.CancelScope(shield=True):
-                        await trio.aclose_forcefully(stream)
-        lost = LinkLost if stream is None else AnswerLost
-        raise lost(f"{self.address.url}: no answer within {self._timeout:g} s")
+        receiver = Receiver()
+        async with self._connected() as stream:
+            try:
+                # In one piece: the server has ten threads that read, and a message that comes in
+                # parts occupies one of them until its last byte (at most 12 s).
+                await stream.send_all(request)
+                while data := await stream.receive_some(_RECEIVE_SIZE):
+                    answer = receiver.feed(data)
+                    if answer is not None:
+                        # Only now: a reset before the whole answer could discard a request that the
+                        # server has not read yet
+                        # (test_a_connection_is_reset_only_after_the_whole_answer).
+                        if isinstance(stream, trio.SocketStream):
+                            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
+                        return answer
+            except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
+                raise AnswerLost(f"{self.address.url}: hung up before the whole answer") from error
+            except ProtocolError as error:
+                raise ProtocolError(f"{self.address.url}: {error}") from error
+        raise AnswerLost(
+            # An end of the stream without a header is how the server refuses a message that it
+            # cannot read, and what it does while it stops. Both count as a lost answer.
+            f"{self.address.url}: hung up in the middle of its answer"
+            if receiver.begun
+            else f"{self.address.url}: hung up without an answer"
+        )
 
     async def fetch(
         self, request: bytes, limit: int, is_whole: Callable[[bytearray], bool]
@@ -87,25 +100,38 @@ class Dialer:
 
         Raises `LinkLost`, also for more than `limit` bytes.
         """
+        data = bytearray()
+        async with self._connected() as stream:
+            try:
+                await stream.send_all(request)
+                while part := await stream.receive_some(_RECEIVE_SIZE):
+                    data += part
+                    if len(data) > limit:
+                        raise LinkLost(f"{self.address.url}: answered with over {limit} bytes")
+                    if is_whole(data):
+                        break
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise LinkLost(f"{self.address.url}: hung up") from error
+        return bytes(data)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[trio.abc.Stream]:
+        """Connect; leaving closes the connection, at once. Raises `LinkLost` if that fails or takes
+        too long, `AnswerLost` if the body takes too long."""
+        # The gate is outside the time limit: waiting for other renders' exchanges says nothing
+        # about the server (test_waiting_at_the_gate_is_not_a_silent_server).
         async with self._gate:
-            with trio.move_on_after(self._timeout):
+            stream: trio.abc.Stream | None = None
+            with trio.move_on_after(self._timeout) as waiting:
                 stream = await self._connect()
                 try:
-                    await stream.send_all(request)
-                    data = bytearray()
-                    while part := await stream.receive_some(_RECEIVE_SIZE):
-                        data += part
-                        if len(data) > limit:
-                            raise LinkLost(f"{self.address.url}: answered with over {limit} bytes")
-                        if is_whole(data):
-                            break
-                except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                    raise LinkLost(f"{self.address.url}: hung up") from error
+                    yield stream
                 finally:
                     with trio.CancelScope(shield=True):
                         await trio.aclose_forcefully(stream)
-                return bytes(data)
-        raise LinkLost(f"{self.address.url}: no answer within {self._timeout:g} s")
+        if waiting.cancelled_caught:
+            lost = LinkLost if stream is None else AnswerLost
+            raise lost(f"{self.address.url}: no answer within {self._timeout:g} s")
 
     async def _connect(self) -> trio.abc.Stream:
         try:
@@ -123,30 +149,3 @@ class Dialer:
                 if not ipaddress.ip_address(host).is_link_local:
                     self._host = host
         return stream
-
-    async def _exchange(self, stream: trio.abc.Stream, request: bytes) -> Message:
-        receiver = Receiver()
-        try:
-            # In one piece: the server has ten threads that read, and a message that comes in parts
-            # occupies one of them until its last byte (at most 12 s).
-            await stream.send_all(request)
-            while data := await stream.receive_some(_RECEIVE_SIZE):
-                answer = receiver.feed(data)
-                if answer is not None:
-                    # Only now: a reset before the whole answer could discard a request that the
-                    # server has not read yet
-                    # (test_a_connection_is_reset_only_after_the_whole_answer).
-                    if isinstance(stream, trio.SocketStream):
-                        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
-                    return answer
-        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
-            raise AnswerLost(f"{self.address.url}: hung up before the whole answer") from error
-        except ProtocolError as error:
-            raise ProtocolError(f"{self.address.url}: {error}") from error
-        raise AnswerLost(
-            # An end of the stream without a header is how the server refuses a message that it
-            # cannot read, and what it does while it stops. Both count as a lost answer.
-            f"{self.address.url}: hung up in the middle of its answer"
-            if receiver.begun
-            else f"{self.address.url}: hung up without an answer"
-        )
