@@ -399,7 +399,7 @@ def test_interfaces_that_can_wake_a_host_are_listed() -> None:
         NetIF(name="tun0"),
         NetIF(name="odd", mac="zz:fc:00:00:00:01"),
     )
-    made = make_register(Register(name="n1", netifs=netifs), make_runs())
+    made = make_register(Register(name="n1", netifs=netifs), ())
     (netif,) = made.netifs
     assert (netif.name, netif.mac.hex()) == ("eth0", "02fc00000001")
     assert [(a.family, a.packed.hex()) for a in netif.addresses] == [
@@ -410,14 +410,14 @@ def test_interfaces_that_can_wake_a_host_are_listed() -> None:
 
 def test_at_most_127_interfaces_are_listed() -> None:
     netifs = tuple(NetIF(name=f"e{n}", mac=f"02:00:00:00:00:{n:02x}") for n in range(200))
-    made = make_register(Register(name="n1", netifs=netifs), make_runs())
+    made = make_register(Register(name="n1", netifs=netifs), ())
     assert len(made.netifs) == 127
     encode(made)
 
 
 def test_tasks_are_listed_as_they_were_received() -> None:
     task = attrs.evolve(TASK, environment={"b": "2", "a": "\udcff"}, data_strings={"x": '"'})
-    (made,) = make_register(Register(name="n1"), make_runs(task)).tasks
+    (made,) = make_register(Register(name="n1"), (task,)).tasks
     assert made == task
 
 

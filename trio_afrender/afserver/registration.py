@@ -21,7 +21,7 @@ from trio_afrender.afserver.task_updates import make_register
 from trio_afrender.config import Timing
 from trio_afrender.errors import LinkLost, ProtocolError
 from trio_afrender.protocol.afanasy import RenderId
-from trio_afrender.protocol.messages import Refused, Register, TaskExec
+from trio_afrender.protocol.messages import Refused, Register
 from trio_afrender.text import printable
 
 __all__ = ("NIMBY", "Registration")
@@ -112,12 +112,9 @@ class Registration:
 
     async def _send_register(self, runs: RunIds, *, listed: bool) -> RegisterResult | Refused:
         """Register, with the tasks of `runs` only if `listed`."""
-        if listed:
-            message = make_register(self.registered_as, runs)
-        else:
-            # A server that does not have the name does not resume the tasks of a register. It
-            # attaches them to the new render for ever, where they count against its task limit.
-            message = make_register(self.registered_as, RunIds(_no_run))
+        # A server that does not have the name does not resume the tasks of a register. It attaches
+        # them to the new render for ever, where they count against its task limit.
+        message = make_register(self.registered_as, runs.tasks if listed else ())
         # Stored before the request: if its answer is lost, name and launch time alone identify this
         # render in the server's list (test_a_lost_answer_to_a_register_is_not_a_taken_name).
         await self._state.save_identity(
@@ -152,7 +149,3 @@ class Registration:
     async def _set_param(self, param: str, *, on: bool) -> None:
         user, host = self.registered_as.user_name, self.registered_as.host_name
         await self._requests.act(self._state.identity.id, {param: on}, user=user, host=host)
-
-
-def _no_run(_: TaskExec) -> str:
-    raise AssertionError("a register without tasks starts no run")

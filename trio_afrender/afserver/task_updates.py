@@ -23,6 +23,7 @@ from trio_afrender.protocol.afanasy.clamp import strip_json_breakers
 from trio_afrender.protocol.messages import (
     HostResources,
     Register,
+    TaskExec,
     TaskFile,
     TaskKey,
     TaskStatus,
@@ -162,19 +163,26 @@ def _make_task_up(number: int, key: TaskKey, run: str, part: _Part, state: LinkS
 # -- a register ----------------------------------------------------------------------------------
 
 
-def make_register(register: Register, runs: RunIds) -> RenderRegister:
-    """Return the register of a render with the tasks of `runs`."""
-    tasks = runs.tasks
+def make_register(register: Register, tasks: tuple[TaskExec, ...]) -> RenderRegister:
+    """Return the register of a render; its `tasks` run, or have ended and are not closed yet."""
     # The server uses interfaces for Wake-on-LAN alone, and loopback cannot wake a host.
     netifs = []
     for netif in register.netifs:
         if not _MAC.fullmatch(netif.mac):
             continue
         mac = bytes.fromhex(re.sub("[:-]", "", netif.mac))
-        if mac != _NULL_MAC:
-            addresses = tuple(filter(None, map(_read_address, netif.addresses)))
-            name = strip_json_breakers(netif.name)
-            netifs.append(Interface(name=name, mac=mac, addresses=addresses))
+        if mac == _NULL_MAC:
+            continue
+        addresses = []
+        for text in netif.addresses:
+            try:
+                address = ipaddress.ip_address(text.partition("%")[0])
+            except ValueError:
+                continue
+            family = 0 if address.version == 4 else 1
+            addresses.append(IpAddress(family=family, packed=address.packed.ljust(16, b"\0")))
+        name = strip_json_breakers(netif.name)
+        netifs.append(Interface(name=name, mac=mac, addresses=tuple(addresses)))
     return RenderRegister(
         tasks=tasks,
         # The server puts these four into its JSON without escapes.
@@ -202,14 +210,4 @@ def _clean_resources(resources: HostResources) -> HostResources:
         gpu_string=strip_json_breakers(resources.gpu_string),
         hw_info=strip_json_breakers(resources.hw_info),
         logged_in_users=tuple(strip_json_breakers(user) for user in resources.logged_in_users),
-    )
-
-
-def _read_address(text: str) -> IpAddress | None:
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return IpAddress(
-        family=0 if address.version == 4 else 1, packed=address.packed.ljust(16, b"\0")
     )
