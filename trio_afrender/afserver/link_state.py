@@ -56,16 +56,14 @@ class Identity:
         return json.dumps(attrs.asdict(self)) + "\n"
 
 
-async def _save_nothing(_: str) -> None:
-    pass
-
-
 @attrs.define(eq=False)
 class LinkState:
     """The state that all links of one render to one server share, one link after the other."""
 
     identity: Identity = attrs.field(factory=Identity)
-    save: Save = _save_nothing
+    save: Save | None = None
+    """Stores the identity. None: an agent that is restarted waits until the server has given this
+    render up."""
     log: Callable[[int, str], None] = _log.log
     """Logs a line about the registration at a level. A gateway sums repeated lines up."""
     pace: PollSchedule = attrs.field(factory=PollSchedule)
@@ -90,6 +88,8 @@ class LinkState:
         if identity == self.identity:
             return
         self.identity = identity
+        if self.save is None:
+            return
         try:
             await self.save(identity.write())
         except OSError as error:

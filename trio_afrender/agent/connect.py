@@ -53,8 +53,8 @@ def make_connect(config: Config, *, identity: str, save_identity: Save) -> Conne
 def make_native_connect(
     config: Config,
     *,
-    identity: str = "",
-    save_identity: Save | None = None,
+    identity: str,
+    save_identity: Save,
     open_stream: OpenStream | None = None,
 ) -> Connect:
     """Return a function that opens links to an afserver. All of them share one `LinkState`."""
@@ -75,9 +75,8 @@ def make_native_connect(
     timing = config.timing
     state = LinkState(
         identity=Identity.read(identity, server=address.url, name=config.name),
+        save=save_identity,
         pace=PollSchedule(heartbeat=timing.heartbeat, zombie=timing.zombie),
     )
-    if save_identity is not None:
-        state.save = save_identity
     dialer = Dialer(address, open_stream=open_stream, timeout=timing.connect)
     return partial(open_afserver_link, dialer, state, timing)
