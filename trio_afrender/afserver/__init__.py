@@ -7,17 +7,16 @@ steer of a farm, an afserver or the embedded one, over `json_api`; `job_follower
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
 
 from trio_afrender.afserver.client import AnswerLost, Dialer
 from trio_afrender.afserver.link_state import Identity, LinkState
-from trio_afrender.afserver.render_link import AfserverLink, make_run
+from trio_afrender.afserver.render_link import AfserverLink
 from trio_afrender.afserver.requests import AfserverRequests
 from trio_afrender.config import Timing
-from trio_afrender.protocol.messages import TaskExec
 
 __all__ = (
     "AfserverLink",
@@ -31,11 +30,7 @@ __all__ = (
 
 @asynccontextmanager
 async def open_afserver_link(
-    dialer: Dialer,
-    state: LinkState,
-    timing: Timing,
-    *,
-    make_run: Callable[[TaskExec], str] = make_run,
+    dialer: Dialer, state: LinkState, timing: Timing
 ) -> AsyncIterator[AfserverLink]:
     """Make a link to an afserver. All links of one render share a `state`.
 
@@ -43,4 +38,4 @@ async def open_afserver_link(
     nothing. A server that does not answer is noticed by `AfserverLink.register`.
     """
     await trio.lowlevel.checkpoint()
-    yield AfserverLink(AfserverRequests(dialer, state), state, timing, make_run=make_run)
+    yield AfserverLink(AfserverRequests(dialer, state), state, timing)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import attrs
@@ -47,7 +47,7 @@ from trio_afrender.protocol.messages import (
 )
 from trio_afrender.text import printable
 
-__all__ = ("AfserverLink", "make_run")
+__all__ = ("AfserverLink",)
 
 _log = logging.getLogger(__name__)
 
@@ -55,26 +55,14 @@ VIEW_CHECK_INTERVAL = 60.0
 """Seconds between two comparisons of the server's list of tasks with the runs here."""
 
 
-def make_run(task: TaskExec) -> str:
-    """Return a new, random id for a run of a task."""
-    return f"{task.key}-{secrets.token_hex(8)}"
-
-
 class AfserverLink:
     """A `Link` whose exchanges follow one another. `receive` also sends the heartbeats."""
 
-    def __init__(
-        self,
-        requests: AfserverRequests,
-        state: LinkState,
-        timing: Timing,
-        *,
-        make_run: Callable[[TaskExec], str] = make_run,
-    ) -> None:
+    def __init__(self, requests: AfserverRequests, state: LinkState, timing: Timing) -> None:
         self._requests = requests
         self._state = state
         self._timing = timing
-        self._runs = RunIds(make_run)
+        self._runs = RunIds(lambda task: f"{task.key}-{secrets.token_hex(8)}")
         self._lost_tasks = LostTasks()
         self._unclosed: dict[TaskKey, TaskUp] = {}
         """Outcomes that were sent and not closed."""
@@ -203,7 +191,21 @@ class AfserverLink:
             raise LinkLost(
                 f"{self._requests.url}: this render has to register{log}", register_now=True
             )
-        stopped = self._apply_events(answer) if isinstance(answer, RenderEvents) else frozenset()
+        stopped = frozenset[TaskKey]()
+        if isinstance(answer, RenderEvents):
+            result = self._runs.apply_update_answer(answer)
+            stopped = result.unknown
+            for key in answer.closes:
+                self._unclosed.pop(key, None)
+            self._lost_tasks.closed(answer.closes)
+            self._state.forget({task.run for task in self._runs.tasks})
+            settings = resolve(answer, self._timing)
+            self._state.pace.change(settings)
+            if answer.tasks:
+                self._state.pace.begun()
+            events = attrs.evolve(result.events or Events(), **settings)
+            if events != Events():
+                self._push(events)
         any_lost = self._lost_tasks.answered(self._runs)
         if stopped:
             # A stop of a task that does not run here: its exec was lost, or the stop crossed the
@@ -212,22 +214,6 @@ class AfserverLink:
         if any_lost or stopped:
             # The server waits for these outcomes, so they are sent at once.
             self._state.pace.next = trio.current_time()
-
-    def _apply_events(self, answer: RenderEvents) -> frozenset[TaskKey]:
-        """Put the events of an answer into the inbox; return the stopped tasks that do not run."""
-        result = self._runs.apply_update_answer(answer)
-        for key in answer.closes:
-            self._unclosed.pop(key, None)
-        self._lost_tasks.closed(answer.closes)
-        self._state.forget({task.run for task in self._runs.tasks})
-        settings = resolve(answer, self._timing)
-        self._state.pace.change(settings)
-        if answer.tasks:
-            self._state.pace.begun()
-        events = attrs.evolve(result.events or Events(), **settings)
-        if events != Events():
-            self._push(events)
-        return result.unknown
 
     async def _compare_views(self, stopped: frozenset[TaskKey]) -> None:
         """Compare the server's list of tasks with the runs here.
