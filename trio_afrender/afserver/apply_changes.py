@@ -119,7 +119,7 @@ def describe_danger(
 async def apply_change(
     farm: RemoteFarm, kind: str, nodes: Sequence[Node], change: Change, report: ChangeReport
 ) -> None:
-    """Do one change with nodes."""
+    """Do one change with nodes, and read them back."""
     refusal = ""
     for group, params in group_by_hidden(nodes, change.params):
         ids = [node.id for node in group]
@@ -130,33 +130,6 @@ async def apply_change(
         except LinkRefused as error:
             refusal = error.reason
     # Also after a refusal: an id that is unknown makes one, and the other nodes have changed.
-    await _check_after(farm, kind, nodes, change, report, refusal)
-
-
-def group_by_hidden(
-    nodes: Sequence[Node], params: Mapping[str, object] | None
-) -> Iterator[tuple[list[Node], Mapping[str, object] | None]]:
-    """Yield nodes with the parameters to send. A server shows a hidden node again with any
-    parameter that is set, unless the request says hidden."""
-    others: list[Node] = []
-    hidden: list[Node] = []
-    for node in nodes:
-        (hidden if params and node.fields.get("hidden") is True else others).append(node)
-    if others:
-        yield others, params
-    if hidden and params:
-        yield hidden, {"hidden": True, **params}
-
-
-async def _check_after(
-    farm: RemoteFarm,
-    kind: str,
-    nodes: Sequence[Node],
-    change: Change,
-    report: ChangeReport,
-    refusal: str,
-) -> None:
-    """Read the nodes back. After a refusal some of them may have changed nevertheless."""
     ids = [node.id for node in nodes]
     now = {node.id: node for node in await list_nodes(farm, kind, ids)}
     for node in nodes:
@@ -173,6 +146,21 @@ async def _check_after(
         report.note(change.did, show_node(kind, node), done, problem)
     if refusal and not report.problems:
         report.problems.append(f"refused: {refusal}")
+
+
+def group_by_hidden(
+    nodes: Sequence[Node], params: Mapping[str, object] | None
+) -> Iterator[tuple[list[Node], Mapping[str, object] | None]]:
+    """Yield nodes with the parameters to send. A server shows a hidden node again with any
+    parameter that is set, unless the request says hidden."""
+    others: list[Node] = []
+    hidden: list[Node] = []
+    for node in nodes:
+        (hidden if params and node.fields.get("hidden") is True else others).append(node)
+    if others:
+        yield others, params
+    if hidden and params:
+        yield hidden, {"hidden": True, **params}
 
 
 async def apply_task_change(

@@ -107,13 +107,13 @@ def _read_names(text: str) -> list[str]:
     return list(dict.fromkeys(_read_name(part.strip()) for part in text.split(",") if part.strip()))
 
 
-def _choice(*allowed: str, absent: str = "") -> Setting:
+def _choice(*allowed: str) -> Setting:
     def read(text: str) -> str:
         if text not in allowed:
             raise ValueError
         return text
 
-    return Setting(expected=" or ".join(allowed), read=read, absent=absent)
+    return Setting(expected=" or ".join(allowed), read=read, absent="")
 
 
 def _words(shown_as: str = "") -> Setting:
@@ -318,7 +318,13 @@ def parse_settings(kind: str, words: Iterable[str]) -> dict[str, Any]:
             raise ConfigError(f'"{word}": expected key=value')
         setting = known.get(key)
         if setting is None:
-            raise ConfigError(f'a {kind} has no parameter "{key}"{_advise(kind, key)}')
+            if key in _ELSEWHERE:
+                advice = f": {_ELSEWHERE[key]}"
+            elif others := [other for other in KINDS if key in _ALL[other]]:
+                advice = f", but a {' and a '.join(others)} has one"
+            else:
+                advice = suggest(key, known) or f"; it has {', '.join(sorted(known))}"
+            raise ConfigError(f'a {kind} has no parameter "{key}"{advice}')
         if setting.table is not bool(dot and entry):
             form = f"{key}.NAME=VALUE" if setting.table else f"{key}=VALUE"
             raise ConfigError(f'"{name}": expected {form}')
@@ -338,12 +344,3 @@ def parse_settings(kind: str, words: Iterable[str]) -> dict[str, Any]:
         else:
             found[key] = value
     return found
-
-
-def _advise(kind: str, key: str) -> str:
-    known = _ALL[kind]
-    if key in _ELSEWHERE:
-        return f": {_ELSEWHERE[key]}"
-    if others := [other for other in KINDS if key in _ALL[other]]:
-        return f", but a {' and a '.join(others)} has one"
-    return suggest(key, known) or f"; it has {', '.join(sorted(known))}"

@@ -146,20 +146,18 @@ def _select_parts(
                 names = ", ".join(f'{b.number} "{b.name}"' for b in job.blocks[:10]) or "none"
                 problem = f'{word}: no block "{parts[0]}" of job {job.id}; it has {names}'
         for block in blocks:
-            tasks, wrong = _read_range(parts[1], block) if len(parts) > 1 else (None, "")
-            if wrong:
-                problem = f"{word}: {wrong}"
-            else:
-                found.append(TaskSelection(job=job, block=block, tasks=tasks))
+            tasks: tuple[int, ...] | None = None
+            if len(parts) > 1:
+                match = _RANGE.fullmatch(parts[1])
+                if match is None:
+                    problem = f'{word}: "{parts[1]}": expected the number of a task, or FIRST-LAST'
+                    continue
+                first, last = int(match[1]), int(match[2] or match[1])
+                if last < first or last >= block.tasks or last - first >= _MAX_TASKS:
+                    have = f'block {block.number} "{block.name}" has {block.tasks} tasks, from 0'
+                    problem = f"{word}: {have}"
+                    continue
+                tasks = tuple(range(first, last + 1))
+            found.append(TaskSelection(job=job, block=block, tasks=tasks))
     # Of several jobs not each one has to have the block.
     return found, "" if found else problem
-
-
-def _read_range(text: str, block: BlockNode) -> tuple[tuple[int, ...], str]:
-    match = _RANGE.fullmatch(text)
-    if match is None:
-        return (), f'"{text}": expected the number of a task, or FIRST-LAST'
-    first, last = int(match[1]), int(match[2] or match[1])
-    if last < first or last >= block.tasks or last - first >= _MAX_TASKS:
-        return (), f'block {block.number} "{block.name}" has {block.tasks} tasks, from 0'
-    return tuple(range(first, last + 1)), ""
