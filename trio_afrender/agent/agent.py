@@ -25,7 +25,6 @@ from trio_afrender.agent.connect import check_server, make_connect
 from trio_afrender.agent.dispatcher import Dispatcher
 from trio_afrender.agent.handle import AgentHandle, RunView
 from trio_afrender.agent.host_actions import HostActions
-from trio_afrender.agent.journal_format import PendingState
 from trio_afrender.agent.loop_watchdog import LoopWatchdog
 from trio_afrender.agent.memory_guard import guard_memory
 from trio_afrender.agent.outbox import Outbox
@@ -139,6 +138,9 @@ class _Agent:
             self._counters.note_ended(update)
             dependencies.history.note(update, task)
 
+        # Unlimited: the sender must not wait, and the channel holds at most the closed runs of one
+        # cleanup interval.
+        self._forgotten, self._to_remove = trio.open_memory_channel[TaskExec](math.inf)
         self._outbox = Outbox(
             journal=dependencies.journal, ended=note_ended, delivered=self._counters.note_closed
         )
@@ -147,7 +149,7 @@ class _Agent:
             self._dependencies,
             self._outbox,
             wake=self._wake,
-            forget=self._forget,
+            forget=self._forgotten.send_nowait,
             announce=self._put_state,
             counters=self._counters,
         )
@@ -165,9 +167,6 @@ class _Agent:
         )
         self._launched = int(dependencies.wall())
         self._idle_since = trio.current_time()
-        # Unlimited: the sender must not wait, and the channel holds at most the closed runs of one
-        # cleanup interval.
-        self._forgotten, self._to_remove = trio.open_memory_channel[TaskExec](math.inf)
         self._shutdown = Shutdown(
             config, self._dispatcher, self._outbox, self._session, announce=self._put_state
         )
@@ -271,7 +270,17 @@ class _Agent:
             )
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
-                nursery.start_soon(self._run_journal)
+                # An outcome is sent only after its record is durable, so each write may make one
+                # sendable.
+                nursery.start_soon(
+                    partial(
+                        opened.journal.run,
+                        saved=self._wake,
+                        now=lambda: self._outbox.held(
+                            state.task for state in self._dispatcher.running.values()
+                        ),
+                    )
+                )
                 nursery.start_soon(wait_out, "the history", opened.history.run)
                 await nursery.start(self._dispatcher.run)
                 self._dispatcher.continue_runs(continued)
@@ -280,7 +289,16 @@ class _Agent:
                 self._start(
                     nursery, self._host_actions.run, lambda reason: self.drain(reason, None)
                 )
-                self._start(nursery, self._guard_memory)
+                self._start(
+                    nursery,
+                    guard_memory,
+                    self.config.memory_guard,
+                    opened.headroom.read,
+                    opened.usage_reader,
+                    self._dispatcher.running.values,
+                    partial(self._dispatcher.set_unavailable, "memory"),
+                    partial(self._watchdog.expect_within, "the memory guard"),
+                )
                 if opened.inherited.unkillable:
                     self._start(nursery, self._await_earlier, opened.inherited.unkillable)
                 self._start(nursery, self._remove_run_folders)
@@ -420,12 +438,8 @@ class _Agent:
         self._outbox.put_state(self._state())
         self._wake()
 
-    def _forget(self, task: TaskExec) -> None:
-        if not self.config.keep_runs:
-            self._forgotten.send_nowait(task)
-
     async def _remove_run_folders(self) -> None:
-        """Remove the folders of closed runs."""
+        """Remove the folders of closed runs, unless they are to be kept."""
         async for task in self._to_remove:
             # All runs of one interval are removed by one call, which needs one thread.
             await trio.sleep(CLEANUP_INTERVAL)
@@ -433,30 +447,13 @@ class _Agent:
             with suppress(trio.WouldBlock):
                 while True:
                     tasks.append(self._to_remove.receive_nowait())
-            await self._dependencies.remove_run_folders(tasks)
+            if not self.config.keep_runs:
+                await self._dependencies.remove_run_folders(tasks)
 
     async def _await_earlier(self, pids: tuple[int, ...]) -> None:
         """Start no task until the processes of an earlier agent that survived KILL are gone."""
         with self._dispatcher.held_by(pids):
             await self._dependencies.wait_gone(pids)
-
-    async def _guard_memory(self) -> None:
-        await guard_memory(
-            self.config.memory_guard,
-            self._dependencies.headroom.read,
-            self._dependencies.usage_reader,
-            self._dispatcher.running.values,
-            partial(self._dispatcher.set_unavailable, "memory"),
-            lambda seconds: self._watchdog.expect_within("the memory guard", seconds),
-        )
-
-    async def _run_journal(self) -> None:
-        def now() -> PendingState:
-            running = (state.task for state in self._dispatcher.running.values())
-            return self._outbox.held(running)
-
-        # An outcome is sent only after its record is durable, so each write may make one sendable.
-        await self._dependencies.journal.run(saved=self._wake, now=now)
 
     async def _measure(self) -> None:
         measured = await self._dependencies.measure()
