@@ -19,7 +19,7 @@ import attrs
 from trio_afrender.agent.journal import open_journal
 from trio_afrender.agent.journal_format import Journal, PendingState
 from trio_afrender.agent.run_history import DiskRunHistory, RunHistory
-from trio_afrender.agent.state_dir import StateDir, open_state_dir
+from trio_afrender.agent.state_dir import open_state_dir
 from trio_afrender.agent.takeover import (
     TakeoverResult,
     adopt_running_tasks,
@@ -118,14 +118,6 @@ class AgentDependencies(TaskDependencies):
 _T = TypeVar("_T")
 
 
-async def _do(store: StateDir, attempt: Callable[[], Awaitable[_T]]) -> _T:
-    """Do one step of the start, again while the host has nothing left for it. Raises `StoreError`."""
-    try:
-        return await retry_exhausted(attempt)
-    except OSError as error:
-        raise StoreError.of(store.path, error) from error
-
-
 @asynccontextmanager
 async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependencies]:
     """Open the dependencies of a real agent. Raises `ConfigError`, `StoreError` and `StoreInUse`."""
@@ -136,7 +128,14 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(open_reserve())
         store = stack.enter_context(open_state_dir(config.store, config.name))
-        do = partial(_do, store)
+
+        async def do(attempt: Callable[[], Awaitable[_T]]) -> _T:
+            # Each step of the start is done again while the host has nothing left for it.
+            try:
+                return await retry_exhausted(attempt)
+            except OSError as error:
+                raise StoreError.of(store.path, error) from error
+
         identity = await do(partial(work_in_thread, store.identity))
         run_token = await do(partial(work_in_thread, store.make_run_token))
         journal = await do(partial(work_in_thread, partial(open_journal, store.journal)))
