@@ -22,6 +22,7 @@ import trio
 
 from trio_afrender.config import MemoryGuard
 from trio_afrender.hostinfo.memory import MemoryHeadroom, ReadHeadroom
+from trio_afrender.hostinfo.process_usage import ProcessUsage
 from trio_afrender.task.dependencies import ProcessUsageReader
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
@@ -159,15 +160,22 @@ async def guard_memory(
         # Measuring a tree costs a read for each of its processes. With plenty of memory the figures
         # of the usage monitor, some seconds old, are good enough.
         near = headroom.available < 2 * rules.room
-        trees = [
-            Tree(
-                run=run.task.run,
-                age=now - started[run.task.run],
-                resident=await _measure(run, usage_reader) if near else _last_measured(run),
-                ending=run.control.cause is not None,
-            )
-            for run in runs
-        ]
+        trees = []
+        for run in runs:
+            found: Sequence[ProcessUsage] = ()
+            if near:
+                # Its processes are those of the last measurement: finding new ones takes a walk over
+                # all processes of the host.
+                pids = {pid for pid, _ in run.members}
+                pids |= {run.pid} if run.pid is not None else set()
+                found = await usage_reader.read(pids)
+            if found:
+                resident = sum(usage.resident for usage in found)
+            else:
+                resident = run.usage.resident if run.usage is not None else 0
+            ending = run.control.cause is not None
+            age = now - started[run.task.run]
+            trees.append(Tree(run=run.task.run, age=age, resident=resident, ending=ending))
         decision = policy.decide(headroom, trees)
         if bool(decision.pause) != bool(paused):
             pause(decision.pause)
@@ -182,17 +190,3 @@ async def guard_memory(
         # A long wait ends at a multiple of the interval, at which the agent wakes up anyway for its
         # measurements.
         await trio.sleep(IDLE_INTERVAL - now % IDLE_INTERVAL if wait >= IDLE_INTERVAL else wait)
-
-
-def _last_measured(run: RunState) -> int:
-    return run.usage.resident if run.usage is not None else 0
-
-
-async def _measure(run: RunState, usage_reader: ProcessUsageReader) -> int:
-    """Return the memory of a tree now, in bytes."""
-    # Its processes are those of the last measurement: finding new ones takes a walk over all
-    # processes of the host.
-    pids = {pid for pid, _ in run.members}
-    pids |= {run.pid} if run.pid is not None else set()
-    found = await usage_reader.read(pids)
-    return sum(usage.resident for usage in found) if found else _last_measured(run)
