@@ -191,48 +191,38 @@ class AgentEvents:
             case RunStarted():
                 self._append(event)
             case RunProgress():
-                self._put_progress(event)
+                if (place := self._progress.get(event.run)) is None:
+                    self._progress[event.run] = self._append(event)
+                else:
+                    older = self._queue[place]
+                    assert isinstance(older, RunProgress)  # noqa: S101 - `_progress` holds these alone
+                    self._queue[place] = attrs.evolve(event, missed=older.missed + 1)
             case RunLogLine():
-                self._put_line(event)
+                self._lines.append(self._append(event))
+                self._line_count += 1
+                self._line_size += len(event.text)
+                while self._line_count > MAX_LOG_LINES or self._line_size > MAX_LOG_SIZE:
+                    dropped = self._queue.pop(self._lines.popleft())
+                    assert isinstance(dropped, RunLogLine)  # noqa: S101 - as above
+                    self._forget_line(dropped)
+                    self._missed_lines[dropped.run] = self._missed_lines.get(dropped.run, 0) + 1
             case RunOutcome():
-                self._put_outcome(event)
+                if (place := self._progress.pop(event.run, None)) is not None:
+                    del self._queue[place]
+                size = len(event.update.output)
+                if self._output_size + size > MAX_OUTPUT:
+                    update = attrs.evolve(event.update, output="")
+                    event = attrs.evolve(event, update=update, missed_output=size)
+                self._output_size += len(event.update.output)
+                self._outcomes += 1
+                self._append(event)
+                self._note_count()
         self._more.set()
 
     def _append(self, event: AgentEvent) -> int:
         self._next += 1
         self._queue[self._next] = event
         return self._next
-
-    def _put_progress(self, event: RunProgress) -> None:
-        place = self._progress.get(event.run)
-        if place is None:
-            self._progress[event.run] = self._append(event)
-            return
-        older = self._queue[place]
-        assert isinstance(older, RunProgress)  # noqa: S101 - `_progress` holds such places alone
-        self._queue[place] = attrs.evolve(event, missed=older.missed + 1)
-
-    def _put_line(self, event: RunLogLine) -> None:
-        self._lines.append(self._append(event))
-        self._line_count += 1
-        self._line_size += len(event.text)
-        while self._line_count > MAX_LOG_LINES or self._line_size > MAX_LOG_SIZE:
-            dropped = self._queue.pop(self._lines.popleft())
-            assert isinstance(dropped, RunLogLine)  # noqa: S101 - as above
-            self._forget_line(dropped)
-            self._missed_lines[dropped.run] = self._missed_lines.get(dropped.run, 0) + 1
-
-    def _put_outcome(self, event: RunOutcome) -> None:
-        if (place := self._progress.pop(event.run, None)) is not None:
-            del self._queue[place]
-        size = len(event.update.output)
-        if self._output_size + size > MAX_OUTPUT:
-            update = attrs.evolve(event.update, output="")
-            event = attrs.evolve(event, update=update, missed_output=size)
-        self._output_size += len(event.update.output)
-        self._outcomes += 1
-        self._append(event)
-        self._note_count()
 
     def _forget_line(self, event: RunLogLine) -> None:
         self._line_count -= 1
