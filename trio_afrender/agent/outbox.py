@@ -305,12 +305,29 @@ class Outbox:
         output.
         """
         room = _Room(self.limit)
-        entries = self._take_entries(room)
+        entries: list[_Queued] = []
+        files = 0
+        while self._queue and room.fits(self._queue[0].cost):
+            queued = self._queue[0]
+            if isinstance(queued.entry, FilesEntry):
+                files += sum(map(_file_size, queued.entry.files))
+                if files > MAX_UPDATE_FILES:
+                    break
+            room.take(queued.cost)
+            entries.append(self._queue.popleft())
         asked = []
         while self._asked and room.fits(size := json_size(self._asked[0].output)):
             room.take(size)
             asked.append(self._asked.popleft())
-        updates = self._take_outcomes(room) + self._take_progress(room)
+        updates = self._take_outcomes(room)
+        for run, update in list(self._progress.items()):
+            price = _small_cost(update)
+            if not room.fits(price):
+                break
+            room.take(price)
+            del self._progress[run]
+            self._known.add(run)
+            updates.append(update)
         resources, self._resources = self._resources, None
         state, self._state = self._state, None
         if not (entries or asked or updates or resources) and state is None:
@@ -333,19 +350,6 @@ class Outbox:
         self._in_flight.append((seq, []))
         return Update(seq=seq)
 
-    def _take_entries(self, room: _Room) -> list[_Queued]:
-        taken: list[_Queued] = []
-        files = 0
-        while self._queue and room.fits(self._queue[0].cost):
-            queued = self._queue[0]
-            if isinstance(queued.entry, FilesEntry):
-                files += sum(map(_file_size, queued.entry.files))
-                if files > MAX_UPDATE_FILES:
-                    break
-            room.take(queued.cost)
-            taken.append(self._queue.popleft())
-        return taken
-
     def _take_outcomes(self, room: _Room) -> list[TaskUpdate]:
         """Take unsent outcomes, at most one of them with output."""
         # Runs that still have queued entries are left out: nothing may follow an outcome.
@@ -362,18 +366,6 @@ class Outbox:
             with_output = with_output or bool(update.output)
             room.take(price)
             outcome.sent = True
-            taken.append(update)
-        return taken
-
-    def _take_progress(self, room: _Room) -> list[TaskUpdate]:
-        taken: list[TaskUpdate] = []
-        for run, update in list(self._progress.items()):
-            price = _small_cost(update)
-            if not room.fits(price):
-                break
-            room.take(price)
-            del self._progress[run]
-            self._known.add(run)
             taken.append(update)
         return taken
 
