@@ -9,7 +9,7 @@ import pytest
 
 from trio_afrender.errors import ConfigError
 from trio_afrender.jobs.job_file import JobSpec, examine_job
-from trio_afrender.jobs.quick_job import QuickJob
+from trio_afrender.jobs.quick_job import make_quick_job
 from trio_afrender.jobs.task_choice import choose_by_name, choose_unfinished
 
 
@@ -101,10 +101,10 @@ def test_a_report_of_another_job_is_refused() -> None:
 
 
 def test_a_command_with_one_range_is_one_block() -> None:
-    made = QuickJob(
-        command="A=1 /opt/render/render -f @#@", frames=[range(1, 10, 2)], per_task=2, folder="/f"
+    made = make_quick_job(
+        "A=1 /opt/render/render -f @#@", frames=[range(1, 10, 2)], per_task=2, folder="/f"
     )
-    spec = spec_of(made.make())
+    spec = spec_of(made)
     (block,) = spec.blocks
     assert (spec.name, block.name, block.working_directory) == ("render", "render", "/f")
     assert [block.task_name(task) for task in range(block.task_count)] == [
@@ -116,7 +116,7 @@ def test_a_command_with_one_range_is_one_block() -> None:
 
 def test_a_command_with_several_ranges_has_a_block_for_each() -> None:
     frames = [range(1, 2), range(7, 10), range(20, 31, 5)]
-    spec = spec_of(QuickJob(command="r @#@", frames=frames, name="n", parser="p").make())
+    spec = spec_of(make_quick_job("r @#@", frames=frames, name="n", parser="p"))
     assert [(block.name, block.task_count) for block in spec.blocks] == [
         ("n 1", 1),
         ("n 7-9", 3),
@@ -126,7 +126,7 @@ def test_a_command_with_several_ranges_has_a_block_for_each() -> None:
 
 
 def test_a_command_without_frames_is_one_task() -> None:
-    spec = spec_of(QuickJob(command="'make it").make())
+    spec = spec_of(make_quick_job("'make it"))
     assert spec.blocks[0].tasks[0].command == "'make it"
     assert spec.name == "'make"
 
@@ -143,4 +143,4 @@ def test_commands_that_do_not_fit_are_named(
     command: str, frames: tuple[range, ...], problem: str
 ) -> None:
     with pytest.raises(ConfigError, match=problem):
-        QuickJob(command=command, frames=frames).make()
+        make_quick_job(command, frames=frames)

@@ -12,7 +12,7 @@ import attrs
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError, JobError, PluginError, PluginNotFound
 from trio_afrender.jobs.job_file import JobSpec, examine_job, read_job, unwrap
-from trio_afrender.jobs.quick_job import QuickJob
+from trio_afrender.jobs.quick_job import make_quick_job
 from trio_afrender.plugins.lookup import list_plugins, load_class, near
 
 __all__ = (
@@ -86,8 +86,8 @@ def read_one_job(options: Namespace, plugins: Sequence[Path]) -> JobSpec:
         return require_job(examine_file(options.job, plugins))
     service = options.service or "generic"
     parser = options.parser
-    quick = QuickJob(
-        command=options.run_command,
+    quick = make_quick_job(
+        options.run_command,
         frames=options.frames or (),
         per_task=options.per_task or 1,
         name=options.job_name or "",
@@ -95,7 +95,7 @@ def read_one_job(options: Namespace, plugins: Sequence[Path]) -> JobSpec:
         parser=_default_parser(service, plugins) if parser is None else parser,
         folder=str(Path.cwd()),
     )
-    return require_job(_examine(quick.make(), "-c", None, plugins))
+    return require_job(_examine(quick, "-c", None, plugins))
 
 
 def _default_parser(service: str, plugins: Sequence[Path]) -> str:
