@@ -6,8 +6,8 @@ wait for each other, sizes) is found by ``trio_afrender check job``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, assert_never
 
 from trio_afrender.jobs.host_masks import MASK_TYPES
 from trio_afrender.jobs.job_keys import (
@@ -92,26 +92,25 @@ def _make_value(key: JobKey) -> dict[str, Any]:
         made |= {"default": key.default, "examples": [key.example]}
     if key.effect is Effect.SERVER or (key.effect is Effect.OLD and key.kind is ValueKind.TEXT):
         return made  # neither the type nor the value is checked here
-    return {**made, **_type_of(key)}
-
-
-def _type_of(key: JobKey) -> Mapping[str, Any]:
     text = {"type": "string", "pattern": _NO_NUL}
     match key.kind:
         case ValueKind.NUMBER:
             least = -INT_LIMIT if key.least is None else key.least
-            return {"type": "integer", "minimum": least, "maximum": INT_LIMIT}
+            made |= {"type": "integer", "minimum": least, "maximum": INT_LIMIT}
         case ValueKind.FLAG:
-            return {"type": "boolean"}
+            made |= {"type": "boolean"}
         case ValueKind.CHOICE:
-            return {"enum": [*MASK_TYPES, ""]}
+            made |= {"enum": [*MASK_TYPES, ""]}
         case ValueKind.TEXTS:
-            return {"anyOf": [{"type": "array", "items": text}, text]}
+            made |= {"anyOf": [{"type": "array", "items": text}, text]}
         case ValueKind.TABLE:
-            return {"type": "object", "additionalProperties": text}
+            made |= {"type": "object", "additionalProperties": text}
         case ValueKind.OBJECTS if key.name == "blocks":
-            return {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/block"}}
+            made |= {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/block"}}
         case ValueKind.OBJECTS:
-            return {"type": "array", "items": {"$ref": "#/$defs/task"}}
+            made |= {"type": "array", "items": {"$ref": "#/$defs/task"}}
         case ValueKind.TEXT | ValueKind.MASK | ValueKind.PATTERN:
-            return text
+            made |= text
+        case _:
+            assert_never(key.kind)
+    return made

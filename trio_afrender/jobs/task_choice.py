@@ -30,7 +30,39 @@ def choose_by_name(
     In a block that lists its tasks, the numbers are those of tasks, from 0. Raises `ConfigError`, which
     names the `option`.
     """
-    return frozenset(place for word in words for place in _choose(spec, word, option))
+    names = [block.name for block in spec.blocks]
+    chosen: set[TaskPlace] = set()
+    for word in words:
+        # A block's name may have a colon.
+        name, colon, frames = (word, "", "") if word in names else word.rpartition(":")
+        if not colon and word not in names:
+            name = word
+        found = [number for number, each in enumerate(names) if each == name]
+        if not found:
+            hint = suggest(name[:_SAMPLE], names) or f": it has {quote_some(names)}"
+            raise ConfigError(
+                f'{option} {word[:_SAMPLE]}: the job has no block "{name[:_SAMPLE]}"{hint}'
+            )
+        try:
+            wanted = parse_ranges(frames) if colon else ()
+        except ValueError as error:
+            raise ConfigError(f"{option} {word[:_SAMPLE]}: {error}") from None
+        places = [
+            (number, task)
+            for number in found
+            for task in range(spec.blocks[number].task_count)
+            if not colon or _has_any(spec.blocks[number], task, wanted)
+        ]
+        if not places:
+            block = spec.blocks[found[0]]
+            kind, last = "tasks 0", block.task_count - 1
+            if block.numeric:
+                kind, last = f"frames {block.frame_first}", block.frame_last
+            raise ConfigError(
+                f'{option} {word[:_SAMPLE]}: the block "{name[:_SAMPLE]}" has {kind} to {last}'
+            )
+        chosen.update(places)
+    return frozenset(chosen)
 
 
 def only_chosen(job: JobView, chosen: Collection[TaskPlace] | None) -> JobView:
@@ -39,39 +71,6 @@ def only_chosen(job: JobView, chosen: Collection[TaskPlace] | None) -> JobView:
         return job
     tasks = tuple(task for task in job.tasks if (task.block, task.task) in chosen)
     return attrs.evolve(job, tasks=tasks, counts=Counter(task.state for task in tasks))
-
-
-def _choose(spec: JobSpec, word: str, option: str) -> Collection[TaskPlace]:
-    names = [block.name for block in spec.blocks]
-    # A block's name may have a colon.
-    name, colon, frames = (word, "", "") if word in names else word.rpartition(":")
-    if not colon and word not in names:
-        name = word
-    found = [number for number, each in enumerate(names) if each == name]
-    if not found:
-        hint = suggest(name[:_SAMPLE], names) or f": it has {quote_some(names)}"
-        raise ConfigError(
-            f'{option} {word[:_SAMPLE]}: the job has no block "{name[:_SAMPLE]}"{hint}'
-        )
-    try:
-        wanted = parse_ranges(frames) if colon else ()
-    except ValueError as error:
-        raise ConfigError(f"{option} {word[:_SAMPLE]}: {error}") from None
-    places = [
-        (number, task)
-        for number in found
-        for task in range(spec.blocks[number].task_count)
-        if not colon or _has_any(spec.blocks[number], task, wanted)
-    ]
-    if not places:
-        block = spec.blocks[found[0]]
-        kind, last = "tasks 0", block.task_count - 1
-        if block.numeric:
-            kind, last = f"frames {block.frame_first}", block.frame_last
-        raise ConfigError(
-            f'{option} {word[:_SAMPLE]}: the block "{name[:_SAMPLE]}" has {kind} to {last}'
-        )
-    return places
 
 
 def _has_any(block: BlockSpec, task: int, wanted: Sequence[range]) -> bool:
