@@ -268,7 +268,7 @@ async def test_a_full_disk_loses_no_record(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     opened_files: list[sqlite3.Connection] = []
-    opened = Database._open
+    opened = Database.open
 
     def open_and_note(self: Database) -> object:
         stored = opened(self)
@@ -280,7 +280,7 @@ async def test_a_full_disk_loses_no_record(
         opened_files[-1].execute(f"PRAGMA max_page_count = {pages}")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Database, "_open", open_and_note)
+        patch.setattr(Database, "open", open_and_note)
         async with open_farm(tmp_path) as farm:
             first = farm.submit(one_job(annotation="x" * 100))
             await farm.dispatch_and_store()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import attrs
@@ -112,38 +112,51 @@ class Database:
         `StoreInUse` for one that another farm has open.
         """
         try:
-            return self._open()
-        except BaseException:
-            self.close()
-            raise
-
-    def _open(self) -> StoredRecords:
-        try:
             # Made here, because SQLite would follow a link.
             os.close(open_regular(self.path, os.O_RDWR | os.O_CREAT))
         except OSError as error:
             raise StoreError.of(self.path, error) from error
-        with self._explained():
+        with ExitStack() as undo, self._explained():
             self._connection = sqlite3.connect(
                 self.path, timeout=0.0, isolation_level=None, check_same_thread=False
             )
+            undo.callback(self.close)
             execute = self._connection.execute
-            # No other process reads the file, so the index of its log can stay in this one's memory.
-            execute("PRAGMA locking_mode = EXCLUSIVE")
-            execute("BEGIN EXCLUSIVE")
-            execute("COMMIT")
-            self._check_version()
-            execute("PRAGMA journal_mode = WAL")
-            execute("PRAGMA synchronous = NORMAL")
 
             def rows(query: str) -> list[tuple[int | str, ...]]:
                 return execute(query).fetchall()
 
+            # No other process reads the file, so the index of its log can stay in this one's memory.
+            execute("PRAGMA locking_mode = EXCLUSIVE")
+            execute("BEGIN EXCLUSIVE")
+            execute("COMMIT")
+            ((application,),) = execute("PRAGMA application_id").fetchall()
+            ((version,),) = execute("PRAGMA user_version").fetchall()
+            tables = rows("SELECT count(*) FROM sqlite_schema")
+            if (application, version, tables) == (0, 0, [(0,)]):
+                execute("BEGIN")
+                for statement in _TABLES:
+                    execute(statement)
+                execute(f"PRAGMA application_id = {_APPLICATION}")
+                execute(f"PRAGMA user_version = {_VERSION}")
+                execute("COMMIT")
+            elif application != _APPLICATION:
+                raise StoreError(
+                    self.path, "is a database of another program; choose another folder"
+                )
+            elif version > _VERSION:
+                raise StoreError(
+                    self.path,
+                    f"was written by a newer version of this program (store version {version}, this"
+                    f" one knows {_VERSION}); use that version, or choose another folder",
+                )
+            execute("PRAGMA journal_mode = WAL")
+            execute("PRAGMA synchronous = NORMAL")
             ((verdict,), *_) = rows("PRAGMA quick_check(1)")
             if verdict != "ok":
                 raise DamagedRecords(self.path, verdict)
             pool = rows("SELECT data FROM pool")
-            return StoredRecords(
+            stored = StoredRecords(
                 path=self.path,
                 counters=dict(rows("SELECT name, value FROM counters")),  # type: ignore[arg-type]  # the types of the columns
                 pool=str(pool[0][0]) if pool else None,
@@ -154,28 +167,8 @@ class Database:
                 tasks=rows("SELECT * FROM tasks"),  # type: ignore[arg-type]  # as above
                 removed=[int(job) for (job,) in rows("SELECT job FROM removed")],
             )
-
-    def _check_version(self) -> None:
-        assert self._connection is not None  # noqa: S101 - `_open` has set it
-        execute = self._connection.execute
-        ((application,),) = execute("PRAGMA application_id").fetchall()
-        ((version,),) = execute("PRAGMA user_version").fetchall()
-        tables = execute("SELECT count(*) FROM sqlite_schema").fetchall()
-        if (application, version, tables) == (0, 0, [(0,)]):
-            execute("BEGIN")
-            for statement in _TABLES:
-                execute(statement)
-            execute(f"PRAGMA application_id = {_APPLICATION}")
-            execute(f"PRAGMA user_version = {_VERSION}")
-            execute("COMMIT")
-        elif application != _APPLICATION:
-            raise StoreError(self.path, "is a database of another program; choose another folder")
-        elif version > _VERSION:
-            raise StoreError(
-                self.path,
-                f"was written by a newer version of this program (store version {version}, this one"
-                f" knows {_VERSION}); use that version, or choose another folder",
-            )
+            undo.pop_all()  # it stays open
+            return stored
 
     def move_away(self, now: float) -> Path:
         """Close the file and give it and its log other names, with `now` (Unix time) in them.
