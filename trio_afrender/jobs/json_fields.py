@@ -13,18 +13,13 @@ from typing import TypeVar
 from trio_afrender.errors import JobError
 from trio_afrender.text import compile_mask, show_json
 
-__all__ = ("INT_LIMIT", "Fields", "is_meaningful")
+__all__ = ("INT_LIMIT", "Fields")
 
 _T = TypeVar("_T")
 INT_LIMIT = 2**53
 """Larger integers may have lost digits: other JSON programs read them as doubles."""
 _MOST_PROBLEMS = 1000
 _NONE: Sequence[object] = ()
-
-
-def is_meaningful(value: object) -> bool:
-    """Whether a value has an effect: not empty, zero, false, null or Afanasy's -1."""
-    return bool(value) and value != -1
 
 
 class Fields:
@@ -122,8 +117,9 @@ class Fields:
                 yield fields
 
     def meaningful(self, keys: tuple[str, ...]) -> Iterator[str]:
-        """Those of `keys` that are given and have an effect."""
-        return (key for key in keys if is_meaningful(self.data.get(key)))
+        """Those of `keys` with an effect: not empty, zero, false, null or Afanasy's -1."""
+        values = ((key, self.data.get(key)) for key in keys)
+        return (key for key, value in values if value and value != -1)
 
 
 def _text(value: object, path: str) -> str:
