@@ -85,9 +85,9 @@ def _make_object(keys: Iterable[JobKey], level: str) -> dict[str, Any]:
 
 
 def _make_value(key: JobKey) -> dict[str, Any]:
-    text = key.text.replace("`", "").replace(", see [below](#flags)", "")
     effect = "" if key.effect is Effect.FULL else f" ({key.effect.value})"
-    made: dict[str, Any] = {"description": f"{text}{effect}".replace("`", "")}
+    about = f"{key.text.replace(', see [below](#flags)', '')}{effect}".replace("`", "")
+    made: dict[str, Any] = {"description": about}
     if key.effect is not Effect.OLD:
         made |= {"default": key.default, "examples": [key.example]}
     if key.effect is Effect.SERVER or (key.effect is Effect.OLD and key.kind is ValueKind.TEXT):
