@@ -19,7 +19,6 @@ from trio_afrender.errors import JobError
 from trio_afrender.farm.database import DamagedRecords, RecordRows, StoredRecords
 from trio_afrender.farm.model import (
     FarmStopKind,
-    Job,
     RenderState,
     Run,
     Stop,
@@ -71,19 +70,9 @@ def make_rows(state: FarmState, changed: ChangedRecords, now: float) -> RecordRo
         counters=[
             (name, getattr(state, name)) for name in ("next_job", "next_render", "next_user")
         ],
-        users=[(user.id, _dump(_user_data(user))) for user in changed.users],
         renders=[
             (render.id, _dump(_CONVERTER.unstructure(store_render(render))))
             for render in changed.renders
-        ],
-        jobs=[
-            # Without its blocks: they have rows of their own.
-            (
-                job.id,
-                partial(_dump_spec, attrs.evolve(job.spec, blocks=())) if spec else None,
-                _dump(_job_data(job)),
-            )
-            for job, spec in changed.jobs.items()
         ],
         deleted_jobs=sorted(changed.deleted_jobs),
         deleted_users=sorted(changed.deleted_users),
@@ -92,10 +81,23 @@ def make_rows(state: FarmState, changed: ChangedRecords, now: float) -> RecordRo
     if changed.pool:
         pool = {"parameters": _CONVERTER.unstructure(state.pool), "log": state.pool_log.entries}
         rows.pool = _dump(pool)
+    for user in changed.users:
+        data = {name: getattr(user, name) for name in _USER_PLAIN}
+        data |= {"needs": _CONVERTER.unstructure(user.needs), "log": user.node_log.entries}
+        rows.users.append((user.id, _dump(data)))
+    for job, spec in changed.jobs.items():
+        # Without its blocks: they have rows of their own.
+        text = partial(_dump_spec, attrs.evolve(job.spec, blocks=())) if spec else None
+        data = {name: getattr(job, name) for name in _JOB_PLAIN}
+        data["held"] = job.held
+        data["before"] = [other.id for other in job.before]
+        data["try_next"] = [(task.key.block, task.key.task) for task in job.try_next]
+        data["log"] = job.node_log.entries
+        rows.jobs.append((job.id, text, _dump(data)))
     for block, spec in changed.blocks.items():
         text = partial(_dump_spec, block.spec) if spec else None
-        data = _dump({"error_hosts": _to_unix(block.error_hosts, since)})
-        rows.blocks.append((block.job.id, block.number, text, data))
+        data = {"error_hosts": _to_unix(block.error_hosts, since)}
+        rows.blocks.append((block.job.id, block.number, text, _dump(data)))
     for task in changed.tasks:
         # All tasks of a new job are as the specification makes them: these have no rows.
         waits = task.state is TaskState.READY or task.state is TaskState.WAITING
@@ -115,22 +117,6 @@ def _to_unix(hosts: Mapping[str, tuple[int, float]], since: float) -> dict[str, 
 
 def _dump_spec(spec: JobSpec | BlockSpec) -> str:
     return _dump(_CONVERTER.unstructure(spec))
-
-
-def _job_data(job: Job) -> dict[str, object]:
-    data: dict[str, object] = {name: getattr(job, name) for name in _JOB_PLAIN}
-    data["held"] = job.held
-    data["before"] = [other.id for other in job.before]
-    data["try_next"] = [(task.key.block, task.key.task) for task in job.try_next]
-    data["log"] = job.node_log.entries
-    return data
-
-
-def _user_data(user: User) -> dict[str, object]:
-    data: dict[str, object] = {name: getattr(user, name) for name in _USER_PLAIN}
-    data["needs"] = _CONVERTER.unstructure(user.needs)
-    data["log"] = user.node_log.entries
-    return data
 
 
 def _task_data(task: Task, since: float) -> dict[str, object]:
@@ -190,19 +176,28 @@ def restore(state: FarmState, stored: StoredRecords, now: float) -> None:
             state.pool_log = NodeLog(pool["log"])
     for text in stored.users:
         with _reading(stored, "a user"):
-            _restore_user(state, text)
+            data: dict[str, Any] = json.loads(text)
+            needs = _CONVERTER.structure(data["needs"], HostNeeds)
+            user = User(
+                **{name: data[name] for name in _USER_PLAIN},
+                needs=needs,
+                masks=compile_masks(needs, data["hosts_mask_type"]),
+                node_log=NodeLog(data["log"]),
+            )
+            state.users[user.name] = user
+            state.next_user = max(state.next_user, user.id + 1)
     for text in stored.renders:
         with _reading(stored, "a render"):
             restore_render(state, _CONVERTER.structure(json.loads(text), StoredRender))
     blocks: dict[int, list[tuple[str, str]]] = {}
-    for job_id, _, spec, data in stored.blocks:
-        blocks.setdefault(job_id, []).append((spec, data))
-    for job_id, spec, data in stored.jobs:
+    for job_id, _, spec, text in stored.blocks:
+        blocks.setdefault(job_id, []).append((spec, text))
+    for job_id, spec, text in stored.jobs:
         with _reading(stored, f"job {job_id}"):
-            _restore_job(state, job_id, spec, data, blocks.get(job_id, []), before, since)
-    for job_id, block, task, data in stored.tasks:
+            _restore_job(state, job_id, spec, text, blocks.get(job_id, []), before, since)
+    for job_id, block, task, text in stored.tasks:
         with _reading(stored, f"task {job_id}.{block}.{task}"):
-            _restore_task(state, TaskKey(job_id, block, task), data, since, now)
+            _restore_task(state, TaskKey(job_id, block, task), text, since, now)
     # What the restored states would have sent has been sent before.
     texts = [Removal(TaskKey(job, 0, 0)) for job in stored.removed]
     state.outgoing = OutgoingMessages(changed=True, writes=[*texts])
@@ -226,19 +221,6 @@ def _from_unix(
     hosts: Mapping[str, tuple[int, float]], since: float
 ) -> dict[str, tuple[int, float]]:
     return {name: (int(count), float(last) - since) for name, (count, last) in hosts.items()}
-
-
-def _restore_user(state: FarmState, text: str) -> None:
-    data: dict[str, Any] = json.loads(text)
-    needs = _CONVERTER.structure(data["needs"], HostNeeds)
-    user = User(
-        **{name: data[name] for name in _USER_PLAIN},
-        needs=needs,
-        masks=compile_masks(needs, data["hosts_mask_type"]),
-        node_log=NodeLog(data["log"]),
-    )
-    state.users[user.name] = user
-    state.next_user = max(state.next_user, user.id + 1)
 
 
 def _restore_job(
@@ -285,8 +267,30 @@ def _restore_task(state: FarmState, key: TaskKey, text: str, since: float, now: 
         Reason(time=time, event=event, text=words, pids=tuple(pids))
         for time, event, words, pids in data.get("why", ())
     ]
+    run = None
+    if "run" in data:
+        of_run = data["run"]
+        name = of_run["render"]
+        render = state.renders.get(name)
+        if render is None:  # deleted: it has the name in what it once did
+            render = RenderState(id=0, name=name, register=Register(name=name))
+        run = task.last_run = Run(
+            id=of_run["id"],
+            task=task,
+            attempt=of_run["attempt"],
+            render=render,
+            capacity=of_run.get("capacity", 0),
+            assigned=of_run.get("assigned", 0.0) - since,
+            progressed=0.0,
+            sent=True,
+            over=True,
+            suspended=of_run.get("suspended", ""),
+        )
+        run.log_n, run.listened_n, run.files_n = of_run.get("entries", (-1, -1, -1))
+        if "stop" in of_run:
+            kind, reason = of_run["stop"]
+            run.stop = Stop(FarmStopKind(kind), reason)
     kept = TaskState(data.get("state", TaskState.WAITING))
-    run = _restore_run(state, task, data["run"], since) if "run" in data else None
     if kept is TaskState.RUNNING:
         # Without its render it is queued again.
         if run is not None and run.render.name in state.renders:
@@ -296,30 +300,6 @@ def _restore_task(state: FarmState, key: TaskKey, text: str, since: float, now: 
             state.attach(run, now)
     else:
         state.set_state(task, kept)
-
-
-def _restore_run(state: FarmState, task: Task, data: Mapping[str, Any], since: float) -> Run:
-    name = data["render"]
-    render = state.renders.get(name)
-    if render is None:  # deleted: it has the name in what it once did
-        render = RenderState(id=0, name=name, register=Register(name=name))
-    run = task.last_run = Run(
-        id=data["id"],
-        task=task,
-        attempt=data["attempt"],
-        render=render,
-        capacity=data.get("capacity", 0),
-        assigned=data.get("assigned", 0.0) - since,
-        progressed=0.0,
-        sent=True,
-        over=True,
-        suspended=data.get("suspended", ""),
-    )
-    run.log_n, run.listened_n, run.files_n = data.get("entries", (-1, -1, -1))
-    if "stop" in data:
-        kind, reason = data["stop"]
-        run.stop = Stop(FarmStopKind(kind), reason)
-    return run
 
 
 def _connect_jobs(state: FarmState, before: Mapping[int, list[int]], now: float) -> None:
