@@ -129,12 +129,6 @@ def _apply_task(state: FarmState, render: RenderState, update: TaskUpdate, now: 
     state.touch(task)
     if not update.status.terminal:
         return False
-    _end_run(state, run, update, now)
-    return True
-
-
-def _end_run(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
-    task, render = run.task, run.render
     state.detach(run)
     run.over = True
     task.exit_code = update.exit_code
@@ -157,6 +151,7 @@ def _end_run(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None
     if not update.status.given_back:
         render.given_back = 0
     _apply_outcome(state, run, update, now)
+    return True
 
 
 def _apply_outcome(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
