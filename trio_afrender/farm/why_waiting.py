@@ -112,7 +112,17 @@ def explain_task(state: FarmState, task: Task, now: float) -> WaitAnswer:
     answer = WaitAnswer(key=task.key, block_name=block.spec.name)
     if task.state is TaskState.RUNNING or task.state.over:
         return answer
-    found = [*_why_job_waits(state, block.job, now), *_why_task_waits(task)]
+    found = list(_why_job_waits(state, block.job, now))
+    if task.marks & TaskBit.SUS:
+        found.append(Obstacle(ObstacleKind.SUSPENDED))
+    if block.job.awaits_approval and block.previews is not None:
+        found.append(Obstacle(ObstacleKind.APPROVAL))
+    if block.waits:
+        detail = _describe_blocks(block)
+        found.append(Obstacle(ObstacleKind.BLOCKS, need=block.waits, detail=detail))
+    elif task.group is not None and task.group.waits:
+        detail = _describe_blocks(block)
+        found.append(Obstacle(ObstacleKind.FRAMES, need=task.group.waits, detail=detail))
     if found:
         return attrs.evolve(answer, obstacles=tuple(found))
     asked = [r for r in state.renders.values() if r.states.presence is not Presence.OFFLINE]
@@ -150,20 +160,6 @@ def _why_job_waits(state: FarmState, job: Job, now: float) -> Iterator[Obstacle]
     if job.held and (before := [other for other in job.before if other.state != "done"]):
         names = [f"{other.spec.name} ({other.state})" for other in before]
         yield Obstacle(ObstacleKind.JOBS, need=len(before), detail=quote_some(names))
-
-
-def _why_task_waits(task: Task) -> Iterator[Obstacle]:
-    block, group = task.block, task.group
-    if task.marks & TaskBit.SUS:
-        yield Obstacle(ObstacleKind.SUSPENDED)
-    if block.job.awaits_approval and block.previews is not None:
-        yield Obstacle(ObstacleKind.APPROVAL)
-    if block.waits:
-        detail = _describe_blocks(block)
-        yield Obstacle(ObstacleKind.BLOCKS, need=block.waits, detail=detail)
-    elif group is not None and group.waits:
-        detail = _describe_blocks(block)
-        yield Obstacle(ObstacleKind.FRAMES, need=group.waits, detail=detail)
 
 
 def _describe_blocks(block: Block) -> str:
