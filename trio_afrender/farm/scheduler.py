@@ -26,7 +26,7 @@ from trio_afrender.farm.render_sleep import wake_for_tasks
 from trio_afrender.farm.render_states import Presence, RenderEvent
 from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.task_bits import TaskBit
-from trio_afrender.jobs.job_spec import BlockSpec, JobSpec, TaskSpec
+from trio_afrender.jobs.job_spec import TaskSpec
 from trio_afrender.protocol.messages import TaskExec
 
 __all__ = ("assign", "make_exec")
@@ -268,6 +268,23 @@ def make_exec(run: Run, coeff: int, started: float) -> TaskExec:
     environment = spec.environment  # shared by all tasks of a block that add nothing to it
     if own.environment:
         environment = {**spec.environment, **own.environment}
+    integers = {
+        "render_capacity_total": run.render.effective.capacity,
+        "render_capacity_used": run.render.capacity_used,
+        "render_tasks_maximum": run.render.effective.max_tasks,
+        "render_tasks_running": len(run.render.running),
+    }
+    if spec.parser_coeff != 1:
+        integers["parser_koeff"] = spec.parser_coeff
+    for name in ("file_size_min", "file_size_max"):
+        size: int = getattr(spec, name)
+        if size != -1:
+            integers[name] = size
+    strings = {} if spec.numeric else {"task_custom_data": own.custom_data}
+    if spec.custom_data:
+        strings["block_custom_data"] = spec.custom_data
+    if job.spec.custom_data:
+        strings["job_custom_data"] = job.spec.custom_data
     return TaskExec(
         run=run.id,
         **run.key._asdict(),
@@ -291,32 +308,7 @@ def make_exec(run: Run, coeff: int, started: float) -> TaskExec:
         frames_num=count,
         capacity=spec.capacity,
         capacity_coeff=coeff,
-        data_integers=_data_integers(run.render, spec),
-        data_strings=_data_strings(job.spec, spec, own),
+        data_integers=integers,
+        data_strings=strings,
         time_start=int(started),
     )
-
-
-def _data_integers(render: RenderState, spec: BlockSpec) -> dict[str, int]:
-    found = {
-        "render_capacity_total": render.effective.capacity,
-        "render_capacity_used": render.capacity_used,
-        "render_tasks_maximum": render.effective.max_tasks,
-        "render_tasks_running": len(render.running),
-    }
-    if spec.parser_coeff != 1:
-        found["parser_koeff"] = spec.parser_coeff
-    for name in ("file_size_min", "file_size_max"):
-        size: int = getattr(spec, name)
-        if size != -1:
-            found[name] = size
-    return found
-
-
-def _data_strings(job: JobSpec, spec: BlockSpec, own: TaskSpec) -> dict[str, str]:
-    found = {} if spec.numeric else {"task_custom_data": own.custom_data}
-    if spec.custom_data:
-        found["block_custom_data"] = spec.custom_data
-    if job.custom_data:
-        found["job_custom_data"] = job.custom_data
-    return found
