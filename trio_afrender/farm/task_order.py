@@ -11,15 +11,26 @@ __all__ = ("count_previews", "rank_tasks")
 
 def rank_tasks(block: BlockSpec) -> list[int] | None:
     """The rank of each task in the order of assignment; None: in the order of their numbers."""
-    if block.sequential == 1:
+    step, count = block.sequential, block.task_count
+    if step == 1:
         return None
-    count = block.task_count
-    ranks = [-1] * count
-    rank = 0
-    for task in _assignment_order(block, count):
-        if ranks[task] < 0:
-            ranks[task] = rank
-            rank += 1
+    # All tasks in their order, some of them more than once: the first time counts.
+    order: list[int] = []
+    if step == 0:
+        # The first and the last task, the one in the middle, those at the quarters, and so on.
+        parts = 1
+        while parts < count:
+            order += (min(i * count // parts, count - 1) for i in range(parts + 1))
+            parts *= 2
+    elif step > 1 and count:
+        order += (0, count - 1, *_every(block, count, step))
+    elif step < -1 and count:
+        order += reversed(list(_every(block, count, -step)))
+    # A step does not reach every task: the others follow in the order of their numbers.
+    order += range(count) if step >= 0 else range(count - 1, -1, -1)
+    ranks = [0] * count
+    for rank, task in enumerate(dict.fromkeys(order)):
+        ranks[task] = rank
     return ranks
 
 
@@ -30,27 +41,6 @@ def count_previews(block: BlockSpec) -> int | None:
         return None
     coarse = set(_every(block, count, abs(step)))
     return len(coarse | {0, count - 1} if step > 1 else coarse)
-
-
-def _assignment_order(block: BlockSpec, count: int) -> Iterator[int]:
-    """All tasks in their order, some of them more than once: the first time counts."""
-    step = block.sequential
-    if not count:
-        return
-    if step == 0:
-        # The first and the last task, the one in the middle, those at the quarters, and so on.
-        parts = 1
-        while parts < count:
-            yield from (min(i * count // parts, count - 1) for i in range(parts + 1))
-            parts *= 2
-    elif step > 1:
-        yield 0
-        yield count - 1
-        yield from _every(block, count, step)
-    elif step < -1:
-        yield from reversed(list(_every(block, count, -step)))
-    # A step does not reach every task: the others follow in the order of their numbers.
-    yield from range(count) if step >= 0 else range(count - 1, -1, -1)
 
 
 def _every(block: BlockSpec, count: int, step: int) -> Iterator[int]:
