@@ -7,7 +7,6 @@ from support.farm import FakeRender, FarmHarness, frames, listed, make_update
 
 from trio_afrender.farm.task_bits import (
     TaskBit,
-    block_bits,
     job_bits,
     state_text,
     summarize,
@@ -26,7 +25,7 @@ def start(farm: FarmHarness, **fields: object) -> tuple[int, FakeRender]:
 def words(farm: FarmHarness, job: int) -> tuple[list[str], str, str]:
     """Of the tasks, the block and the job."""
     block = farm.state.jobs[job].blocks[0]
-    return farm.bits(job), state_text(block_bits(block)), farm.job_words(job)
+    return farm.bits(job), state_text(summarize(block).bits), farm.job_words(job)
 
 
 def test_the_words_stand_in_the_order_of_the_original() -> None:
@@ -133,14 +132,14 @@ def test_tasks_of_a_block_that_waits_are_ready() -> None:
     render = farm.render()
     blocks = farm.state.jobs[job].blocks
     assert farm.bits(job, 1) == [" RDY", " RDY"]
-    assert state_text(block_bits(blocks[1])) == " WDP"
+    assert state_text(summarize(blocks[1]).bits) == " WDP"
     assert (summarize(blocks[1]).ready, summarize(blocks[1]).bar) == (2, "r" * 128)
     assert farm.job_words(job) == " RUN"
     for task in render.take():
         render.end(task, Error)
     assert farm.states(job, 1) == ["killed", "killed"]
     assert farm.bits(job, 1) == [" WDP", " WDP"], "they wait for a block that can be restarted"
-    assert state_text(block_bits(blocks[1])) == " WDP"
+    assert state_text(summarize(blocks[1]).bits) == " WDP"
     assert farm.job_words(job) == " ERR"
 
 

@@ -180,6 +180,7 @@ class BlockSummary:
     """Numbers of a block that one pass over its tasks gives. Kept until a task changes."""
 
     bits: int
+    """Those of its tasks, done if all are, waiting if the block waits."""
     percentage: int
     ready: int
     done: int

@@ -10,7 +10,8 @@ from __future__ import annotations
 import enum
 import itertools
 from collections import Counter
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 
 from trio_afrender.farm.model import Block, BlockSummary, FarmStopKind, Job, Task, TaskState
 from trio_afrender.protocol.messages import TaskStatus
@@ -20,7 +21,6 @@ __all__ = (
     "OUTCOME_MARKS",
     "STATUS_MARKS",
     "TaskBit",
-    "block_bits",
     "job_bits",
     "state_text",
     "summarize",
@@ -179,8 +179,17 @@ def summarize(block: Block) -> BlockSummary:
             total += took
             if task.state is TaskState.DONE:
                 times.append(took)
+    every = reduce(or_, counts, 0)
+    kept = every & (_RUN | _ERR | _SKP | _WRN | _SUS | _WRC)
+    if all(bits & _DON and not bits & _RUN for bits in counts):
+        kept |= _DON
+    # A block whose dependencies failed waits for them as well: they may be restarted.
+    elif block.waits or (every & _WDP and not every & (_RDY | _RUN | _WRC)):
+        kept |= _WDP
+    else:
+        kept |= every & _RDY
     block.summary = BlockSummary(
-        bits=_block_bits(block, counts),
+        bits=kept,
         percentage=percent // len(tasks) if tasks else 0,
         ready=count(_RDY),
         done=count(_DON),
@@ -197,24 +206,6 @@ def summarize(block: Block) -> BlockSummary:
         bar=_draw_bar(each),
     )
     return block.summary
-
-
-def block_bits(block: Block) -> int:
-    """The bits of a block: those of its tasks, done if all are, waiting if the block waits."""
-    return summarize(block).bits
-
-
-def _block_bits(block: Block, counts: Counter[int]) -> int:
-    every = 0
-    for bits in counts:
-        every |= bits
-    found = every & (_RUN | _ERR | _SKP | _WRN | _SUS | _WRC)
-    if all(bits & _DON and not bits & _RUN for bits in counts):
-        return found | _DON
-    # A block whose dependencies failed waits for them as well: they may be restarted.
-    if block.waits or (every & _WDP and not every & (_RDY | _RUN | _WRC)):
-        return found | _WDP
-    return found | every & _RDY
 
 
 def job_bits(job: Job) -> int:
