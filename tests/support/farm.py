@@ -161,19 +161,17 @@ class FarmHarness:
     def why_waiting(self, job: int) -> tuple[str, ...]:
         return why_waiting.why_waiting(self.state, self.state.find_job(job), self.now)
 
-    def edit(self, job: int, params: Mapping[str, object], actor: Actor = ADMIN) -> str:
+    def edit(self, job: int, params: Mapping[str, object], actor: Actor = ADMIN) -> None:
         """Set parameters of a job."""
-        text = job_edits.edit_job(self.state, self.state.jobs[job], params, actor, self.now)
+        job_edits.edit_job(self.state, self.state.jobs[job], params, actor, self.now)
         self.assign()
-        return text
 
     def edit_blocks(
         self, job: int, blocks: Sequence[int], params: Mapping[str, object], actor: Actor = ADMIN
-    ) -> str:
+    ) -> None:
         found = self.state.jobs[job]
-        text = job_edits.edit_blocks(self.state, found, blocks, params, actor, self.now)
+        job_edits.edit_blocks(self.state, found, blocks, params, actor, self.now)
         self.assign()
-        return text
 
     def operate(self, job: int, kind: str, /, actor: Actor = ADMIN, **fields: object) -> object:
         """Apply an operation to a whole job."""
@@ -192,17 +190,14 @@ class FarmHarness:
         self.assign()
         return reply
 
-    def edit_user(self, name: str, params: Mapping[str, object], actor: Actor = ADMIN) -> str:
-        text = user_edits.edit_user(self.state, self.state.users[name], params, actor, self.now)
+    def edit_user(self, name: str, params: Mapping[str, object], actor: Actor = ADMIN) -> None:
+        user_edits.edit_user(self.state, self.state.users[name], params, actor, self.now)
         self.assign()
-        return text
 
-    def operate_user(self, name: str, kind: str, /, actor: Actor = ADMIN, **fields: object) -> str:
+    def operate_user(self, name: str, kind: str, /, actor: Actor = ADMIN, **fields: object) -> None:
         operation = {"type": kind, **fields}
-        user = self.state.users[name]
-        text = user_edits.operate_user(self.state, user, operation, actor, self.now)
+        user_edits.operate_user(self.state, self.state.users[name], operation, actor, self.now)
         self.assign()
-        return text
 
     def bits(self, job: int, block: int = 0) -> list[str]:
         """The words of each task of a block."""

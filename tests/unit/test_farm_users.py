@@ -13,6 +13,7 @@ from trio_afrender.farm import HostNeeds
 from trio_afrender.farm.node_log import Actor
 from trio_afrender.farm.user_edits import jobs_in_order
 from trio_afrender.protocol.messages import TaskStatus
+from trio_afrender.text import show_json
 
 Error = TaskStatus.FinishedError
 JOE = Actor(user_name="joe")
@@ -64,9 +65,11 @@ def test_a_job_makes_its_user() -> None:
 def test_a_parameter_of_a_user(key: str, value: object) -> None:
     farm = FarmHarness()
     job_of(farm, "joe")
-    line = farm.edit_user("joe", {key: value}, JOE)
+    farm.edit_user("joe", {key: value}, JOE)
     assert getattr(farm.state.users["joe"], key) == value
-    assert farm.state.users["joe"].node_log.entries[-1][1] == f"joe: users params: joe: {line}"
+    assert farm.state.users["joe"].node_log.entries[-1][1] == (
+        f'joe: users params: joe: "{key}" set to {show_json(value)}'
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ is a line in the log of the job, with who asked for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import attrs
@@ -19,7 +19,7 @@ from trio_afrender.farm.job_parameters import (
     JOB_PARAMETERS,
     split_needs,
 )
-from trio_afrender.farm.model import Block, Job, Task, TaskState, User
+from trio_afrender.farm.model import Block, Job, Task, TaskState
 from trio_afrender.farm.node_log import Actor, describe_action
 from trio_afrender.farm.state import FarmState, time_limits
 from trio_afrender.farm.task_bits import DEPENDENT, TaskBit
@@ -55,8 +55,9 @@ from trio_afrender.text import show_json, suggest
 __all__ = ("check_owner", "edit_blocks", "edit_job", "operate_blocks", "operate_job")
 
 Reply = Mapping[str, object] | str
-"""What an operation answers: an object of Afanasy's interface, or the sentence for the log."""
+"""What an operation answers: an object of Afanasy's interface, or a sentence, which may be empty."""
 
+_SUSPENDED = TaskBit.SUS.value
 _RESTART: dict[str, Callable[[Task], bool]] = {
     "restart": lambda task: True,
     "restart_pause": lambda task: True,
@@ -69,6 +70,15 @@ _RESTART: dict[str, Callable[[Task], bool]] = {
     "restart_warnings": lambda task: bool(task.marks & TaskBit.WRN),
 }
 """Operation -> which tasks it restarts."""
+
+_CHANGES: dict[str, Callable[[Task], bool]] = {
+    **_RESTART,
+    "suspend": lambda task: not task.state.over and not task.marks & _SUSPENDED,
+    "continue": lambda task: bool(task.marks & _SUSPENDED),
+    "skip": lambda task: task.state not in (TaskState.DONE, TaskState.SKIPPED),
+    "done": lambda task: task.state not in (TaskState.DONE, TaskState.SKIPPED),
+}
+"""Operation -> which tasks get another state."""
 
 _OF_JOB: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_RESTART, ()),
@@ -108,8 +118,8 @@ def check_owner(actor: Actor, owner: str, what: str) -> None:
 
 def edit_job(
     state: FarmState, job: Job, params: Mapping[str, object], actor: Actor, now: float
-) -> str:
-    """Set parameters of a job; its blocks keep theirs. Return the lines for the log."""
+) -> None:
+    """Set parameters of a job; its blocks keep theirs."""
     _check_open(job, actor)
     values = read_values(JOB_PARAMETERS, params, "a job")
     user = job.user
@@ -133,7 +143,19 @@ def edit_job(
     _check_no_circle(state, job, spec)
     # Nothing below raises.
     if user is not job.user:
-        _give_to(state, job, user)
+        old = job.user
+        del old.jobs[job.id]
+        user.jobs[job.id] = job
+        running = job.counts[TaskState.RUNNING]
+        old.running -= running
+        user.running += running
+        old.running_on.subtract(job.running_on)
+        user.running_on.update(job.running_on)
+        job.user = user
+        state.note_user(old)
+        # Those who see the jobs of one of the two users alone lose it or get it.
+        state.changes.note_job(job.id, "del", old.name)
+        state.changes.note_job(job.id, "add")
     _use_spec(state, job, spec, masks, block_masks)
     if paused is not None:
         pause_job(state, job, on=paused)
@@ -147,7 +169,7 @@ def edit_job(
         state.check_by(now)  # the tick deletes it
     state.changes.note_job(job.id, "change")
     state.note_user(user)
-    return _log(state, job, actor, "params", show_values(params))
+    _log(state, job, actor, "params", show_values(params))
 
 
 def edit_blocks(
@@ -157,8 +179,8 @@ def edit_blocks(
     params: Mapping[str, object],
     actor: Actor,
     now: float,
-) -> str:
-    """Set parameters of some blocks of a job; the job keeps its own. Return the lines for the log."""
+) -> None:
+    """Set parameters of some blocks of a job; the job keeps its own."""
     _check_open(job, actor)
     chosen = _find_blocks(job, blocks)
     values = read_values(BLOCK_PARAMETERS, params, "a block")
@@ -196,7 +218,7 @@ def edit_blocks(
         connect(job, checked.depends)
         refresh(state, job, now)
     names = ", ".join(f"Block['{job.spec.blocks[number].name}']" for number in chosen)
-    return _log(state, job, actor, "params", f"{names}:\n{show_values(params)}")
+    _log(state, job, actor, "params", f"{names}:\n{show_values(params)}")
 
 
 def _merged(old: Mapping[str, str], entries: Mapping[str, str | None]) -> dict[str, str]:
@@ -246,30 +268,13 @@ def _use_spec(
     state.mark_job(job, spec=True)
 
 
-def _give_to(state: FarmState, job: Job, user: User) -> None:
-    """Move a job, and the counts of its running tasks, to another user."""
-    old = job.user
-    del old.jobs[job.id]
-    user.jobs[job.id] = job
-    running = job.counts[TaskState.RUNNING]
-    old.running -= running
-    user.running += running
-    old.running_on.subtract(job.running_on)
-    user.running_on.update(job.running_on)
-    job.user = user
-    state.note_user(old)
-    # Those who see the jobs of one of the two users alone lose it or get it.
-    state.changes.note_job(job.id, "del", old.name)
-    state.changes.note_job(job.id, "add")
-
-
 # Operations
 
 
 def operate_job(
     state: FarmState, job: Job, operation: Mapping[str, object], actor: Actor, now: float
 ) -> Reply:
-    """Apply an operation to a whole job. Return what the interface answers, or the log's sentence."""
+    """Apply an operation to a whole job."""
     _check_open(job, actor)
     kind = _check_operation(operation, _OF_JOB, "a job")
     reason = f"{kind} by {actor}"
@@ -283,18 +288,18 @@ def operate_job(
     elif kind == "reset_trying_next_tasks":
         _try_no_more(state, job, list(job.try_next))
     elif kind in _RESTART:
-        _restart(state, job, filter(_RESTART[kind], tasks), reason, now)
+        _change_tasks(state, job, kind, tasks, reason, now)
     if kind in ("pause", "stop", "restart_pause", "start"):
         pause_job(state, job, on=kind != "start")
     if kind == "stop":
         for task in tasks:
             return_task(state, task, reason, now)
-    sentence = _log(state, job, actor, kind, _describe(reply))
+    _log(state, job, actor, kind, _describe(reply))
     # Last: the job may be gone afterwards.
     if kind == "delete":
         state.log_user(job.user, describe_action(actor, "jobs", kind, _full_name(job), ""))
         delete_job(state, job, reason, now)
-    return reply or sentence
+    return reply
 
 
 def operate_blocks(
@@ -305,7 +310,7 @@ def operate_blocks(
     actor: Actor,
     now: float,
 ) -> Reply:
-    """Apply an operation to tasks of some blocks. Return the answer, or the sentence for the log."""
+    """Apply an operation to tasks of some blocks."""
     _check_open(job, actor)
     kind = _check_operation(operation, _OF_BLOCKS, "a block")
     chosen = [job.blocks[number] for number in _find_blocks(job, blocks)]
@@ -329,12 +334,10 @@ def operate_blocks(
         whole = "task_ids" not in operation
         for block in chosen:
             _forgive(state, block, tasks, whole=whole)
-    elif kind in _RESTART:
-        _restart(state, job, filter(_RESTART[kind], tasks), reason, now)
     else:
         _change_tasks(state, job, kind, tasks, reason, now)
-    sentence = _log(state, job, actor, kind, _describe(reply))
-    return reply or sentence
+    _log(state, job, actor, kind, _describe(reply))
+    return reply
 
 
 def _check_open(job: Job, actor: Actor) -> None:
@@ -385,37 +388,24 @@ def _find_tasks(blocks: Sequence[Block], operation: Mapping[str, object]) -> lis
     return found
 
 
-def _restart(state: FarmState, job: Job, tasks: Iterable[Task], reason: str, now: float) -> None:
-    chosen = list(tasks)
-    if not chosen:
-        return
-    with changing_tasks(state, job, now):
-        for task in chosen:
-            restart_task(state, task, reason, now)
-    state.mark_job(job)
-
-
 def _change_tasks(
     state: FarmState, job: Job, kind: str, tasks: Sequence[Task], reason: str, now: float
 ) -> None:
-    suspended = TaskBit.SUS.value
-    ended = (TaskState.DONE, TaskState.SKIPPED)
-    if kind == "suspend":
-        chosen = [task for task in tasks if not task.state.over and not task.marks & suspended]
-    elif kind == "continue":
-        chosen = [task for task in tasks if task.marks & suspended]
-    else:
-        chosen = [task for task in tasks if task.state not in ended]
+    chosen = [task for task in tasks if _CHANGES[kind](task)]
     if not chosen:
         return
     with changing_tasks(state, job, now):
         for task in chosen:
-            if kind == "suspend":
-                hold_back(state, task, reason, now)
-            elif kind == "continue":
-                continue_task(state, task, reason)
-            else:
-                count_as_done(state, task, reason, now, skip=kind == "skip")
+            match kind:
+                case "suspend":
+                    hold_back(state, task, reason, now)
+                case "continue":
+                    continue_task(state, task, reason)
+                case "skip" | "done":
+                    count_as_done(state, task, reason, now, skip=kind == "skip")
+                case _:
+                    restart_task(state, task, reason, now)
+    state.mark_job(job)
 
 
 def _forgive(state: FarmState, block: Block, tasks: Sequence[Task], *, whole: bool = True) -> None:
@@ -509,13 +499,9 @@ def _full_name(job: Job) -> str:
     return f"{job.spec.name}@{job.user.name}"
 
 
-def _log(state: FarmState, job: Job, actor: Actor, what: str, info: str) -> str:
-    """Write an action to the log of the job, and to that of its user if there is something to tell.
-
-    Returns `info`.
-    """
+def _log(state: FarmState, job: Job, actor: Actor, what: str, info: str) -> None:
+    """Write an action to the log of the job, and to that of its user if there are details."""
     line = describe_action(actor, "jobs", what, _full_name(job), info)
     state.log_job(job, line)
     if info:
         state.log_user(job.user, line)
-    return info

@@ -30,8 +30,8 @@ _OPERATIONS: dict[str, tuple[str, ...]] = {
 
 def edit_user(
     state: FarmState, user: User, params: Mapping[str, object], actor: Actor, now: float
-) -> str:
-    """Set parameters of a user, at once for all its jobs. Return the lines for the log."""
+) -> None:
+    """Set parameters of a user, at once for all its jobs."""
     check_owner(actor, user.name, f'user {user.id} "{user.name}"')
     values = read_values(USER_PARAMETERS, params, "a user")
     own, changed = split_needs(values)
@@ -50,13 +50,13 @@ def edit_user(
         for job in user.jobs.values():
             if state.life_over(job, now):
                 state.check_by(now)  # the tick deletes it
-    return _log(state, user, actor, "params", show_values(params))
+    _log(state, user, actor, "params", show_values(params))
 
 
 def operate_user(
     state: FarmState, user: User, operation: Mapping[str, object], actor: Actor, now: float
-) -> str:
-    """Apply an operation to a user. Return the sentence for the log."""
+) -> None:
+    """Apply an operation to a user."""
     check_owner(actor, user.name, f'user {user.id} "{user.name}"')
     kind = operation.get("type")
     if not isinstance(kind, str) or kind not in _OPERATIONS:
@@ -71,7 +71,7 @@ def operate_user(
         del state.users[user.name]
         state.unstored.drop_user(user)
         state.changes.note_user(user.id, "del")
-        return "deleted"
+        return
     numbers = operation.get("jids")
     if not isinstance(numbers, list | tuple) or not all(type(each) is int for each in numbers):
         raise EditRefused(f"jids: expected a list of integers, found {show_json(numbers)}")
@@ -83,7 +83,7 @@ def operate_user(
     state.changes.note_jobs_order(user.id)
     for job in user.jobs.values():
         state.mark_job(job)
-    return _log(state, user, actor, kind, f"jobs {', '.join(map(str, numbers))}")
+    _log(state, user, actor, kind, f"jobs {', '.join(map(str, numbers))}")
 
 
 def jobs_in_order(user: User) -> list[Job]:
@@ -116,7 +116,5 @@ def _move(jobs: Sequence[Job], chosen: set[int], where: str) -> None:
             job.position = position
 
 
-def _log(state: FarmState, user: User, actor: Actor, what: str, info: str) -> str:
-    """Write an action to the log of the user, and return its text."""
+def _log(state: FarmState, user: User, actor: Actor, what: str, info: str) -> None:
     state.log_user(user, describe_action(actor, "users", what, user.name, info))
-    return info
