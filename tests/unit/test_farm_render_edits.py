@@ -24,17 +24,17 @@ from trio_afrender.farm.render_edits import (
 from trio_afrender.farm.render_parameters import PoolParameters, RenderOverrides
 from trio_afrender.farm.render_states import RenderBit
 from trio_afrender.protocol.messages import NetIF, TaskStatus
+from trio_afrender.text import show_json
 
 ANN = Actor(user_name="ann", host_name="ws1", address="127.0.0.1")
 ADMIN = Actor(user_name="root", host_name="ws1", admin=True)
 NETIFS = (NetIF(name="eth0", mac="02:00:00:00:00:01"), NetIF(name="eth1", mac="02:00:00:00:00:02"))
 
 
-def edit(render: FakeRender, actor: Actor = ANN, /, **params: object) -> str:
+def edit(render: FakeRender, actor: Actor = ANN, /, **params: object) -> None:
     farm = render.farm
-    answer = edit_render(farm.state, render.state, params, actor, farm.now)
+    edit_render(farm.state, render.state, params, actor, farm.now)
     farm.assign()
-    return answer
 
 
 def operate(render: FakeRender, kind: str, actor: Actor = ANN, /, **values: object) -> str:
@@ -69,14 +69,13 @@ def own_render(farm: FarmHarness, name: str = "a", **fields: object) -> FakeRend
 def test_parameters_take_effect(key: str, value: object, effective: dict[str, object]) -> None:
     farm = FarmHarness()
     render = own_render(farm)
-    answer = edit(render, **{key: value})
-    assert answer.startswith(f'"{key}" set to ')
+    edit(render, **{key: value})
     for name, expected in effective.items():
         assert getattr(render.state.effective, name) == expected
     kept = getattr(render.state.overrides, key)
     assert list(kept) == list(dict.fromkeys(value)) if isinstance(value, list) else kept == value
     assert render.state.node_log.lines[-1].endswith(
-        f"ann@ws1 127.0.0.1: renders params: a: {answer}"
+        f'ann@ws1 127.0.0.1: renders params: a: "{key}" set to {show_json(kept)}'
     )
 
 

@@ -7,7 +7,7 @@ the log of its node. Another user's render and the pool are for administrators o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -150,8 +150,8 @@ _SENT_DEFAULTS = {
 
 def edit_render(
     state: FarmState, render: RenderState, params: Mapping[str, object], actor: Actor, now: float
-) -> str:
-    """Set parameters of a render; return what was set, a line each. Raises `EditRefused`."""
+) -> None:
+    """Set parameters of a render. Raises `EditRefused`."""
     _refuse_unsupported(params)
     values = read_values(_RENDER_READERS, params, "a render")
     _check_right(render, actor)
@@ -165,10 +165,10 @@ def edit_render(
         state.move_render(render, event)
     render.effective = resolve(render.register, render.overrides, state.pool)
     state.note_render(render)
-    return _note(state, render, actor, "params", show_values(values))
+    _note(state, render, actor, "params", show_values(values))
 
 
-def _refuse_unsupported(keys: Mapping[str, object]) -> None:
+def _refuse_unsupported(keys: Iterable[str]) -> None:
     for key in keys:
         if key in _UNSUPPORTED:
             raise EditRefused(f"{key}: {_UNSUPPORTED[key]}")
@@ -183,11 +183,10 @@ def _check_right(render: RenderState, actor: Actor) -> None:
         )
 
 
-def _note(state: FarmState, render: RenderState, actor: Actor, what: str, info: str) -> str:
+def _note(state: FarmState, render: RenderState, actor: Actor, what: str, info: str) -> None:
     render.node_log.add(state.wall(), describe_action(actor, "renders", what, render.name, info))
     if render.name in state.renders:  # else it has just been deleted
         state.unstored.note_render(render)
-    return info
 
 
 def operate_render(
@@ -199,8 +198,7 @@ def operate_render(
 ) -> str:
     """Do an operation with a render; return a sentence about it. Raises `EditRefused`."""
     kind = text("type", operation.get("type", ""))
-    if kind in _UNSUPPORTED:
-        raise EditRefused(f"{kind}: {_UNSUPPORTED[kind]}")
+    _refuse_unsupported([kind])
     readers = _OPERATIONS.get(kind)
     if readers is None:
         raise EditRefused(
@@ -209,26 +207,29 @@ def operate_render(
     check_keys(("type", *readers), operation, f'the operation "{kind}"')
     values = {key: readers[key](key, operation[key]) for key in readers if key in operation}
     _check_right(render, actor)
-    request = _Request(state, render, actor, now, values)
-    return _note(state, render, actor, kind, _operate(request, kind))
-
-
-def _operate(request: _Request, kind: str) -> str:
-    state, render, now = request.state, request.render, request.now
     match kind:
+        case "exit" | "reboot" | "shutdown":
+            sentence = _send(state, render, kind)
         case "launch_cmd":
-            command = request.need("cmd", "the command to launch")
-            return _send(
-                request, "launch_exit" if request.values.get("exit") else "launch", command
-            )
-        case "eject_tasks":
-            return _eject_runs(request, keep_user=None)
-        case "eject_tasks_keep_my":
-            return _eject_runs(request, keep_user=request.actor.user_name)
+            command = _need(values, "cmd", "the command to launch")
+            instruction = "launch_exit" if values.get("exit") else "launch"
+            sentence = _send(state, render, instruction, command)
+        case "eject_tasks" | "eject_tasks_keep_my":
+            kept = actor.user_name if kind == "eject_tasks_keep_my" else None
+            # A list, because a run that was never sent ends at once.
+            tasks = [
+                run.task
+                for run in render.running.values()
+                if run.task.block.job.spec.user_name != kept
+            ]
+            reason = f'ejected from render "{render.name}" by {actor}'
+            for task in tasks:
+                return_task(state, task, reason, now)
+            sentence = f"{count_text(len(tasks), 'task')} ejected."
         case "heal_sick":
             render.sick_errors.clear()
             recovered = state.move_render(render, RenderEvent.RECOVER)
-            return "Not sick any more." if recovered else "It was not sick."
+            sentence = "Not sick any more." if recovered else "It was not sick."
         case "delete":
             if render.states.presence.online:
                 raise EditRefused(
@@ -241,86 +242,61 @@ def _operate(request: _Request, kind: str) -> str:
             state.unstored.drop_render(render)
             state.changes.note_render(render.id, "del")
             state.changes.note_pool(ROOT_POOL, "change")
-            return "Deleted."
+            sentence = "Deleted."
         case "wol_sleep":
             order_sleep(state, render, now)
-            return "Ordered to sleep."
+            sentence = "Ordered to sleep."
         case "wol_wake":
             wake(state, render, now)
-            return "Packets to wake it are sent."
-        case "farm":
-            return _change_services(request)
-    return _send(request, kind)  # exit, reboot, shutdown
+            sentence = "Packets to wake it are sent."
+        case _:  # "farm"
+            sentence = _change_services(state, render, values)
+    _note(state, render, actor, kind, sentence)
+    return sentence
 
 
-@attrs.frozen(slots=True)
-class _Request:
-    """One operation that is allowed and whose values are checked."""
-
-    state: FarmState
-    render: RenderState
-    actor: Actor
-    now: float
-    values: Mapping[str, Any]
-
-    def need(self, key: str, why: str) -> str:
-        """A value that the operation cannot do without."""
-        value: str = self.values.get(key, "")
-        if not value.strip():
-            raise EditRefused(f"{key} is missing: {why}")
-        return value
+def _need(values: Mapping[str, Any], key: str, why: str) -> str:
+    """A value that the operation cannot do without."""
+    value: str = values.get(key, "")
+    if not value.strip():
+        raise EditRefused(f"{key} is missing: {why}")
+    return value
 
 
-def _send(request: _Request, instruction: str, command: str = "") -> str:
-    render = request.render
+def _send(state: FarmState, render: RenderState, instruction: str, command: str = "") -> str:
     if not render.online:
         raise EditRefused(f'render "{render.name}" is offline: nothing can be sent to it')
     if waiting := render.outbox.instruction[0]:
         raise EditRefused(
             f'render "{render.name}" has not read its last instruction, "{waiting}": try again'
         )
-    instruct(request.state, render.name, instruction, command)
+    instruct(state, render.name, instruction, command)
     return f'Instruction "{instruction}" sent.'
 
 
-def _eject_runs(request: _Request, keep_user: str | None) -> str:
-    """Take the tasks of all users but one back from the render; they are queued again."""
-    # A copy, because a run that was never sent ends at once.
-    tasks = [
-        run.task
-        for run in list(request.render.running.values())
-        if run.task.block.job.spec.user_name != keep_user
-    ]
-    for task in tasks:
-        reason = f'ejected from render "{request.render.name}" by {request.actor}'
-        return_task(request.state, task, reason, request.now)
-    return f"{count_text(len(tasks), 'task')} ejected."
-
-
-def _change_services(request: _Request) -> str:
-    render = request.render
+def _change_services(state: FarmState, render: RenderState, values: Mapping[str, Any]) -> str:
     old, services = render.overrides, render.effective.services
-    mode = request.values.get("mode", "")
+    mode = values.get("mode", "")
     match mode:
         case "service_add":
-            name = request.need("name", "the service to add")
+            name = _need(values, "name", "the service to add")
             if name in services:
                 raise EditRefused(f'the service "{name}" is already there')
             new = attrs.evolve(old, services=_names("services", (*services, name)))
             sentence = f'Service "{name}" added.'
         case "service_remove":
-            found = _find_services(request, services)
+            found = _find_services(values, services)
             new = attrs.evolve(old, services=_without(services, found))
             sentence = f"{_quote(found)} removed."
         case "service_enable":
-            found = _find_services(request, old.services_disabled)
+            found = _find_services(values, old.services_disabled)
             new = attrs.evolve(old, services_disabled=_without(old.services_disabled, found))
             sentence = f"{_quote(found)} enabled."
         case "service_disable":
-            mask = request.values.get("mask", "")
+            mask = values.get("mask", "")
             # A render that lists nothing offers everything: then the mask is a name.
             plain = bool(re.fullmatch(r"[\w-]+", mask))
-            found = [mask] if plain and mask not in services else _find_services(request, services)
+            found = [mask] if plain and mask not in services else _find_services(values, services)
             listed = _names("services_disabled", (*old.services_disabled, *found))
             new = attrs.evolve(old, services_disabled=listed)
             sentence = f"{_quote(found)} disabled."
@@ -333,13 +309,13 @@ def _change_services(request: _Request) -> str:
             known = ", ".join(f'"{name}"' for name in _SERVICE_MODES)
             raise EditRefused(f"mode: expected one of {known}, found {show_json(mode)}")
     render.overrides = new
-    render.effective = resolve(render.register, new, request.state.pool)
-    request.state.note_render(render)
+    render.effective = resolve(render.register, new, state.pool)
+    state.note_render(render)
     return sentence
 
 
-def _find_services(request: _Request, among: Sequence[str]) -> list[str]:
-    mask = request.need("mask", "a regular expression for names of services")
+def _find_services(values: Mapping[str, Any], among: Sequence[str]) -> list[str]:
+    mask = _need(values, "mask", "a regular expression for names of services")
     found = list(filter(compile_mask(mask).fullmatch, among))
     if not found:
         listed = ", ".join(f'"{name}"' for name in among) or "none"
@@ -355,8 +331,8 @@ def _quote(names: Sequence[str]) -> str:
     return "Service " + ", ".join(f'"{name}"' for name in names)
 
 
-def edit_pool(state: FarmState, params: Mapping[str, object], actor: Actor, now: float) -> str:
-    """Set parameters of the pool "/"; return what was set, a line each. Raises `EditRefused`."""
+def edit_pool(state: FarmState, params: Mapping[str, object], actor: Actor, now: float) -> None:
+    """Set parameters of the pool "/". Raises `EditRefused`."""
     _refuse_unsupported(params)
     values = read_values(_POOL_READERS, params, "the pool")
     if not actor.admin:
@@ -366,7 +342,6 @@ def edit_pool(state: FarmState, params: Mapping[str, object], actor: Actor, now:
     info = show_values(values)
     state.pool_log.add(state.wall(), describe_action(actor, "pools", "params", "/", info))
     state.unstored.note_pool()
-    return info
 
 
 def restore_pool(state: FarmState, pool: PoolParameters) -> None:
@@ -422,7 +397,7 @@ def store_render(render: RenderState) -> StoredRender:
     )
 
 
-def restore_render(state: FarmState, stored: StoredRender) -> RenderState:
+def restore_render(state: FarmState, stored: StoredRender) -> None:
     """Add a render as it was kept. It is offline, or asleep, until it registers."""
     register = stored.register
     render = RenderState(
@@ -443,4 +418,3 @@ def restore_render(state: FarmState, stored: StoredRender) -> RenderState:
     state.next_render = max(state.next_render, render.id + 1)
     if render.states.presence is Presence.ASLEEP:
         state.asleep.add(render.name)
-    return render
