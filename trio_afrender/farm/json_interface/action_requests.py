@@ -6,8 +6,9 @@ one answer is made of the replies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
 import trio
 
@@ -16,13 +17,14 @@ from trio_afrender.farm.farm import Farm
 from trio_afrender.farm.job_edits import edit_blocks, edit_job, operate_blocks, operate_job
 from trio_afrender.farm.json_interface.answers import Answer, info
 from trio_afrender.farm.json_interface.asker import Asker
-from trio_afrender.farm.json_interface.json_monitors import ROOT, MonitorRegistry
+from trio_afrender.farm.json_interface.json_monitors import ROOT, JsonMonitor, MonitorRegistry
 from trio_afrender.farm.json_interface.monitor_actions import MonitorActions
 from trio_afrender.farm.json_interface.name_masks import MaskError, by_beginnings, by_pattern
 from trio_afrender.farm.json_interface.request_body import numbers_at, object_at, text_at
-from trio_afrender.farm.model import Job
+from trio_afrender.farm.model import Job, RenderState, User
 from trio_afrender.farm.node_log import Actor
 from trio_afrender.farm.render_edits import edit_pool, edit_render, operate_render
+from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.user_edits import edit_user, operate_user
 from trio_afrender.text import show_json, suggest
 
@@ -41,8 +43,11 @@ _OF_ALL_RENDERS = {
 }
 """Operations of the pool -> what each of its renders is asked."""
 
+_T = TypeVar("_T")
 Params = dict[str, object]
-Outcome = Mapping[str, object] | str
+Node = Job | RenderState | User | JsonMonitor | FarmState
+"""What a request is about; the state stands for the only pool and for the only branch."""
+Outcome = Mapping[str, object] | str | None
 
 
 class ActionRequests:
@@ -63,149 +68,106 @@ class ActionRequests:
         if kind not in _TYPES:
             near = suggest(kind, _TYPES)
             return info("error", f"Action has unknown type: {show_json(asked.get('type'))}{near}")
+        for key in ("params", "operation"):
+            if key in asked and not isinstance(asked[key], dict):
+                return info("error", f'Action "{key}" should be an object.')
+        params, operation = object_at(asked, "params"), object_at(asked, "operation")
+        if params is None and operation is None:
+            text = 'Action should have an "operation" or(and) "params" object.'
+            return info("error", text)
+        if operation is not None and not text_at(operation, "type"):
+            text = 'Action "operation" "type" should be a string that is not empty.'
+            return info("error", text)
         try:
-            params, operation = _read_orders(asked)
             nodes = self._find_nodes(kind, asked)
-            if kind == "monitors":
-                monitors = [self._registry.monitors[each] for each in nodes]
+            monitors = [node for node in nodes if isinstance(node, JsonMonitor)]
+            if monitors:
                 return self._monitors.answer(monitors, operation or {}, actor)
-            do = self._make_method(kind, asked, params, operation, actor)
         except (EditRefused, MaskError) as error:
             return info("error", str(error))
-        return _try_all(nodes, do)
-
-    def _make_method(
-        self,
-        kind: str,
-        asked: Answer,
-        params: Params | None,
-        operation: Params | None,
-        actor: Actor,
-    ) -> Callable[[int], Outcome]:
-        """What is to be done with each node. Raises `EditRefused`."""
-        state, now = self._state, trio.current_time()
-        if kind == "renders":
-            renders = {render.id: render for render in state.renders.values()}
-
-            def change_render(node: int) -> Outcome:
-                reply: Outcome = ""
-                if params is not None:
-                    edit_render(state, renders[node], params, actor, now)
-                if operation is not None:
-                    reply = operate_render(state, renders[node], operation, actor, now)
-                return reply
-
-            return change_render
-        if kind == "users":
-
-            def change_user(node: int) -> Outcome:
-                user = state.user_by_id(node)
-                if params is not None:
-                    edit_user(state, user, params, actor, now)
-                if operation is not None:
-                    operate_user(state, user, operation, actor, now)
-                return ""
-
-            return change_user
-        if kind == "pools":
-            return partial(self._change_pool, params, operation, actor)
         if kind == "branches":
-            raise EditRefused("this farm has one branch, which cannot be changed")
-        return partial(self._change_job, asked, params, operation, actor)
+            return info("error", "this farm has one branch, which cannot be changed")
+        return _try_all(nodes, partial(self._change, asked, params, operation, actor))
 
-    def _change_job(
+    def _change(
         self,
         asked: Answer,
         params: Params | None,
         operation: Params | None,
         actor: Actor,
-        node: int,
+        node: Node,
     ) -> Outcome:
+        """Set the parameters of a node, then apply the operation. Raises `EditRefused`."""
         state, now = self._state, trio.current_time()
-        job = state.jobs[node]
-        blocks = _find_blocks(job, asked)
-        reply: Outcome = ""
+        edit: Callable[[Params, Actor, float], None]
+        operate: Callable[[Params, Actor, float], Outcome]
+        match node:
+            case Job():
+                blocks = _find_blocks(node, asked)
+                if blocks is None:
+                    edit = partial(edit_job, state, node)
+                    operate = partial(operate_job, state, node)
+                else:
+                    edit = partial(edit_blocks, state, node, blocks)
+                    operate = partial(operate_blocks, state, node, blocks)
+            case RenderState():
+                edit = partial(edit_render, state, node)
+                operate = partial(operate_render, state, node)
+            case User():
+                edit, operate = partial(edit_user, state, node), partial(operate_user, state, node)
+            case _:
+                edit, operate = partial(edit_pool, state), partial(_operate_pool, state)
         if params is not None:
-            if blocks is None:
-                edit_job(state, job, params, actor, now)
-            else:
-                edit_blocks(state, job, blocks, params, actor, now)
-        if operation is not None:
-            if blocks is None:
-                reply = operate_job(state, job, operation, actor, now)
-            else:
-                reply = operate_blocks(state, job, blocks, operation, actor, now)
-        return reply
+            edit(params, actor, now)
+        return operate(operation, actor, now) if operation is not None else None
 
-    def _change_pool(
-        self, params: Params | None, operation: Params | None, actor: Actor, node: int
-    ) -> Outcome:
-        state, now = self._state, trio.current_time()
-        if params is not None:
-            edit_pool(state, params, actor, now)
-        if operation is None:
-            return ""
-        kind = text_at(operation, "type")
-        if kind not in _OF_ALL_RENDERS:
-            known = tuple(_OF_ALL_RENDERS)
-            text = f"the pool has no operation {show_json(kind)}{suggest(kind, known)}"
-            raise EditRefused(f"{text}; it has {', '.join(known)}")
-        asked = {**operation, "type": _OF_ALL_RENDERS[kind]}
-        # Copies: a render may be deleted.
-        renders = {render.id: render for render in state.renders.values()}
-        if kind == "delete_renders":
-            renders = {each: render for each, render in renders.items() if not render.online}
-
-        def operate(each: int) -> Outcome:
-            return operate_render(state, renders[each], asked, actor, now)
-
-        answer = _try_all(list(renders), operate)
-        sentence = object_at(answer, "info")
-        if sentence is not None and sentence["kind"] == "error":
-            raise EditRefused(str(sentence["text"]))
-        return ""
-
-    def _find_nodes(self, kind: str, asked: Answer) -> list[int]:
-        """The ids of the nodes that a request selects. Raises `EditRefused` and `MaskError`."""
+    def _find_nodes(self, kind: str, asked: Answer) -> list[Node]:
+        """The nodes that a request selects. Raises `EditRefused` and `MaskError`."""
         state = self._state
+        nodes: dict[int, tuple[str, Node]]  # by id, with their names
         match kind:
             case "jobs":
-                names = {job.id: job.spec.name for job in state.jobs.values()}
+                nodes = {job.id: (job.spec.name, job) for job in state.jobs.values()}
             case "renders":
-                names = {render.id: render.name for render in state.renders.values()}
+                nodes = {render.id: (render.name, render) for render in state.renders.values()}
             case "users":
-                names = {user.id: user.name for user in state.users.values()}
+                nodes = {user.id: (user.name, user) for user in state.users.values()}
             case "monitors":
-                names = {each.id: each.name for each in self._registry.monitors.values()}
+                nodes = {each.id: (each.name, each) for each in self._registry.monitors.values()}
             case _:
-                names = {ROOT: "/"}
+                nodes = {ROOT: ("/", state)}
         if ids := numbers_at(asked, "ids"):
             for each in ids:
-                if each not in names:
+                if each not in nodes:
                     raise EditRefused(f"Action node ID not found: {each}.")
-            return list(dict.fromkeys(ids))
+            return [nodes[each][1] for each in dict.fromkeys(ids)]
         mask = text_at(asked, "mask")
         if not mask:
             raise EditRefused("JSON action should have nodes ids or mask to operate with.")
         wanted = by_pattern(mask)
-        found = [each for each, name in names.items() if wanted(name)]
+        found = [node for name, node in nodes.values() if wanted(name)]
         if not found:
-            near = suggest(mask, names.values())
+            near = suggest(mask, [name for name, _ in nodes.values()])
             raise EditRefused(f"{kind}: No node matches {show_json(mask)} found{near}.")
         return found
 
 
-def _read_orders(asked: Answer) -> tuple[Params | None, Params | None]:
-    """The params and the operation of a request. Raises `EditRefused`."""
-    for key in ("params", "operation"):
-        if key in asked and not isinstance(asked[key], dict):
-            raise EditRefused(f'Action "{key}" should be an object.')
-    params, operation = object_at(asked, "params"), object_at(asked, "operation")
-    if params is None and operation is None:
-        raise EditRefused('Action should have an "operation" or(and) "params" object.')
-    if operation is not None and not text_at(operation, "type"):
-        raise EditRefused('Action "operation" "type" should be a string that is not empty.')
-    return params, operation
+def _operate_pool(state: FarmState, operation: Params, actor: Actor, now: float) -> None:
+    """Ask all renders for what an operation of the pool is. Raises `EditRefused`."""
+    kind = text_at(operation, "type")
+    if kind not in _OF_ALL_RENDERS:
+        known = tuple(_OF_ALL_RENDERS)
+        text = f"the pool has no operation {show_json(kind)}{suggest(kind, known)}"
+        raise EditRefused(f"{text}; it has {', '.join(known)}")
+    asked = {**operation, "type": _OF_ALL_RENDERS[kind]}
+    # A list: a render may be deleted.
+    renders = [
+        render for render in state.renders.values() if kind != "delete_renders" or not render.online
+    ]
+    answer = _try_all(renders, lambda render: operate_render(state, render, asked, actor, now))
+    sentence = object_at(answer, "info")
+    if sentence is not None and sentence["kind"] == "error":
+        raise EditRefused(str(sentence["text"]))
 
 
 def _find_blocks(job: Job, asked: Answer) -> list[int] | None:
@@ -233,9 +195,9 @@ def _find_blocks(job: Job, asked: Answer) -> list[int] | None:
     return blocks
 
 
-def _try_all(nodes: list[int], do: Callable[[int], Outcome]) -> Answer:
+def _try_all(nodes: Sequence[_T], do: Callable[[_T], Outcome]) -> Answer:
     """Do something with each node, also behind one that refuses it; make the answer."""
-    reply: Outcome = ""
+    reply: Mapping[str, object] | str = ""
     refusals = []
     for node in nodes:
         try:
