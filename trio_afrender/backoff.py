@@ -11,6 +11,8 @@ from typing import Protocol
 
 __all__ = ("Backoff", "Jitter")
 
+FIRST_DELAY = 0.5
+FACTOR = 2.0
 IDLE_CAP = 60.0
 HELD_CAP = 5.0
 """Seconds; the cap while something is held is a quarter of the zombie time where that is less."""
@@ -29,27 +31,21 @@ class Backoff:
     server that accepts connections and drops them must not get one attempt after another.
     """
 
-    def __init__(
-        self, *, first: float = 0.5, factor: float = 2.0, jitter: Jitter | None = None
-    ) -> None:
-        if first <= 0 or factor < 1:
-            raise ValueError("a backoff needs a first delay above 0 and a factor of at least 1")
-        self._first = first
-        self._factor = factor
+    def __init__(self, jitter: Jitter | None = None) -> None:
         self._jitter: Jitter = random.Random() if jitter is None else jitter  # noqa: S311 - no secret
-        self._next = first
+        self._next = FIRST_DELAY
 
     def delay(self, *, held: bool, zombie: float = 16.0) -> float:
-        """Return the next delay: uniform in d/2..d, where d is multiplied by `factor` up to the cap.
+        """Return the next delay: uniform in d/2..d, where d is multiplied by `FACTOR` up to the cap.
 
         `held`: the agent has a task or an outcome, so the cap is min(5 s, `zombie` / 4), else 60 s.
         The cap limits this delay alone: d continues to grow, so it is right when `held` changes.
         """
         cap = min(HELD_CAP, zombie / 4) if held else IDLE_CAP
         delay = min(self._next, cap)
-        self._next = min(self._next * self._factor, IDLE_CAP)
+        self._next = min(self._next * FACTOR, IDLE_CAP)
         return self._jitter.uniform(delay / 2, delay)
 
     def reset(self) -> None:
         """Start again with the first delay."""
-        self._next = self._first
+        self._next = FIRST_DELAY

@@ -158,7 +158,7 @@ class _Agent:
             self._outbox,
             self._dispatcher,
             settings=self._settings,
-            backoff=Backoff(jitter=dependencies.jitter),
+            backoff=Backoff(dependencies.jitter),
             make_register=self._make_register,
             instruct=self._instruct,
             load_files=dependencies.load_files,
