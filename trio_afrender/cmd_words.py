@@ -21,17 +21,16 @@ _VARIABLE = re.compile(r"%[^%\"]+%")
 
 def join_for_cmd(words: Sequence[str]) -> str:
     """Return the command of these words."""
-    return " ".join(map(_quote, words))
-
-
-def _quote(word: str) -> str:
-    text = subprocess.list2cmdline([word])
-    if _NEEDS_QUOTES.search(word) and not text.startswith('"'):
-        # Backslashes before the closing quote are doubled.
-        doubled = word[len(word.rstrip("\\")) :]
-        text = f'"{text}{doubled}"'
-    # A percent sign is followed by a quote, which is in the name of no variable: so `cmd` finds none.
-    return _AFTER_PERCENT.sub(r'%"\1"', text)
+    texts = []
+    for word in words:
+        text = subprocess.list2cmdline([word])
+        if _NEEDS_QUOTES.search(word) and not text.startswith('"'):
+            # Backslashes before the closing quote are doubled.
+            doubled = word[len(word.rstrip("\\")) :]
+            text = f'"{text}{doubled}"'
+        # A percent sign is followed by a quote, which is in the name of no variable: so `cmd` finds none.
+        texts.append(_AFTER_PERCENT.sub(r'%"\1"', text))
+    return " ".join(texts)
 
 
 def split_for_cmd(command: str) -> list[str] | None:

@@ -12,13 +12,9 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from trio_afrender.cmd_words import join_for_cmd
-
-if TYPE_CHECKING:
-    from importlib.metadata import Distribution
 
 __all__ = ("choose_command", "how_to_install", "packages_of")
 
@@ -34,10 +30,15 @@ def how_to_install(extra: str) -> str:
         found = distribution(DISTRIBUTION)
     except PackageNotFoundError:  # a source tree on PYTHONPATH
         return f'install the extra "{extra}" of trio_afrender'
+    try:
+        # Missing if the package came from an index or a folder of packages.
+        origin = json.loads(found.read_text("direct_url.json") or "{}")
+    except ValueError:
+        origin = {}
     command = choose_command(
         extra,
         packages=packages_of(extra, found.requires or ()),
-        origin=_read_origin(found),
+        origin=origin if isinstance(origin, dict) else {},
         installer=(found.read_text("INSTALLER") or "").strip(),
         prefix=Path(sys.prefix),
         python=sys.executable or "python3",
@@ -114,15 +115,6 @@ def _read_uv_extras(receipt: Path) -> list[str]:
         ]
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return []
-
-
-def _read_origin(found: Distribution) -> Mapping[str, object]:
-    """Return the content of ``direct_url.json``; empty if the package came from an index or folder."""
-    try:
-        content = json.loads(found.read_text("direct_url.json") or "{}")
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _quote(word: str) -> str:

@@ -15,7 +15,7 @@ text, stands between quotes or is the value of an option: in ``step p: done`` it
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 __all__ = ("PathMap",)
@@ -72,12 +72,10 @@ class PathMap:
             problems.append(f"pair {number} of the paths map is not used: {problem}")
         self.pairs: tuple[tuple[str, str], ...] = tuple(good)
         self.problems: tuple[str, ...] = tuple(problems)
-        # Functions instead of methods of this object, which would form a reference cycle: there is
-        # a map for each task, and only the garbage collector could free it.
-        form = _client_backslashes if windows and not unix_separators else _client_slashes
-        self._to_client = _Translation([(b, a) for a, b in good], form, windows)
-        form = _server_backslashes if windows else _server_slashes
-        self._to_server = _Translation(good, form, windows, blind=windows)
+        backslashes = windows and not unix_separators
+        swapped = [(server, client) for client, server in good]
+        self._to_client = _Translation(swapped, windows, to_server=False, backslashes=backslashes)
+        self._to_server = _Translation(good, windows, to_server=True)
 
     def to_client(self, text: str, *, whole: bool = False) -> str:
         """Return the text with the server's paths replaced by this host's.
@@ -91,41 +89,24 @@ class PathMap:
         return self._to_server(text, whole=whole)
 
 
-def _client_slashes(folder: str, rest: str) -> str:
-    if not rest and (not folder or _DRIVE.fullmatch(folder)):
-        rest = "/"  # "P:" alone means the current folder of that drive
-    return folder + rest
-
-
-def _client_backslashes(folder: str, rest: str) -> str:
-    return _client_slashes(folder, rest).replace("/", "\\")
-
-
-def _server_slashes(folder: str, rest: str) -> str:
-    return folder + rest or "/"
-
-
-def _server_backslashes(folder: str, rest: str) -> str:
-    return _server_slashes(folder, rest.replace("\\", "/"))
-
-
 class _Translation:
     """Translates in one direction. `pairs` are (from, to), without slashes at their ends."""
 
     def __init__(
         self,
         pairs: Sequence[tuple[str, str]],
-        form: Callable[[str, str], str],
         windows: bool,
         *,
-        blind: bool = False,
+        to_server: bool,
+        backslashes: bool = False,
     ) -> None:
-        """`form` joins the new folder and the rest; `blind`: ignore case and kind of slash."""
+        """`backslashes`: client paths are returned with them."""
         self._targets = [target for _, target in pairs]
-        self._form = form
         self._windows = windows
+        self._server = to_server
+        self._backslashes = backslashes
         self._anywhere, self._at_start = _compile_patterns(
-            tuple(source for source, _ in pairs), windows, blind
+            tuple(source for source, _ in pairs), windows, windows and to_server
         )
 
     def __call__(self, text: str, *, whole: bool) -> str:
@@ -149,7 +130,13 @@ class _Translation:
         return "".join(pieces) + text[done:]
 
     def _replaced(self, found: re.Match[str], rest: str) -> str:
-        return self._form(self._targets[int((found.lastgroup or "p0")[1:])], rest)
+        folder = self._targets[int((found.lastgroup or "p0")[1:])]
+        if self._server:
+            return folder + (rest.replace("\\", "/") if self._windows else rest) or "/"
+        if not rest and (not folder or _DRIVE.fullmatch(folder)):
+            rest = "/"  # "P:" alone means the current folder of that drive
+        path = folder + rest
+        return path.replace("/", "\\") if self._backslashes else path
 
 
 def _is_in_url(text: str, start: int) -> bool:
@@ -174,7 +161,7 @@ def _compile_patterns(
 ) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Return the patterns that find the sources anywhere in a text, and only at its start.
 
-    They are cached, because all tasks use the same map.
+    They are cached, because all tasks use the same map. `blind`: ignore case and kind of slash.
     """
     slash = r"/\\" if windows else "/"  # elsewhere a backslash quotes the next character
     flags = re.IGNORECASE if blind else 0

@@ -56,7 +56,7 @@ def write_user_file(path: Path, data: bytes) -> None:
     try:
         found = os.stat(path)  # noqa: PTH116 - follows links, also those below /proc
     except FileNotFoundError:
-        _replace(Path(os.path.realpath(path)), data, None)
+        _replace(path, data, None)
         return
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, "this is a folder", str(path))
@@ -66,39 +66,43 @@ def write_user_file(path: Path, data: bytes) -> None:
         write_all(stream, data)
     elif not stat.S_ISREG(found.st_mode):
         _write_through(path, data)
-    elif not _may_replace(path, found) or not _replace(Path(os.path.realpath(path)), data, found):
-        _overwrite(path, data)
+    elif not _replace(path, data, found):
+        handle = os.open(path, os.O_WRONLY | PLAIN)
+        try:
+            write_all(handle, data)
+            # Afterwards: so a full disk leaves most of the older file.
+            os.ftruncate(handle, len(data))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _find_stream(found: os.stat_result) -> int:
     """Return 1 or 2 if that is this process's stdout or stderr, as with ``/dev/stdout``, else -1."""
+    with suppress(OSError):
+        if os.path.samestat(found, os.stat(os.devnull)):  # noqa: PTH116 - a constant
+            return -1
     for number in (1, 2):
         with suppress(OSError):  # it may be closed
-            if os.path.samestat(found, os.fstat(number)) and not _is_null(found):
+            if os.path.samestat(found, os.fstat(number)):
                 return number
     return -1
 
 
-def _is_null(found: os.stat_result) -> bool:
-    with suppress(OSError):
-        return os.path.samestat(found, os.stat(os.devnull))  # noqa: PTH116 - a constant
-    return False
-
-
-def _may_replace(path: Path, found: os.stat_result) -> bool:
-    target = os.path.realpath(path)
-    if found.st_nlink != 1 or not os.access(os.path.dirname(target), os.W_OK | os.X_OK):  # noqa: PTH120 - a text
-        return False
-    if not os.access(target, os.W_OK):
-        return False  # the folder's owner could replace a file that is protected from writing
-    # A name below /proc leads to a file that may have no name any more.
-    with suppress(OSError):
-        return os.path.samestat(found, os.stat(target))  # noqa: PTH116 - a text
-    return False
-
-
-def _replace(target: Path, data: bytes, found: os.stat_result | None) -> bool:
-    """Write another file and rename it; False, without a change, if it cannot have the owner."""
+def _replace(path: Path, data: bytes, found: os.stat_result | None) -> bool:
+    """Write another file and rename it; False, without a change, if the file there cannot be replaced."""
+    target = Path(os.path.realpath(path))
+    if found is not None:
+        if found.st_nlink != 1 or not os.access(target.parent, os.W_OK | os.X_OK):
+            return False
+        if not os.access(target, os.W_OK):
+            return False  # the folder's owner could replace a file that is protected from writing
+        try:
+            # A name below /proc leads to a file that may have no name any more.
+            if not os.path.samestat(found, target.stat()):
+                return False
+        except OSError:
+            return False
     # A short name of its own: that of the target may have the greatest length already, and another
     # program, or another thread, may write the same target.
     part = target.with_name(f".{secrets.token_hex(8)}.part")
@@ -134,19 +138,19 @@ def _keep_owner_and_mode(handle: int, found: os.stat_result) -> bool:
     return True
 
 
-def _overwrite(path: Path, data: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | PLAIN)
-    try:
-        write_all(handle, data)
-        os.ftruncate(handle, len(data))  # afterwards: so a full disk leaves most of the older file
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _write_through(path: Path, data: bytes) -> None:
     """Write to a FIFO, a device, a terminal. None of them can delay the program for ever."""
-    handle = _open_through(path)
+    end = time.monotonic() + READER_TIME
+    while True:
+        try:
+            handle = os.open(path, os.O_WRONLY | _NO_WAIT)
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            if time.monotonic() > end:
+                raise OSError(errno.ENXIO, "nothing reads from it", str(path)) from error
+        time.sleep(0.05)
     try:
         view = memoryview(data)
         while view:
@@ -156,16 +160,3 @@ def _write_through(path: Path, data: bytes) -> None:
                 view = view[os.write(handle, view[:65536]) :]
     finally:
         os.close(handle)
-
-
-def _open_through(path: Path) -> int:
-    end = time.monotonic() + READER_TIME
-    while True:
-        try:
-            return os.open(path, os.O_WRONLY | _NO_WAIT)
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                raise
-            if time.monotonic() > end:
-                raise OSError(errno.ENXIO, "nothing reads from it", str(path)) from error
-        time.sleep(0.05)

@@ -106,12 +106,17 @@ def open_shared(path: str | Path, flags: int) -> int:
     if flags & os.O_APPEND:
         # Without the right to write elsewhere, the system puts each write at the end.
         access = access & ~_GENERIC_WRITE | _FILE_APPEND
+    create, truncate = flags & os.O_CREAT, flags & os.O_TRUNC
+    if create and flags & os.O_EXCL:
+        how = _CREATE_NEW
+    elif create:
+        how = _CREATE_ALWAYS if truncate else _OPEN_ALWAYS
+    else:
+        how = _TRUNCATE_EXISTING if truncate else _OPEN_EXISTING
     kernel = _dll("kernel32")
     kernel.CreateFileW.restype = ctypes.c_void_p
-    name, how = long_path(path), _disposition(flags)
-    handle = kernel.CreateFileW(
-        ctypes.c_wchar_p(name), access, _SHARE_ALL, None, how, _NORMAL | _NO_LINK, None
-    )
+    name = ctypes.c_wchar_p(long_path(path))
+    handle = kernel.CreateFileW(name, access, _SHARE_ALL, None, how, _NORMAL | _NO_LINK, None)
     if handle == _INVALID:
         raise _error(path)
     descriptor: int = importlib.import_module("msvcrt").open_osfhandle(
@@ -121,14 +126,6 @@ def open_shared(path: str | Path, flags: int) -> int:
         os.close(descriptor)
         raise OSError(22, "is a link", str(path))
     return descriptor
-
-
-def _disposition(flags: int) -> int:
-    if flags & os.O_CREAT and flags & os.O_EXCL:
-        return _CREATE_NEW
-    if flags & os.O_CREAT:
-        return _CREATE_ALWAYS if flags & os.O_TRUNC else _OPEN_ALWAYS
-    return _TRUNCATE_EXISTING if flags & os.O_TRUNC else _OPEN_EXISTING
 
 
 def retry_shared(
