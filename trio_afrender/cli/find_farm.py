@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar, TypeVarTuple
+
+import trio
 
 from trio_afrender.afserver.client import Dialer
 from trio_afrender.afserver.remote_farm import RemoteFarm
@@ -13,7 +17,10 @@ from trio_afrender.config import Config
 from trio_afrender.config.load import Settings, make_config
 from trio_afrender.errors import ConfigError, LinkLost
 
-__all__ = ("choose_farm", "complete_server", "explain_no_farm", "find_remote_farm")
+__all__ = ("ask_farm", "choose_farm", "complete_server", "find_remote_farm")
+
+_T = TypeVar("_T")
+_Args = TypeVarTuple("_Args")
 
 _USE = "this command is for a farm with Afanasy's JSON interface"
 _NO_FARM = "open a farm with `trio_afrender farm`, or give --server af://HOST:PORT"
@@ -56,6 +63,9 @@ def choose_farm(settings: Settings, config: Config, *, given: bool) -> RemoteFar
     )
 
 
-def explain_no_farm(error: LinkLost) -> LinkLost:
-    """Return the error of a farm that cannot be reached, with what to do."""
-    return LinkLost(f"{error}; {_NO_FARM}")
+def ask_farm(do: Callable[[*_Args], Awaitable[_T]], *args: *_Args) -> _T:
+    """Run an async function that asks a farm. The error of one that cannot be reached has what to do."""
+    try:
+        return trio.run(do, *args)
+    except LinkLost as error:
+        raise LinkLost(f"{error}; {_NO_FARM}") from error

@@ -11,11 +11,11 @@ from typing import TypeAlias
 import attrs
 import trio
 
-from trio_afrender.cli.find_farm import explain_no_farm
+from trio_afrender.cli.find_farm import ask_farm
 from trio_afrender.cli.signals import open_signals
 from trio_afrender.cli.terminal import clean, has_rich, print_line, write_lines
 from trio_afrender.cli.text_table import Line, terminal_size
-from trio_afrender.errors import AfRenderError, ConfigError, LinkLost
+from trio_afrender.errors import AfRenderError, ConfigError
 
 __all__ = ("Shown", "display")
 
@@ -40,7 +40,7 @@ def display(fetch: Fetch, *, as_json: bool, watch: float | None) -> None:
     the farm are shown, and the next try follows.
     """
     if watch is None:
-        shown = trio.run(_fetch_once, fetch)
+        shown = ask_farm(fetch, terminal_size()[0])
         if as_json:
             sys.stdout.write(json.dumps(shown.data, indent=2) + "\n")
         else:
@@ -52,13 +52,6 @@ def display(fetch: Fetch, *, as_json: bool, watch: float | None) -> None:
             trio.run(_watch, fetch, watch, lambda shown: draw(shown.lines), draw)
     else:
         trio.run(_watch, fetch, watch, lambda shown: _write([*shown.lines, [""]]), None)
-
-
-async def _fetch_once(fetch: Fetch) -> Shown:
-    try:
-        return await fetch(terminal_size()[0])
-    except LinkLost as error:
-        raise explain_no_farm(error) from error
 
 
 async def _watch(

@@ -9,10 +9,7 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
-
-import trio
 
 from trio_afrender.afserver.apply_changes import (
     ChangeReport,
@@ -29,9 +26,8 @@ from trio_afrender.afserver.node_changes import Change, TaskChange
 from trio_afrender.afserver.node_selection import select_nodes, select_tasks
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.cli.confirmation import Declined, confirm
-from trio_afrender.cli.find_farm import explain_no_farm, find_remote_farm
+from trio_afrender.cli.find_farm import ask_farm, find_remote_farm
 from trio_afrender.cli.terminal import clean, print_line
-from trio_afrender.errors import LinkLost
 
 __all__ = ("change_nodes", "change_tasks", "run_change")
 
@@ -44,9 +40,7 @@ def run_change(options: Namespace, do: Callable[[RemoteFarm, Namespace, ChangeRe
     farm = find_remote_farm(options)
     report = ChangeReport()
     try:
-        trio.run(partial(do, farm, options, report))
-    except LinkLost as error:
-        raise explain_no_farm(error) from error
+        ask_farm(do, farm, options, report)
     except Declined:
         print_line("nothing was done")
         return 1
@@ -74,12 +68,9 @@ async def change_nodes(
         lost = sum(map(change.danger, nodes))
         names = [show_node(kind, node) for node in nodes]
         on = f" on {farm.url}"
-        asked = not options.yes
-        confirm(
-            describe_danger(options.command, names, lost, change.counted, where=on),
-            yes=options.yes,
-        )
-        if asked:
+        text = describe_danger(options.command, names, lost, change.counted, where=on)
+        confirm(text, yes=options.yes)
+        if not options.yes:
             # The answer may have taken a while.
             now = {node.id: identify(node) for node in await list_nodes(farm, kind)}
             report.problems += [
@@ -109,9 +100,8 @@ async def change_tasks(
             names = [each.name for each in selected]
             on = f" on {farm.url}"
             text = describe_danger(options.command, names, lost, change.counted, where=on)
-            asked = not options.yes
             confirm(text, yes=options.yes)
-            if asked:
+            if not options.yes:
                 serials = {job.id: job.serial for job in await farm.jobs()}
                 gone = {
                     each.job.id for each in selected if serials.get(each.job.id) != each.job.serial

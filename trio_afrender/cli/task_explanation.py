@@ -6,20 +6,17 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from functools import partial
 
 import attrs
-import trio
 
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.afserver.remote_nodes import JobNode, TaskNode
 from trio_afrender.afserver.wait_reasons import WaitReasons
 from trio_afrender.cli.commands.output import find_one_task
-from trio_afrender.cli.find_farm import explain_no_farm, find_remote_farm
+from trio_afrender.cli.find_farm import ask_farm, find_remote_farm
 from trio_afrender.cli.node_tables import states_cell, wait_object
 from trio_afrender.cli.terminal import clean, write_line
 from trio_afrender.cli.text_table import Line
-from trio_afrender.errors import LinkLost
 from trio_afrender.text import count_text, utc_time
 
 __all__ = ("run_at_farm",)
@@ -39,11 +36,7 @@ class _Explanation:
 
 def run_at_farm(options: Namespace) -> int:
     """Ask a farm about the task of ``why``; return 1 if it has none. Raises `AfRenderError`."""
-    farm = find_remote_farm(options)
-    try:
-        found = trio.run(partial(_explain, farm, options.task))
-    except LinkLost as error:
-        raise explain_no_farm(error) from error
+    found = ask_farm(_explain, find_remote_farm(options), options.task)
     if found is None:
         return 1
     if options.json:

@@ -6,17 +6,14 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterable
-from functools import partial
-
-import trio
 
 from trio_afrender.afserver.apply_changes import fetch_tasks, list_nodes, show_node
 from trio_afrender.afserver.editable_parameters import NODE_TYPES
 from trio_afrender.afserver.node_selection import select_nodes, select_tasks
 from trio_afrender.afserver.remote_farm import RemoteFarm
-from trio_afrender.cli.find_farm import explain_no_farm, find_remote_farm
+from trio_afrender.cli.find_farm import ask_farm, find_remote_farm
 from trio_afrender.cli.terminal import clean, print_line, write_line
-from trio_afrender.errors import ConfigError, LinkLost
+from trio_afrender.errors import ConfigError
 
 __all__ = ("run",)
 
@@ -28,11 +25,7 @@ def run(options: Namespace) -> int:
     """Print logs; return 1 if a word selects nothing. Raises `AfRenderError`."""
     if options.tasks and options.kind != "render":
         raise ConfigError("--tasks is for renders: which tasks they have started and ended")
-    farm = find_remote_farm(options)
-    try:
-        return trio.run(partial(_print_logs, farm, options))
-    except LinkLost as error:
-        raise explain_no_farm(error) from error
+    return ask_farm(_print_logs, find_remote_farm(options), options)
 
 
 async def _print_logs(farm: RemoteFarm, options: Namespace) -> int:

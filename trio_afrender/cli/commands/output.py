@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from functools import partial
 
 import trio
 
@@ -12,10 +11,10 @@ from trio_afrender.afserver.apply_changes import fetch_tasks
 from trio_afrender.afserver.node_selection import select_tasks
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.afserver.remote_nodes import TaskNode
-from trio_afrender.cli.find_farm import explain_no_farm, find_remote_farm
+from trio_afrender.cli.find_farm import ask_farm, find_remote_farm
 from trio_afrender.cli.signals import open_signals
 from trio_afrender.cli.terminal import clean, print_line
-from trio_afrender.errors import ConfigError, LinkLost
+from trio_afrender.errors import ConfigError
 from trio_afrender.text import without_escapes
 
 __all__ = ("find_one_task", "run")
@@ -25,11 +24,7 @@ def run(options: Namespace) -> int:
     """Print the output of a task; return 1 if there is none. Raises `AfRenderError`."""
     if options.follow and options.attempt:
         raise ConfigError("--follow is for the run in progress, and --run N for one that has ended")
-    farm = find_remote_farm(options)
-    try:
-        return trio.run(partial(_print_output, farm, options))
-    except LinkLost as error:
-        raise explain_no_farm(error) from error
+    return ask_farm(_print_output, find_remote_farm(options), options)
 
 
 async def _print_output(farm: RemoteFarm, options: Namespace) -> int:
