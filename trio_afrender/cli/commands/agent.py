@@ -72,73 +72,73 @@ def run(options: Namespace) -> int:
     log = make_log_settings(settings)
     with open_daemon_log("agent", log, level, times=not options.log_nodate):
         try:
-            trio.run(_serve, config, metrics)
+            trio.run(_AgentProgram(config, metrics).run)
         finally:
             # A second SIGTERM of a service manager must not make a failure of an orderly end.
             ignore_signals()
     return 0
 
 
-async def _serve(config: Config, metrics: MetricsOption) -> None:
-    leaving = "leaving; running tasks " + (
-        "continue under the supervisor" if config.supervisor else "are stopped and given back"
-    )
-    escalation = _SignalEscalation(leaving if config.drain == "leave" else "")
-    async with open_signals(escalation.handle_signal):
-        with escalation.scope:
-            async with trio.open_nursery() as servers:
-                # Before the agent: a port in use is found before a task has been taken.
-                await metrics.serve(servers, escalation.collect, PREFIX)
-                async with trio.open_nursery() as nursery:
-                    escalation.handle = await nursery.start(run_agent, config)
-                    nursery.start_soon(report_to_manager, escalation.handle)
-                    nursery.start_soon(_leave_on_sigusr1, escalation.handle, leaving)
-                servers.cancel_scope.cancel()
+@attrs.define(slots=True)
+class _AgentProgram:
+    """Runs an agent, and passes signals on to it.
 
+    First signal: drain (or leave). Second: stop tasks now. Third, or before the start: cancel.
+    """
 
-async def _leave_on_sigusr1(handle: AgentHandle, text: str) -> None:
-    """On SIGUSR1 end the agent and leave its tasks to the supervisor, for an update of the agent."""
+    config: Config
+    metrics: MetricsOption
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _handle: AgentHandle | None = None
 
-    async def watch() -> None:
+    async def run(self) -> None:
+        """Run the agent to its end. Raises what `run_agent` raises."""
+        async with open_signals(self.handle_signal):
+            with self._scope:
+                async with trio.open_nursery() as servers:
+                    # Before the agent: a port in use is found before a task has been taken.
+                    await self.metrics.serve(servers, self.collect, PREFIX)
+                    async with trio.open_nursery() as nursery:
+                        handle: AgentHandle = await nursery.start(run_agent, self.config)
+                        self._handle = handle
+                        nursery.start_soon(report_to_manager, handle)
+                        servers.start_soon(self._leave_on_sigusr1, handle)
+                    servers.cancel_scope.cancel()
+
+    @property
+    def _leaving(self) -> str:
+        return "leaving; running tasks " + (
+            "continue under the supervisor"
+            if self.config.supervisor
+            else "are stopped and given back"
+        )
+
+    async def _leave_on_sigusr1(self, handle: AgentHandle) -> None:
+        """On SIGUSR1 end the agent and leave its tasks to the supervisor, for an update of the agent."""
         number: signal.Signals | None = getattr(signal, "SIGUSR1", None)
         if number is None:  # Windows has none, and no supervisor to leave a task to
-            await trio.sleep_forever()
+            return
         with trio.open_signal_receiver(number) as signals:
             async for _ in signals:
-                print_line(f"SIGUSR1: {text}")
+                print_line(f"SIGUSR1: {self._leaving}")
                 handle.leave("SIGUSR1")
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch)
-        await handle.finished()
-        nursery.cancel_scope.cancel()
-
-
-class _SignalEscalation:
-    """First signal: drain (or leave). Second: stop tasks now. Third, or before the start: cancel."""
-
-    def __init__(self, leaving: str) -> None:
-        """`leaving` is the text for an agent that leaves at the first signal; '' for one that drains."""
-        self._leaving = leaving
-        self.scope = trio.CancelScope()
-        self.handle: AgentHandle | None = None
 
     def collect(self) -> list[MetricFamily]:
         """Return the figures of the agent, once it has started, and of this program."""
-        of_agent = self.handle.metrics() if self.handle is not None else ()
+        of_agent = self._handle.metrics() if self._handle is not None else ()
         return [*of_agent, *collect_program("agent")]
 
     def handle_signal(self, count: int, name: str) -> None:
-        if self.handle is None or count > 2:
-            self.scope.cancel()
-        elif count == 1 and self._leaving:
+        if self._handle is None or count > 2:
+            self._scope.cancel()
+        elif count == 1 and self.config.drain == "leave":
             print_line(f"{name}: {self._leaving}")
-            self.handle.leave(name)
+            self._handle.leave(name)
         elif count == 1:
             print_line(
                 f"{name}: no new tasks; the agent ends after the running ones, {name} again stops them"
             )
-            self.handle.drain(name)
+            self._handle.drain(name)
         else:
             print_line(f"{name}: stopping the running tasks")
-            self.handle.stop_now(name)
+            self._handle.stop_now(name)

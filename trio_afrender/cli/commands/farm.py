@@ -32,7 +32,7 @@ from trio_afrender.cli.plugin_folders import check_folders
 from trio_afrender.cli.signals import ignore_signals, open_signals
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config import Config
-from trio_afrender.config.load import Settings, make_config, make_log_settings
+from trio_afrender.config.load import make_config, make_log_settings
 from trio_afrender.config.settings import Token
 from trio_afrender.errors import ConfigError, StoreError
 from trio_afrender.farm.farm import Farm, open_farm
@@ -65,50 +65,12 @@ _INDEX = Path("afanasy", "browser", "index.html")
 _AGENTS_FILE = "agents.token"
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class _Plan:
-    """What to open."""
-
-    folder: Path
-    """The store: jobs, texts, and the stores of agents."""
-    records: Path
-    """This user's folder of open farms."""
-    json: ListenAddress
-    listen: ListenAddress | None
-    gui: Path | None
-    metrics: MetricsOption
-    move_damaged: bool
-    page: PageSettings | None
-    user_name: str
-    host_name: str
-    """Of this user and host, for the logs of what is done on the page."""
-    specs: Sequence[JobSpec]
-    configs: Sequence[Config]
-
-
 def run(options: Namespace) -> int:
     """Keep a farm open; return 0 when a signal has ended it. Raises `AfRenderError`."""
     settings = load_options(options)
     config = make_config(settings)
     check_folders(config.plugins)
-    plan = _make_plan(options, settings, config)
-    level = logging.DEBUG if options.verbose else logging.INFO
-    log = make_log_settings(settings)
-    with ExitStack() as stack:
-        make_private(plan.folder, instead="another --store")
-        stack.enter_context(lock_folder(plan.folder, "another farm uses it: give another --store"))
-        stack.enter_context(open_daemon_log("farm", log, level, times=not options.log_nodate))
-        try:
-            with short_pauses():
-                trio.run(_OpenFarm(plan).run)
-        finally:
-            # A second SIGTERM of a service manager must not make a failure of an orderly end.
-            ignore_signals()
-    return 0
-
-
-def _make_plan(options: Namespace, settings: Settings, config: Config) -> _Plan:
-    """Check everything that can be checked before anything is opened. Raises `ConfigError`."""
+    # All that can be checked is, before anything is opened.
     port = cast("int", settings["af_serverport"])
     json = ListenAddress(host="127.0.0.1", port=port)
     if options.json:
@@ -131,7 +93,7 @@ def _make_plan(options: Namespace, settings: Settings, config: Config) -> _Plan:
         specs.append(attrs.evolve(spec, user_name=spec.user_name or config.user_name))
     records = farms_folder(Path(str(settings["af_store_folder"])))
     folder = Path.cwd() / expand_home(options.folder or records / f"store-{json.port}")
-    return _Plan(
+    farm = _OpenFarm(
         folder=folder,
         records=records,
         json=json,
@@ -145,17 +107,44 @@ def _make_plan(options: Namespace, settings: Settings, config: Config) -> _Plan:
         specs=specs,
         configs=make_local_configs(config, options.agents, folder / "agents"),
     )
+    level = logging.DEBUG if options.verbose else logging.INFO
+    log = make_log_settings(settings)
+    with ExitStack() as stack:
+        make_private(folder, instead="another --store")
+        stack.enter_context(lock_folder(folder, "another farm uses it: give another --store"))
+        stack.enter_context(open_daemon_log("farm", log, level, times=not options.log_nodate))
+        try:
+            with short_pauses():
+                trio.run(farm.run)
+        finally:
+            # A second SIGTERM of a service manager must not make a failure of an orderly end.
+            ignore_signals()
+    return 0
 
 
-@attrs.define(slots=True)
+@attrs.define(slots=True, kw_only=True)
 class _OpenFarm:
-    """Opens what is planned, and ends it by signals.
+    """A farm with agents of its own, which signals end.
 
     First: agents take no new tasks and end after the running ones. Second: running tasks are
     stopped and queued again. Third, or before all is open: everything is cancelled.
     """
 
-    plan: _Plan
+    folder: Path
+    """The store: jobs, texts, and the stores of agents."""
+    records: Path
+    """This user's folder of open farms."""
+    json: ListenAddress
+    listen: ListenAddress | None
+    gui: Path | None
+    metrics: MetricsOption
+    move_damaged: bool
+    page: PageSettings | None
+    user_name: str
+    host_name: str
+    """Of this user and host, for the logs of what is done on the page."""
+    specs: Sequence[JobSpec]
+    configs: Sequence[Config]
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _handles: list[AgentHandle] = attrs.field(factory=list)
     _open: bool = False
@@ -165,9 +154,7 @@ class _OpenFarm:
         """Keep everything open until a signal."""
         async with open_signals(self._handle_signal):
             with self._scope:
-                async with open_farm(
-                    self.plan.folder / "farm", move_damaged=self.plan.move_damaged
-                ) as farm:
+                async with open_farm(self.folder / "farm", move_damaged=self.move_damaged) as farm:
                     await self._serve(farm)
 
     def _handle_signal(self, count: int, name: str) -> None:
@@ -178,7 +165,7 @@ class _OpenFarm:
                 f"{name}: no new tasks; the farm closes after the running ones, {name} again stops"
                 " them"
             )
-            for handle, config in zip(self._handles, self.plan.configs, strict=True):
+            for handle, config in zip(self._handles, self.configs, strict=True):
                 if config.drain == "leave":
                     handle.leave(name)
                 else:
@@ -192,42 +179,42 @@ class _OpenFarm:
     async def _serve(self, farm: Farm) -> None:
         token = make_token()
         async with (
-            open_requests(farm, self.plan.gui) as requests,
+            open_requests(farm, self.gui) as requests,
             trio.open_nursery() as servers,
         ):
             serve = partial(
                 serve_json,
                 farm,
-                self.plan.json.host,
-                self.plan.json.port,
+                self.json.host,
+                self.json.port,
                 token=token,
                 requests=requests,
             )
-            await self.plan.metrics.serve(servers, partial(self._collect, farm), PREFIX)
+            await self.metrics.serve(servers, partial(self._collect, farm), PREFIX)
             bound: BoundAddress = await servers.start(serve)
             with ExitStack() as stack:
                 folder = await trio.to_thread.run_sync(self._record, stack, bound, token)
                 async with trio.open_nursery() as agents:
                     await self._open_agents(farm, servers, agents, folder)
-                    for spec in self.plan.specs:
+                    for spec in self.specs:
                         number = farm.submit(spec)
                         print_line(f'job "{shorten(clean(spec.name), 100)}" is {number}')
                     place = NativeAddress(host=bound.host, port=bound.port).url
                     sys.stdout.write(f"{place}\n")
                     sys.stdout.flush()
-                    names = ", ".join(config.name for config in self.plan.configs) or "none"
+                    names = ", ".join(config.name for config in self.configs) or "none"
                     print_line(f"the farm is open; renders: {clean(names)}; Ctrl-C closes it")
-                    if self.plan.gui is not None:
+                    if self.gui is not None:
                         print_line(f"its page is {bound.url}/")
-                    if self.plan.page is not None:
+                    if self.page is not None:
                         own = make_in_process_farm(
                             farm,
                             requests,
                             place=place,
-                            user_name=self.plan.user_name,
-                            host_name=self.plan.host_name,
+                            user_name=self.user_name,
+                            host_name=self.host_name,
                         )
-                        await open_page(servers, own, self.plan.page)
+                        await open_page(servers, own, self.page)
                     self._open = True
                     await self._closing.wait()
                 servers.cancel_scope.cancel()
@@ -241,7 +228,7 @@ class _OpenFarm:
         """Write where this farm is; return its folder, None if it cannot be written. Blocking."""
         record = FarmRecord(host=bound.host, port=bound.port, token=token.secret, pid=os.getpid())
         try:
-            return stack.enter_context(open_record(self.plan.records / str(bound.port), record))
+            return stack.enter_context(open_record(self.records / str(bound.port), record))
         except StoreError as error:
             server = NativeAddress(host=bound.host, port=bound.port).url
             print_line(f"warning: {clean(str(error))}; other commands need --server {server}")
@@ -251,11 +238,11 @@ class _OpenFarm:
         self, farm: Farm, servers: trio.Nursery, agents: trio.Nursery, folder: Path | None
     ) -> None:
         tokens = TokenTable()
-        for config in self.plan.configs:
+        for config in self.configs:
             assert config.token is not None  # noqa: S101 - `make_local_configs` sets it
             tokens.add(config.name, config.token)
-        listen = self.plan.listen or ListenAddress(host="127.0.0.1", port=0)
-        if self.plan.listen is not None:
+        listen = self.listen or ListenAddress(host="127.0.0.1", port=0)
+        if self.listen is not None:
             if folder is None:
                 raise ConfigError("--listen: the file with the token of agents cannot be written")
             path = folder.parent / _AGENTS_FILE
@@ -268,12 +255,12 @@ class _OpenFarm:
             listeners=await open_listeners(listen.host, listen.port, "--listen: cannot listen on"),
         )
         bound: BoundAddress = await servers.start(serve)
-        if self.plan.listen is not None:
+        if self.listen is not None:
             print_line(
                 "other agents of this machine: trio_afrender agent --server"
                 f" {bound.url} --token-file {clean(str(path))}"
             )
-        for config in self.plan.configs:
+        for config in self.configs:
             handle = await agents.start(run_agent, attrs.evolve(config, server=bound.url))
             self._handles.append(handle)
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+import attrs
 import trio
 
 from trio_afrender.cli.load_settings import find_afserver, load_options
@@ -75,7 +76,7 @@ def run(options: Namespace) -> int:
         open_daemon_log("gateway", log, level, times=not options.log_nodate),
     ):
         _raise_file_limit(options.max_agents)
-        trio.run(_serve, config, identities, metrics)
+        trio.run(_GatewayProgram(config, identities, metrics).run)
     return 0
 
 
@@ -99,38 +100,44 @@ def _raise_file_limit(agents: int) -> None:
         )
 
 
-async def _serve(config: GatewayConfig, identities: IdentityStore, metrics: MetricsOption) -> None:
-    escalation = _SignalEscalation()
-    async with open_signals(escalation.handle_signal):
-        with escalation.scope:
-            async with trio.open_nursery() as servers:
-                await metrics.serve(servers, escalation.collect, PREFIX)
-                async with trio.open_nursery() as nursery:
-                    gateway: Gateway = await nursery.start(
-                        partial(run_gateway, config, identities=identities)
-                    )
-                    escalation.gateway = gateway
-                    print_line(
-                        f"agents connect to {clean(gateway.url)}, the server is {config.server.url}"
-                    )
-                servers.cancel_scope.cancel()
+@attrs.define(slots=True)
+class _GatewayProgram:
+    """Runs a gateway until a signal.
 
+    First signal: end after the requests in progress. Second, or before the start: cancel.
+    """
 
-class _SignalEscalation:
-    """First signal: end after the requests in progress. Second, or before the start: cancel."""
+    config: GatewayConfig
+    identities: IdentityStore
+    metrics: MetricsOption
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _gateway: Gateway | None = None
 
-    def __init__(self) -> None:
-        self.scope = trio.CancelScope()
-        self.gateway: Gateway | None = None
+    async def run(self) -> None:
+        """Run the gateway to its end. Raises what `run_gateway` raises."""
+        async with open_signals(self.handle_signal):
+            with self._scope:
+                async with trio.open_nursery() as servers:
+                    await self.metrics.serve(servers, self.collect, PREFIX)
+                    async with trio.open_nursery() as nursery:
+                        gateway: Gateway = await nursery.start(
+                            partial(run_gateway, self.config, identities=self.identities)
+                        )
+                        self._gateway = gateway
+                        print_line(
+                            f"agents connect to {clean(gateway.url)}, the server is"
+                            f" {self.config.server.url}"
+                        )
+                    servers.cancel_scope.cancel()
 
     def collect(self) -> list[MetricFamily]:
         """Return the figures of the gateway, once it has started, and of this program."""
-        of_gateway = collect_gateway(self.gateway.counters) if self.gateway is not None else ()
+        of_gateway = collect_gateway(self._gateway.counters) if self._gateway is not None else ()
         return [*of_gateway, *collect_program("gateway")]
 
     def handle_signal(self, count: int, name: str) -> None:
-        if self.gateway is None or count > 1:
-            self.scope.cancel()
+        if self._gateway is None or count > 1:
+            self._scope.cancel()
         else:
             print_line(f"{name}: closing; agents keep their tasks and will reconnect")
-            self.gateway.stop()
+            self._gateway.stop()
