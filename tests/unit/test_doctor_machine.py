@@ -277,7 +277,10 @@ def test_a_gpu_that_may_not_be_opened(
     (tmp_path / "kfd").chmod(mode)
     number = 44 if group else 0
     status = os.stat_result((mode, 0, 0, 1, 0, number, 0, 0, 0, 0))
-    monkeypatch.setattr(machine, "_status", lambda _: status)
+    real = Path.stat
+    monkeypatch.setattr(
+        Path, "stat", lambda path, **more: status if path.name == "kfd" else real(path, **more)
+    )
     monkeypatch.setattr(os, "access", lambda *_: False)
     monkeypatch.setattr("grp.getgrgid", lambda gid: SimpleNamespace(gr_name=f"group{gid}"))
     [finding] = check_gpus(CONFIG, tmp_path)

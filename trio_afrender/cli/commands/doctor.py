@@ -137,27 +137,6 @@ def _fix(finding: Finding, *, yes: bool) -> dict[str, object] | None:
     return {"check": finding.check, "mend": finding.fix, "exit_code": code}
 
 
-def _list_host_checks(config: Config, unit: str) -> dict[str, Check]:
-    """Return the checks of the machine and of the store; Windows has others than Unix."""
-    if not hasattr(os, "fork"):
-        return {
-            "windows": partial(windows_host.check_windows, config),
-            "store": partial(windows_host.check_windows_store, config),
-        }
-    from trio_afrender.cli.doctor import machine, user_checks  # they need modules of Unix
-
-    return {
-        "kernel": machine.check_kernel,
-        "cgroup": machine.check_cgroup,
-        "tasks-user": partial(user_checks.check_task_users, config, unit),
-        "limits": partial(machine.check_limits, config),
-        "pipes": partial(machine.check_pipes, config),
-        "stacks": machine.check_debuggers,
-        "gpu": partial(machine.check_gpus, config),
-        "store": partial(files.check_store, config),
-    }
-
-
 async def _run_checks(config: Config, settings: Settings, unit: str) -> list[Finding]:
     """Run all checks at once, each with its own time limit; return the findings in fixed order."""
     token_file = str(settings["trio_afrender.token_file"])
@@ -168,7 +147,26 @@ async def _run_checks(config: Config, settings: Settings, unit: str) -> list[Fin
     }
     checks: dict[str, Check] = {
         "config": partial(files.check_settings, keys, settings.problems),
-        **_list_host_checks(config, unit),
+    }
+    if hasattr(os, "fork"):
+        from trio_afrender.cli.doctor import machine, user_checks  # they need modules of Unix
+
+        checks |= {
+            "kernel": machine.check_kernel,
+            "cgroup": machine.check_cgroup,
+            "tasks-user": partial(user_checks.check_task_users, config, unit),
+            "limits": partial(machine.check_limits, config),
+            "pipes": partial(machine.check_pipes, config),
+            "stacks": machine.check_debuggers,
+            "gpu": partial(machine.check_gpus, config),
+            "store": partial(files.check_store, config),
+        }
+    else:
+        checks |= {
+            "windows": partial(windows_host.check_windows, config),
+            "store": partial(windows_host.check_windows_store, config),
+        }
+    checks |= {
         "plugins": partial(files.check_plugin_folders, config),
         "token": partial(files.check_token, config, token_file),
         "server": partial(network.check_server, config),

@@ -23,7 +23,8 @@ from trio_afrender.config.settings import CGRU, OTHERS
 from trio_afrender.devtools.plugin_check import PLUGIN_KINDS, check_plugins
 from trio_afrender.errors import ConfigError
 from trio_afrender.plugins.lookup import list_plugins
-from trio_afrender.private_folder import find_unsafe
+from trio_afrender.private_folder import find_unsafe, is_locked
+from trio_afrender.safe_files import read_regular
 from trio_afrender.task.usage_totals import show_bytes
 from trio_afrender.text import find_near
 from trio_afrender.transport.tokens import read_token_file
@@ -36,6 +37,7 @@ __all__ = (
     "check_token",
     "compare_disk",
     "compare_space",
+    "describe_use",
     "probe_mount",
     "show_place",
 )
@@ -98,10 +100,8 @@ def check_store(config: Config) -> Iterator[Finding]:
     if facts is not None and facts.st_mode & 0o077:
         text = f"{path} can be read by others (mode {stat.S_IMODE(facts.st_mode):o})"
         yield Finding("store", WARNING, text, f"chmod 700 {quoted}", RUN)
-    locked_by = _lock_holder(path / "lock")
-    use = f", in use by the agent with pid {locked_by}" if locked_by else ""
     new = "" if facts is not None else " (not created yet)"
-    yield Finding("store", OK, f"{path}{new} can be written, synced and locked{use}")
+    yield Finding("store", OK, f"{path}{new} can be written, synced and locked{describe_use(path)}")
     usage = os.statvfs(parent)
     # A file system that does not count inodes has 0 of 0.
     inodes = usage.f_favail if usage.f_files else None
@@ -122,20 +122,14 @@ def _time_sync(folder: Path) -> float:
         return time.monotonic() - begun
 
 
-def _lock_holder(path: Path) -> str:
-    """Return the pid in an agent's lock file, if an agent holds the lock."""
-    import fcntl  # as above
-
-    try:
-        with path.open() as file:
-            try:
-                # Shared, so that two doctors at once do not report each other as the agent.
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                return file.read(20).strip() or "unknown"
-    except OSError:
-        pass
-    return ""
+def describe_use(store: Path) -> str:
+    """Return which agent has locked its state folder, as the end of a sentence; '' if none has."""
+    if not is_locked(store):
+        return ""
+    pid = ""
+    with suppress(OSError):
+        pid = read_regular(store / "lock", 100).decode("ascii", "replace").strip()
+    return f", in use by the agent with pid {pid or 'unknown'}"
 
 
 def _file_system_type(folder: Path) -> str:

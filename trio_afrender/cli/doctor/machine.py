@@ -225,7 +225,10 @@ def compare_limits(
         )
         fix, how = _raise_limit("u", PROCESSES_WANTED, processes[1])
         if least == group_processes:
-            fix, how = _raise_group_limit(group), ROOT
+            how = ROOT
+            fix = f"echo max > {quote(str(group / 'pids.max'))}"
+            if group.name.endswith((".service", ".scope", ".slice")):
+                fix = f"systemctl set-property {quote(group.name)} TasksMax=infinity"
         yield Finding("nproc", WARNING, text, fix, how)
     else:
         yield Finding("nproc", OK, f"{_figure(least)} processes are allowed")
@@ -239,13 +242,6 @@ def compare_limits(
 
 def _figure(count: int | None) -> str:
     return "any number of" if count is None else str(count)
-
-
-def _raise_group_limit(group: Path) -> str:
-    """Return the command that raises ``pids.max`` of the group that has the smallest one."""
-    if group.name.endswith((".service", ".scope", ".slice")):
-        return f"systemctl set-property {quote(group.name)} TasksMax=infinity"
-    return f"echo max > {quote(str(group / 'pids.max'))}"
 
 
 def _raise_limit(letter: str, wanted: int, hard: int | None) -> tuple[str, str]:
@@ -341,7 +337,7 @@ def _join_groups(devices: Iterable[Path]) -> tuple[str, str]:
     """Return the command that adds this user to the groups that may open all of the devices."""
     groups = set()
     for device in devices:
-        status = _status(device)
+        status = device.stat()
         if status.st_mode & 0o060 != 0o060 or status.st_gid == 0:
             return f"ls -l {quote(str(device))}", LOOK  # its group may not open it either
         with suppress(KeyError):
@@ -350,10 +346,6 @@ def _join_groups(devices: Iterable[Path]) -> tuple[str, str]:
     with suppress(OSError, KeyError):  # not in the database of users, as in bare containers
         user = getpass.getuser()
     return f"usermod -aG {','.join(sorted(groups))} {user}  # it counts after the next login", ROOT
-
-
-def _status(device: Path) -> os.stat_result:
-    return device.stat()
 
 
 def _read_number(path: Path) -> int | None:

@@ -11,7 +11,7 @@ import shlex
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ __all__ = (
     "compare_unit",
     "probe_server",
     "read_span",
+    "show_unit",
 )
 
 PROBE_TIMEOUT = 5.0
@@ -176,7 +177,7 @@ def check_unit(
     candidates = [name] if name else [unit for unit in (own, *UNITS) if unit.endswith(".service")]
     for unit in candidates:
         for user in (False, True):
-            settings, failure = _show_unit(unit, user=user)
+            settings, failure = show_unit(unit, PROPERTIES, user=user)
             problem = problem or failure
             if settings.get("LoadState") == "loaded":
                 yield from compare_unit(unit, settings, user=user, shutdown=config.timing.shutdown)
@@ -191,12 +192,12 @@ def check_unit(
         yield Finding("unit", ERROR, f"systemd has no unit {name}", status)
 
 
-def _show_unit(unit: str, *, user: bool) -> tuple[dict[str, str], str]:
-    """Return the properties of a unit, and the error of systemctl."""
+def show_unit(unit: str, properties: Sequence[str], *, user: bool) -> tuple[dict[str, str], str]:
+    """Return properties of a unit of the host, or of this user, and the error of systemctl."""
     control = ["systemctl", *(["--user"] if user else [])]
     try:
         shown = subprocess.run(
-            [*control, "show", unit, "--property", ",".join(PROPERTIES)],
+            [*control, "show", unit, "--property", ",".join(properties)],
             capture_output=True,
             timeout=PROBE_TIMEOUT,
             check=False,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 from shlex import quote
 
 from trio_afrender.cli.doctor.finding import ERROR, HAND, OK, ROOT, WARNING, Finding, drop_in
+from trio_afrender.cli.doctor.network import show_unit
 from trio_afrender.config import Config
 from trio_afrender.errors import ConfigError
 from trio_afrender.process.task_user import TaskUser, find_barrier, find_user
@@ -21,8 +21,6 @@ from trio_afrender.user_switch import CAPABILITIES, find_missing_capabilities
 __all__ = ("check_task_users",)
 
 UNIT = "trio_afrender.service"
-SYSTEMCTL_TIMEOUT = 5.0
-"""Seconds."""
 
 
 def check_task_users(
@@ -91,19 +89,8 @@ def _check_capabilities(
 
 
 def _read_granted(unit: str) -> Collection[str]:
-    command = ["systemctl", "show", unit, "--property", "AmbientCapabilities"]
-    try:
-        shown = subprocess.run(
-            command,
-            capture_output=True,
-            timeout=SYSTEMCTL_TIMEOUT,
-            check=False,
-            text=True,
-            errors="replace",
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    return shown.stdout.partition("=")[2].upper().split()
+    shown, _ = show_unit(unit, ["AmbientCapabilities"], user=False)
+    return shown.get("AmbientCapabilities", "").upper().split()
 
 
 def _check_user(

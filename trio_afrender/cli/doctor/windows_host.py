@@ -11,20 +11,18 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
 import attrs
 import psutil
 
-from trio_afrender.cli.doctor.files import compare_space
+from trio_afrender.cli.doctor.files import compare_space, describe_use
 from trio_afrender.cli.doctor.finding import ERROR, HAND, LOOK, OK, ROOT, WARNING, Finding
 from trio_afrender.config import Config
 from trio_afrender.errors import StoreError
-from trio_afrender.private_folder import is_locked, make_private
-from trio_afrender.safe_files import read_regular, write_whole
+from trio_afrender.private_folder import make_private
+from trio_afrender.safe_files import write_whole
 
 __all__ = (
     "WindowsFacts",
@@ -40,6 +38,8 @@ FILE_SYSTEM = r"SYSTEM\CurrentControlSet\Control\FileSystem"
 EXCLUSIONS = r"SOFTWARE\Microsoft\Windows Defender\Exclusions\Paths"
 COMMAND_TIMEOUT = 5
 NETWORK_DRIVE = 4
+_UNREADABLE = (OSError, ImportError, LookupError, ValueError, subprocess.SubprocessError)
+"""What reading a fact raises where it cannot be read: on other systems, without the right to it."""
 LONG_PATHS_COMMAND = rf"reg add HKLM\{FILE_SYSTEM} /v LongPathsEnabled /t REG_DWORD /d 1 /f"
 
 
@@ -87,71 +87,54 @@ def compare_windows(facts: WindowsFacts) -> Iterator[Finding]:
         yield Finding("paths", WARNING, text, LONG_PATHS_COMMAND, ROOT)
     elif facts.long_paths:
         yield Finding("paths", OK, "long paths are on")
-    if facts.excluded is not None:
-        yield _compare_exclusions(facts.store, facts.excluded)
-
-
-def _compare_exclusions(store: str, excluded: tuple[str, ...]) -> Finding:
-    place = store.replace("/", "\\").lower().rstrip("\\")
-    above = (each.lower().rstrip("\\") for each in excluded)
+    if facts.excluded is None:
+        return
+    place = facts.store.replace("/", "\\").lower().rstrip("\\")
+    above = (each.lower().rstrip("\\") for each in facts.excluded)
     if any(place == each or place.startswith(f"{each}\\") for each in above):
-        return Finding("scanner", OK, "Defender does not scan the store")
-    text = f"Defender scans each file in the store {store}, which delays tasks"
-    command = f'powershell Add-MpPreference -ExclusionPath "{store}"'
-    return Finding("scanner", WARNING, text, command, ROOT)
+        yield Finding("scanner", OK, "Defender does not scan the store")
+    else:
+        text = f"Defender scans each file in the store {facts.store}, which delays tasks"
+        command = f'powershell Add-MpPreference -ExclusionPath "{facts.store}"'
+        yield Finding("scanner", WARNING, text, command, ROOT)
 
 
 def read_windows_facts(config: Config) -> WindowsFacts:
     """Read the facts of this host. Raises nothing for what cannot be read."""
+    session = sleeps_after = long_paths = excluded = None
+    with suppress(*_UNREADABLE):
+        number = ctypes.c_uint32()
+        if vars(ctypes)["WinDLL"]("kernel32").ProcessIdToSessionId(
+            os.getpid(), ctypes.byref(number)
+        ):
+            session = number.value
+    with suppress(*_UNREADABLE):
+        words = ["powercfg", "/query", "SCHEME_CURRENT", "SUB_SLEEP", "STANDBYIDLE"]
+        done = subprocess.run(words, capture_output=True, timeout=COMMAND_TIMEOUT, check=True)
+        sleeps_after = parse_sleep(done.stdout.decode("ascii", "replace"))
+    with suppress(*_UNREADABLE):
+        registry = importlib.import_module("winreg")
+        with registry.OpenKey(registry.HKEY_LOCAL_MACHINE, FILE_SYSTEM) as key:
+            long_paths = bool(registry.QueryValueEx(key, "LongPathsEnabled")[0])
+    with suppress(*_UNREADABLE):  # only administrators may read them
+        registry = importlib.import_module("winreg")
+        with registry.OpenKey(registry.HKEY_LOCAL_MACHINE, EXCLUSIONS) as key:
+            count = registry.QueryInfoKey(key)[1]
+            excluded = tuple(registry.EnumValue(key, index)[0] for index in range(count))
     return WindowsFacts(
-        session=_read(_read_session),
-        sleeps_after=_read(_read_sleep),
-        long_paths=_read(lambda: bool(_registry_value(FILE_SYSTEM, "LongPathsEnabled"))),
-        excluded=_read(_read_exclusions),
+        session=session,
+        sleeps_after=sleeps_after,
+        long_paths=long_paths,
+        excluded=excluded,
         titles=config.windows_must_die,
         store=str(config.store),
     )
-
-
-def _read(read: Callable[[], Any]) -> Any:  # noqa: ANN401 - one of several types
-    with suppress(OSError, ImportError, LookupError, ValueError, subprocess.SubprocessError):
-        return read()
-    return None
-
-
-def _read_session() -> int:
-    kernel, session = vars(ctypes)["WinDLL"]("kernel32"), ctypes.c_uint32()
-    if not kernel.ProcessIdToSessionId(os.getpid(), ctypes.byref(session)):
-        raise OSError
-    return session.value
-
-
-def _read_sleep() -> int:
-    words = ["powercfg", "/query", "SCHEME_CURRENT", "SUB_SLEEP", "STANDBYIDLE"]
-    printed = subprocess.run(
-        words, capture_output=True, timeout=COMMAND_TIMEOUT, check=True
-    ).stdout.decode("ascii", "replace")
-    return parse_sleep(printed)
 
 
 def parse_sleep(printed: str) -> int:
     """Return the seconds on mains of what `powercfg` prints. Raises `IndexError` without any."""
     # The last two numbers are the settings on mains and on battery. The words are translated.
     return int(re.findall(r"0x([0-9a-fA-F]{8})\b", printed)[-2], 16)
-
-
-def _registry_value(key: str, name: str) -> object:
-    registry = importlib.import_module("winreg")
-    with registry.OpenKey(registry.HKEY_LOCAL_MACHINE, key) as opened:
-        return registry.QueryValueEx(opened, name)[0]
-
-
-def _read_exclusions() -> tuple[str, ...]:
-    # Only administrators may read them.
-    registry = importlib.import_module("winreg")
-    with registry.OpenKey(registry.HKEY_LOCAL_MACHINE, EXCLUSIONS) as opened:
-        count = registry.QueryInfoKey(opened)[1]
-        return tuple(registry.EnumValue(opened, index)[0] for index in range(count))
 
 
 def check_windows_store(config: Config) -> Iterator[Finding]:
@@ -169,13 +152,11 @@ def check_windows_store(config: Config) -> Iterator[Finding]:
         text = f"a file in {path} cannot be written: {error.strerror or error}"
         yield Finding("store", ERROR, text, other, LOOK)
         return
-    use = ""
-    if is_locked(path):
-        with suppress(OSError):
-            pid = read_regular(path / "lock", 100).decode("ascii", "replace").strip()
-            use = f", in use by the agent with pid {pid}"
-    yield Finding("store", OK, f"{path} can be written{use}")
-    if is_network_path(path.absolute().drive, _read(lambda: _drive_type(path))):
+    yield Finding("store", OK, f"{path} can be written{describe_use(path)}")
+    whole, kind = path.absolute(), None
+    with suppress(*_UNREADABLE):
+        kind = vars(ctypes)["WinDLL"]("kernel32").GetDriveTypeW(whole.anchor)
+    if is_network_path(whole.drive, kind):
         text = f"the store {path} is on a network drive: tasks wait for it, and locks may not hold"
         yield Finding("store", WARNING, text, other, LOOK)
     yield from compare_space(path, psutil.disk_usage(str(path)).free, None)
@@ -184,8 +165,3 @@ def check_windows_store(config: Config) -> Iterator[Finding]:
 def is_network_path(drive: str, kind: int | None) -> bool:
     """Whether a folder is on another host; `kind` is the number of the drive's kind, if it could be read."""
     return kind == NETWORK_DRIVE or drive.startswith(("\\\\", "//"))
-
-
-def _drive_type(path: Path) -> int:
-    kind: int = vars(ctypes)["WinDLL"]("kernel32").GetDriveTypeW(f"{path.absolute().anchor}")
-    return kind
