@@ -60,8 +60,8 @@ def set_bits(kind: str, bits: int) -> Callable[[ScriptedFarm, dict[str, Any]], o
 
 async def set_nodes(farm: Any, kind: str, names: list[str], *words: str) -> ChangeReport:  # noqa: ANN401 - a client
     report = ChangeReport()
-    do = set_command._set_blocks if kind == "block" else set_command._set_nodes
-    await do(farm, options(*names, kind=kind), report, params=parse_settings(kind, words))
+    given = options(*names, kind=kind)
+    await set_command._set_parameters(farm, given, report, params=parse_settings(kind, words))
     return report
 
 

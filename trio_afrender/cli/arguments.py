@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -81,9 +82,14 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     known = parser._option_string_actions  # noqa: SLF001 - argparse has no public list
     # Before argparse, which reads "-hostnam" as "-h" with the value "ostnam" and prints the help, and
     # which reports the value of a mistyped option as an argument too many.
-    for word in _find_options(rest, known):
-        if (name := word.partition("=")[0]) not in known:
+    index = 0
+    while index < len(rest) and rest[index] != "--":
+        word = rest[index]
+        name = word.partition("=")[0]
+        is_long = _LONG_OPTION.fullmatch(word) or (word.startswith("--") and len(word) > 2)
+        if is_long and name not in known:
             parser.error(f'unknown argument "{name}"{_hint(name, command, commands)}')
+        index += 1 + _count_values(word, rest[index + 1 : index + 2], known)
     options, unknown = parser.parse_known_args(rest)
     if unknown and not unknown[0].startswith("-"):
         parser.error(f'one argument too many: "{unknown[0]}"')
@@ -129,18 +135,6 @@ def _count_values(
     if action.nargs == "?":
         return int(bool(next_words) and not next_words[0].startswith("-"))
     return int(action.nargs is None)
-
-
-def _find_options(words: Sequence[str], known: Mapping[str, argparse.Action]) -> Iterator[str]:
-    """Yield the long options among the words: those that are no values of options before them."""
-    index = 0
-    while index < len(words):
-        word = words[index]
-        if word == "--":
-            return
-        if _LONG_OPTION.fullmatch(word) or (word.startswith("--") and len(word) > 2):
-            yield word
-        index += 1 + _count_values(word, words[index + 1 : index + 2], known)
 
 
 def _hint(option: str, command: str, commands: Mapping[str, argparse.ArgumentParser]) -> str:
@@ -247,10 +241,6 @@ def _within(kind: type[_N], least: float, most: float, expected: str) -> Callabl
         return value
 
     return number
-
-
-def _whole_number(least: int, most: int, expected: str) -> Callable[[str], int]:
-    return _within(int, least, most, expected)
 
 
 _PERIOD = _within(float, 0.1, 86_400, "0.1 to 86400 seconds")
@@ -388,7 +378,7 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
 
     text = "run a job file on this machine, with an embedded farm"
     run = add_command("run", text, _PLUGINS, _NO_SUPERVISOR)
-    add_run_options(run, _whole_number)
+    add_run_options(run, partial(_within, int))
     _add_page_options(run.add_argument, with_address=True)
 
     text = "keep a farm open on this machine, for the commands that look at farms and steer them"

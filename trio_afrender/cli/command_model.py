@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 
 import attrs
 
@@ -66,41 +65,35 @@ _DEBUG = OptionModel(
 
 def list_commands() -> tuple[CommandModel, ...]:
     """Return all commands in the order of the help; the two-word ones come last."""
-    commands = [
-        _read_command(name.removesuffix(_RENDER_OF_COMMAND), parser)
-        for name, parser in make_parser()[1].items()
-    ]
-    return tuple(sorted(commands, key=lambda command: " " in command.name))
-
-
-def _read_command(name: str, parser: argparse.ArgumentParser) -> CommandModel:
-    actions = [
-        action
-        for action in parser._actions  # noqa: SLF001 - argparse has no public list
-        if action.help is not argparse.SUPPRESS
-    ]
-    words = [action for action in actions if not action.option_strings]
-    return CommandModel(
-        name=name,
-        help=(parser.description or "").removesuffix("."),
-        epilog=parser.epilog or "",
-        options=(*_read_options(parser, actions), _DEBUG),
-        words=tuple(_read_value(action, name) for action in words),
-        word_helps=tuple(_read_help(parser, action) for action in words),
-    )
-
-
-def _read_options(
-    parser: argparse.ArgumentParser, actions: list[argparse.Action]
-) -> Iterator[OptionModel]:
-    for action in actions:
-        if action.option_strings:
-            yield OptionModel(
+    found = []
+    for parser_name, parser in make_parser()[1].items():
+        name = parser_name.removesuffix(_RENDER_OF_COMMAND)
+        actions = [
+            action
+            for action in parser._actions  # noqa: SLF001 - argparse has no public list
+            if action.help is not argparse.SUPPRESS
+        ]
+        options = [
+            OptionModel(
                 names=tuple(action.option_strings),
                 help=_read_help(parser, action),
                 value=None if action.nargs == 0 else _read_value(action),
                 repeated=type(action).__name__ in ("_AppendAction", "_CountAction"),
             )
+            for action in actions
+            if action.option_strings
+        ]
+        words = [action for action in actions if not action.option_strings]
+        command = CommandModel(
+            name=name,
+            help=(parser.description or "").removesuffix("."),
+            epilog=parser.epilog or "",
+            options=(*options, _DEBUG),
+            words=tuple(_read_value(action, name) for action in words),
+            word_helps=tuple(_read_help(parser, action) for action in words),
+        )
+        found.append(command)
+    return tuple(sorted(found, key=lambda command: " " in command.name))
 
 
 def _read_help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:

@@ -10,12 +10,13 @@ import trio
 
 from trio_afrender.cli.job_preview import make_plan
 from trio_afrender.cli.local_agents import make_local_configs
+from trio_afrender.cli.terminal import clean
 from trio_afrender.config import Config
 from trio_afrender.farm.farm import Farm
 from trio_afrender.farm.model import TaskState
 from trio_afrender.hostinfo.identity import host_facts
 from trio_afrender.hostinfo.sampler import Sampler, make_sampler_config
-from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
+from trio_afrender.jobs.job_spec import JobSpec
 from trio_afrender.protocol.messages import HostResources, Register
 
 __all__ = ("describe_renders", "end_when_stuck", "find_impossible")
@@ -55,14 +56,14 @@ def find_impossible(spec: JobSpec, registers: Sequence[Register]) -> dict[int, t
 
     Blocks that wait for such a block are not among them.
     """
-    small = attrs.evolve(spec, blocks=tuple(map(_one_task, spec.blocks)))
-    return dict(make_plan(small, registers, None).stuck)
-
-
-def _one_task(block: BlockSpec) -> BlockSpec:
-    if block.numeric:
-        return attrs.evolve(block, frame_last=block.frame_first)
-    return attrs.evolve(block, tasks=block.tasks[:1])
+    # One task of each block is enough: all of its tasks have the same needs.
+    blocks = tuple(
+        attrs.evolve(block, frame_last=block.frame_first)
+        if block.numeric
+        else attrs.evolve(block, tasks=block.tasks[:1])
+        for block in spec.blocks
+    )
+    return dict(make_plan(attrs.evolve(spec, blocks=blocks), registers, None).stuck)
 
 
 async def end_when_stuck(
@@ -90,13 +91,13 @@ async def end_when_stuck(
     for block, reasons in impossible.items():
         if any(count for state, count in record.blocks[block].counts.items() if not state.over):
             for text in reasons:
-                warn(f"can never run here: {text}")
+                warn(clean(f"can never run here: {text}"))
     # Records instead of views: a view of 200,000 tasks takes as long as many changes.
     while not record.over:
         ready = {block.number for block in record.blocks if block.counts[TaskState.READY]}
         if ready and ready <= impossible.keys() and not record.counts[TaskState.RUNNING]:
             text = "; ".join([text for block in sorted(ready) for text in impossible[block]][:3])
-            warn(f"nothing runs: {text}; the job ends")
+            warn(clean(f"nothing runs: {text}; the job ends"))
             farm.drain_job(job, f"no render here can ever run it: {text}")
             return
         seen = await farm.changed(seen)

@@ -124,9 +124,13 @@ class JobForecast:
             if samples and task.percent < max(samples):
                 samples.clear()  # another attempt
             samples.setdefault(min(100, max(0, task.percent)), task.seconds(now))
-        slowest, longest = None, 0.0
+        slowest, longest, frames = None, 0.0, 0
         for task in job.tasks:
             seconds = task.seconds(now)
+            if task.state == "running":
+                frames += max(0, task.frame)
+            elif task.state == "done" and task.block < len(self.spec.blocks):
+                frames += max(1, self.spec.blocks[task.block].frames(task.task)[2])
             if task.state == "done" and self._counted.get(task.key) != task.run:
                 self._counted[task.key] = task.run
                 curve = self._curves.setdefault(task.block, _Curve())
@@ -135,7 +139,7 @@ class JobForecast:
                 slowest, longest = task, seconds
         return Outlook(
             seconds_left=self._seconds_left(job, running, now),
-            frames_per_minute=self._rate.update(self._count_frames(job), now),
+            frames_per_minute=self._rate.update(frames, now),
             slowest=shorten_line(label(slowest), _MAX_LABEL) if slowest else "",
             slowest_seconds=longest,
         )
@@ -171,12 +175,3 @@ class JobForecast:
             self._curves[t.block].mean if t.block in self._curves else mean for t in waiting
         )
         return max([work / self._most, *known])
-
-    def _count_frames(self, job: JobView) -> int:
-        frames = 0
-        for task in job.tasks:
-            if task.state == "running":
-                frames += max(0, task.frame)
-            elif task.state == "done" and task.block < len(self.spec.blocks):
-                frames += max(1, self.spec.blocks[task.block].frames(task.task)[2])
-        return frames

@@ -144,22 +144,20 @@ def preview_tasks(
     counts: dict[int, int] = {}
     for task in tasks:
         counts[task.block] = counts.get(task.block, 0) + 1
-        if block_limit is None or counts[task.block] <= block_limit:
-            yield _preview(task, config)
-
-
-def _preview(task: TaskExec, config: Config) -> PlannedTask:
-    info = make_task_info(task, tempfile.gettempdir() if not task.working_directory else "")
-    try:
-        view = make_service(
-            task.service, info, folders=config.plugins, settings=config.plugin_settings()
-        )
-    except PluginError as error:
-        return PlannedTask(task=task, view=None, problems=(str(error),))
-    problems = list(view.problems)
-    if not view.command.strip() and not view.skip:
-        problems.append("the command is empty: the task would fail to start")
-    return PlannedTask(task=task, view=view, problems=tuple(problems))
+        if block_limit is not None and counts[task.block] > block_limit:
+            continue
+        info = make_task_info(task, tempfile.gettempdir() if not task.working_directory else "")
+        try:
+            view = make_service(
+                task.service, info, folders=config.plugins, settings=config.plugin_settings()
+            )
+        except PluginError as error:
+            yield PlannedTask(task=task, view=None, problems=(str(error),))
+            continue
+        problems = list(view.problems)
+        if not view.command.strip() and not view.skip:
+            problems.append("the command is empty: the task would fail to start")
+        yield PlannedTask(task=task, view=view, problems=tuple(problems))
 
 
 def write_plan(plan: JobPlan, spec: JobSpec, config: Config) -> bool:
@@ -171,14 +169,12 @@ def write_plan(plan: JobPlan, spec: JobSpec, config: Config) -> bool:
     blocks = count_text(len(spec.blocks), "block")
     tasks = count_text(len(plan.order), "task")
     write_line((clean(f'job "{spec.name}"'), "bold"), f": {blocks}, {tasks} would run")
-    number = 0
     left_out: dict[int, int] = {}
     seen: dict[int, tuple[str, str]] = {}
     previews = {
         each.task.run: each for each in preview_tasks(plan.order, config, block_limit=_SHOWN)
     }
-    for task in plan.order:
-        number += 1
+    for number, task in enumerate(plan.order, 1):
         planned = previews.get(task.run)
         if planned is None:
             left_out[task.block] = left_out.get(task.block, 0) + 1
@@ -215,13 +211,13 @@ def _describe(
             seen[task.block] = facts
             yield ((clean(f"      {facts[0]}"), "dim"),)
             folder = facts[1] or "a new folder for each task"
-            yield (clean(f"      in {folder}"), "dim"), *_missing_folder(facts[1])
+            missing = bool(facts[1]) and not Path(facts[1]).is_dir()
+            yield (
+                (clean(f"      in {folder}"), "dim"),
+                (" (does not exist now)" if missing else "", "yellow"),
+            )
         for file in view.files:
             yield ((clean(f"      file {file}"), "dim"),)
     for problem in planned.problems:
         for line in problem.splitlines()[:1]:
             yield ((f"      {clean(line)}", "bold red"),)
-
-
-def _missing_folder(folder: str) -> Sequence[Part]:
-    return () if not folder or Path(folder).is_dir() else ((" (does not exist now)", "yellow"),)

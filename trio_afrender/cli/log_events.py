@@ -7,7 +7,7 @@ with their key here, and the name of the event stays: scripts and alerts depend 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 __all__ = ("EVENTS", "KINDS", "MESSAGE", "OTHER", "describe_record")
 
@@ -273,22 +273,19 @@ def describe_record(record: logging.LogRecord) -> tuple[str, dict[str, object]]:
     kind = getattr(record, "kind", "")
     if kind:
         event = KINDS.get(kind.rpartition(": ")[2], OTHER)
-        left_out = getattr(record, "left_out", 0)
         fields: dict[str, object] = {"source": getattr(record, "source", "")}
-        if left_out:
+        if left_out := getattr(record, "left_out", 0):
             return "repeated", {**fields, "of": event, "left_out": left_out}
         return event, fields
     module = record.name.removeprefix("trio_afrender.")
     words = EVENTS.get(module, {}).get(str(record.msg), OTHER).split()
     values = record.args if isinstance(record.args, tuple) else ()
-    return words[0], dict(_name_values(words[1:], values))
-
-
-def _name_values(names: list[str], values: tuple[object, ...]) -> Iterator[tuple[str, object]]:
-    for name, value in zip(names, values, strict=False):
+    fields = {}
+    for name, value in zip(words[1:], values, strict=False):
         if value is None or isinstance(value, bool | int | float):
-            yield name, value
+            fields[name] = value
         elif isinstance(value, list | tuple | set | frozenset) and name == "pids":
-            yield name, [item for item in value if isinstance(item, int)]
+            fields[name] = [item for item in value if isinstance(item, int)]
         else:
-            yield name, str(value)
+            fields[name] = str(value)
+    return words[0], fields

@@ -60,7 +60,8 @@ class JsonLines:
         when = datetime.fromtimestamp(record.created, UTC)
         text = record.getMessage()
         if getattr(record, "event", "") == MESSAGE:
-            text = _without_prefix(text)
+            prefix = next((each for each, _ in _PREFIXES if text.startswith(each)), "")
+            text = text.removeprefix(prefix)
         values: dict[str, object] = {
             "time": f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03}Z",
             "level": record.levelname.lower(),
@@ -93,12 +94,6 @@ def _show_surrogate(match: re.Match[str]) -> str:
 def read_level(line: str) -> int:
     """Return the level of a line that a command prints."""
     return next((level for prefix, level in _PREFIXES if line.startswith(prefix)), logging.INFO)
-
-
-def _without_prefix(line: str) -> str:
-    return next(
-        (line.removeprefix(prefix) for prefix, _ in _PREFIXES if line.startswith(prefix)), line
-    )
 
 
 def priority_prefix(level: int) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from trio_afrender.cli.command_model import OptionModel, ValueModel, list_commands
 from trio_afrender.config.settings import CGRU
 from trio_afrender.version import __version__
@@ -48,45 +46,37 @@ _SIGNALS = (
 
 def make_manual() -> str:
     """Return the page ``trio_afrender.1``."""
-    return "\n".join(_lines()) + "\n"
-
-
-def _lines() -> Iterator[str]:
-    yield f'.TH TRIO_AFRENDER 1 "" "trio_afrender {__version__}" "User Commands"'
-    yield ".SH NAME"
-    yield r"trio_afrender \- render agent for Afanasy farms"
-    yield ".SH SYNOPSIS"
-    yield r".B trio_afrender"
-    yield r"[\fICOMMAND\fR] [\fIoptions\fR]"
-    yield ".SH DESCRIPTION"
-    for line in _DESCRIPTION.splitlines():
-        yield _escape(line) or ".PP"
-    yield ".SH COMMANDS"
+    lines = [
+        f'.TH TRIO_AFRENDER 1 "" "trio_afrender {__version__}" "User Commands"',
+        *(".SH NAME", r"trio_afrender \- render agent for Afanasy farms"),
+        *(".SH SYNOPSIS", r".B trio_afrender", r"[\fICOMMAND\fR] [\fIoptions\fR]"),
+        *(".SH DESCRIPTION", *(_escape(line) or ".PP" for line in _DESCRIPTION.splitlines())),
+        ".SH COMMANDS",
+    ]
     for command in list_commands():
         # A heading in quotes: its blanks are part of it.
-        yield f'.SS "trio_afrender {_escape(command.name)}"'
+        lines.append(f'.SS "trio_afrender {_escape(command.name)}"')
         words = " ".join(_word(value) for value in command.words)
-        yield rf"\fBtrio_afrender {_escape(command.name)}\fR [\fIoptions\fR] {words}".rstrip()
-        yield ".PP"
-        yield f"{_escape(command.help)}."
+        start = rf"\fBtrio_afrender {_escape(command.name)}\fR [\fIoptions\fR] {words}".rstrip()
+        lines += [start, ".PP", f"{_escape(command.help)}."]
         for value, text in zip(command.words, command.word_helps, strict=True):
-            yield from (".TP", rf"\fI{_escape(value.name)}\fR", _escape(text))
+            lines += [".TP", rf"\fI{_escape(value.name)}\fR", _escape(text)]
         for option in command.options:
             if "--help" not in option.names:
-                yield from (".TP", _option(option), _escape(option.help))
+                lines += [".TP", _option(option), _escape(option.help)]
         if command.epilog and "Any key of the config files" not in command.epilog:
-            yield from (".PP", _escape(command.epilog))
+            lines += [".PP", _escape(command.epilog)]
     for title, rows in (
         ("EXIT STATUS", _EXITS),
         ("SIGNALS", _SIGNALS),
         ("ENVIRONMENT", _ENVIRONMENT),
         ("FILES", _FILES),
     ):
-        yield f".SH {title}"
+        lines.append(f".SH {title}")
         for name, text in rows:
-            yield from (".TP", rf"\fB{_escape(name)}\fR", _escape(text))
-    yield ".SH SEE ALSO"
-    yield _escape("systemd.service(5), systemctl(1); the pages in share/trio_afrender/docs.")
+            lines += [".TP", rf"\fB{_escape(name)}\fR", _escape(text)]
+    pages = "systemd.service(5), systemctl(1); the pages in share/trio_afrender/docs."
+    return "\n".join([*lines, ".SH SEE ALSO", _escape(pages), ""])
 
 
 def _word(value: ValueModel) -> str:

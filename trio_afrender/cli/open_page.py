@@ -67,14 +67,12 @@ async def open_page(
     """
     from trio_afrender.web.serve_page import serve_page
 
-    page: OpenPage
-    made: list[OpenPage] = []
-
     def follow_used(session: PageSession) -> None:
-        say(_describe_link(made[0].make_link(session.steer), steer=session.steer))
+        say(_describe_link(page.make_link(session.steer), steer=session.steer))
 
-    page = await nursery.start(partial(serve_page, farm, settings, report_used=follow_used))
-    made.append(page)
+    page: OpenPage = await nursery.start(
+        partial(serve_page, farm, settings, report_used=follow_used)
+    )
     say(f"the page of {clean(farm.url)} is {clean(page.url)}/")
     for steer in (False,) if settings.read_only else (True, False):
         say(_describe_link(page.make_link(steer), steer=steer))

@@ -9,9 +9,8 @@ from __future__ import annotations
 import base64
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from html import escape
-from pathlib import Path
 
 from trio_afrender.cli.summary import label, list_warnings_of_tasks, seconds_text
 from trio_afrender.cli.terminal import clean
@@ -263,9 +262,16 @@ def _make_timeline(job: JobView, now: float) -> str:
         by_render.setdefault(task.render or "?", []).append(task)
     rows = []
     for name, tasks in sorted(by_render.items()):
-        lanes = list(_find_lanes(tasks, now))
-        height = (max(lane for lane, _ in lanes) + 1) * (_LANE + _LANE_GAP) + _LANE_GAP
-        bars = "".join(_make_bar(task, lane, start, span, now) for lane, task in lanes)
+        bars = ""
+        ends: list[float] = []
+        for task in tasks:
+            started = task.started or 0.0
+            # A lane for each, so that none covers another. A moment of overlap is the time between
+            # the end of a process and its report.
+            lane = next((i for i, free in enumerate(ends) if free <= started + 0.05), len(ends))
+            ends[lane : lane + 1] = [started + task.seconds(now)]
+            bars += _make_bar(task, lane, start, span, now)
+        height = len(ends) * (_LANE + _LANE_GAP) + _LANE_GAP
         rows.append(
             f'<div class="name" title="{_text(name)}">{_text(name)}</div>'
             f'<svg height="{height}" role="img" aria-label="{_text(name)}">{bars}</svg>'
@@ -280,17 +286,6 @@ def _make_timeline(job: JobView, now: float) -> str:
         f'<section><h2>Timeline by render</h2><div class="time">{"".join(rows)}<div></div>{axis}</div>'
         f"{note}</section>"
     )
-
-
-def _find_lanes(tasks: Iterable[TaskView], now: float) -> Iterator[tuple[int, TaskView]]:
-    """Yield a row for each task, in order of their starts, so that none covers another."""
-    ends: list[float] = []
-    for task in tasks:
-        started = task.started or 0.0
-        # A moment of overlap is the time between the end of a process and its report.
-        lane = next((i for i, free in enumerate(ends) if free <= started + 0.05), len(ends))
-        ends[lane : lane + 1] = [started + task.seconds(now)]
-        yield lane, task
 
 
 def _make_bar(task: TaskView, lane: int, start: float, span: float, now: float) -> str:
@@ -370,14 +365,19 @@ def _make_pictures(job: JobView) -> str:
         files = [files[i * (count - 1) // (MAX_PICTURES - 1)] for i in range(MAX_PICTURES)]
     figures, room = [], MAX_PICTURE_BYTES
     for task, path in files:
-        source = _read_picture(path, room)
-        if source is not None:
-            room -= len(source)
-            caption = _text(path.name.removesuffix(".jpg"))
-            figures.append(
-                f'<figure><img loading="lazy" alt="{caption}" src="{source}">'
-                f'<figcaption title="{escape(label(task))}: {caption}">{caption}</figcaption></figure>'
-            )
+        try:
+            data = base64.b64encode(read_regular(path, MAX_PICTURE)).decode()
+        except OSError:  # also of one that is too large
+            continue
+        source = f"data:image/{_TYPES[path.suffix.casefold()]};base64,{data}"
+        if len(source) > room:
+            continue
+        room -= len(source)
+        caption = _text(path.name.removesuffix(".jpg"))
+        figures.append(
+            f'<figure><img loading="lazy" alt="{caption}" src="{source}">'
+            f'<figcaption title="{escape(label(task))}: {caption}">{caption}</figcaption></figure>'
+        )
     if not figures:
         return ""
     left = count - len(figures)
@@ -387,28 +387,26 @@ def _make_pictures(job: JobView) -> str:
     )
 
 
-def _read_picture(path: Path, room: int) -> str | None:
-    """Return a thumbnail as the address of an image; None if it is too large or cannot be read."""
-    try:
-        data = read_regular(path, MAX_PICTURE)
-    except OSError:
-        return None
-    source = f"data:image/{_TYPES[path.suffix.casefold()]};base64,{base64.b64encode(data).decode()}"
-    return source if len(source) <= room else None
-
-
 def _make_table(job: JobView, now: float) -> str:
-    rows = "".join(
-        f"<tr><td>{_text(task.block_name)}</td><td>{_text(task.name)}</td>"
-        f'<td class="{_CLASSES.get(_word(task), "pale")}">{_text(_word(task))}</td>'
-        f"<td>{_text(task.render)}</td>"
-        f'<td class="number">{_started(task)}</td>'
-        f'<td class="number">{seconds_text(task.seconds(now)) if task.started else ""}</td>'
-        f'<td class="number">{task.attempts or ""}</td>'
-        f'<td class="number">{show_bytes(task.memory_peak) if task.memory_peak else ""}</td>'
-        f'<td class="wide">{_text(_remark(task))}</td></tr>'
-        for task in job.tasks[:MAX_ROWS]
-    )
+    rows = []
+    for task in job.tasks[:MAX_ROWS]:
+        word, started, took = _word(task), "", ""
+        if task.started is not None:
+            started = time.strftime("%H:%M:%S", time.localtime(task.started))
+            took = seconds_text(task.seconds(now))
+        remark = task.cause if task.state == "error" else ""
+        if task.outcome == "not run" and task.why:
+            remark = task.why[-1].text
+        rows.append(
+            f"<tr><td>{_text(task.block_name)}</td><td>{_text(task.name)}</td>"
+            f'<td class="{_CLASSES.get(word, "pale")}">{_text(word)}</td>'
+            f"<td>{_text(task.render)}</td>"
+            f'<td class="number">{started}</td>'
+            f'<td class="number">{took}</td>'
+            f'<td class="number">{task.attempts or ""}</td>'
+            f'<td class="number">{show_bytes(task.memory_peak) if task.memory_peak else ""}</td>'
+            f'<td class="wide">{_text(remark)}</td></tr>'
+        )
     heads = (
         ("block", ""), ("task", ""), ("outcome", ""), ("render", ""), ("started", "number"),
         ("time", "number"), ("tries", "number"), ("memory", "number"), ("", ""),
@@ -419,24 +417,9 @@ def _make_table(job: JobView, now: float) -> str:
     is_open = " open" if len(job.tasks) <= 40 else ""
     return (
         f"<section><details{is_open}><summary><b>All tasks</b></summary>"
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
         f"{note}</details></section>"
     )
-
-
-def _started(task: TaskView) -> str:
-    if task.started is None:
-        return ""
-    return time.strftime("%H:%M:%S", time.localtime(task.started))
-
-
-def _remark(task: TaskView) -> str:
-    """Why a task is not done, in a sentence."""
-    if task.state == "error":
-        return task.cause
-    if task.outcome == "not run" and task.why:
-        return task.why[-1].text
-    return ""
 
 
 def _left_out(count: int, noun: str) -> str:

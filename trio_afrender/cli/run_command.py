@@ -22,20 +22,16 @@ def run_by_shell(shell: Sequence[str], command: str) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if not hasattr(os, "fork"):  # Windows, where exec ends this process and does not wait
-        sys.exit(_wait_for(shell, command))
+        from trio_afrender.process.windows.command_line import make_command_line
+
+        try:
+            line = make_command_line((*shell, command))
+            code = subprocess.call(line, env=find_inheritable(os.environ))
+        except OSError as error:
+            raise SpawnError(f'cmd_shell: cannot start "{shell[0]}": {error.strerror}') from error
+        sys.exit(code)
     try:
         os.execvpe(shell[0], [*shell, command], find_inheritable(os.environ))  # noqa: S606 - the configured shell
     except (OSError, ValueError) as error:
         problem = error.strerror if isinstance(error, OSError) else error
         raise SpawnError(f'cmd_shell: cannot start "{shell[0]}": {problem}') from error
-
-
-def _wait_for(shell: Sequence[str], command: str) -> int:
-    """Run the command by the shell; return its exit code. Raises `SpawnError`."""
-    from trio_afrender.process.windows.command_line import make_command_line
-
-    try:
-        line = make_command_line((*shell, command))
-        return subprocess.call(line, env=find_inheritable(os.environ))
-    except OSError as error:
-        raise SpawnError(f'cmd_shell: cannot start "{shell[0]}": {error.strerror}') from error

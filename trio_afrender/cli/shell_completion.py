@@ -93,32 +93,23 @@ def _make_bash(commands: tuple[CommandModel, ...]) -> str:
             f"    [[ $command == {first} && ${{COMP_WORDS[2]}} == @({pattern}) ]] &&"
             f' command="{first} ${{COMP_WORDS[2]}}" first=3\n'
         )
+    options, option_values = "", ""
+    for command in commands:
+        names = " ".join(name for option in command.options for name in option.names)
+        options += f"        \"{command.name}\") options='{names}' ;;\n"
+        for option in command.options:
+            if option.value is not None and not option.value.optional:
+                pattern = "|".join(f'"{command.name} {name}"' for name in option.names)
+                option_values += f"        {pattern}) {_bash_values(option.value)}; return ;;\n"
     return _BASH.format(
         program=PROGRAM,
         default=DEFAULT_COMMAND,
         commands=" ".join(dict.fromkeys(command.name for command in _first_words(commands))),
         seconds=seconds,
-        option_values="".join(
-            f"        {pattern}) {_bash_values(value)}; return ;;\n"
-            for pattern, value in _bash_option_patterns(commands)
-        ),
-        options="".join(
-            f"        \"{command.name}\") options='{' '.join(_all_names(command))}' ;;\n"
-            for command in commands
-        ),
+        option_values=option_values,
+        options=options,
         word_values="".join(_bash_words(commands)),
     )
-
-
-def _all_names(command: CommandModel) -> list[str]:
-    return [name for option in command.options for name in option.names]
-
-
-def _bash_option_patterns(commands: Iterable[CommandModel]) -> Iterator[tuple[str, ValueModel]]:
-    for command in commands:
-        for option in command.options:
-            if option.value is not None and not option.value.optional:
-                yield "|".join(f'"{command.name} {name}"' for name in option.names), option.value
 
 
 def _bash_words(commands: Iterable[CommandModel]) -> Iterator[str]:
@@ -208,7 +199,10 @@ def _make_zsh(commands: tuple[CommandModel, ...]) -> str:
         )
     cases = ""
     for command in commands:
-        specs = [*_zsh_options(command.options), *_zsh_words(command.words)]
+        specs = list(_zsh_options(command.options))
+        for value in command.words:
+            before = "*:" if value.repeated else "::" if value.optional else ":"
+            specs.append(_zsh_quote(f"{before}{_zsh_value(value)}"))
         listed = "".join(f" \\\n                {spec}" for spec in specs)
         cases += f"        '{command.name}')\n            _arguments{listed} ;;\n"
     return _ZSH.format(
@@ -245,12 +239,6 @@ def _zsh_options(options: Iterable[OptionModel]) -> Iterator[str]:
             if option.value is not None:
                 text += f"{'::' if option.value.optional else ':'}{_zsh_value(option.value)}"
             yield _zsh_quote(text)
-
-
-def _zsh_words(words: Iterable[ValueModel]) -> Iterator[str]:
-    for value in words:
-        before = "*:" if value.repeated else "::" if value.optional else ":"
-        yield _zsh_quote(f"{before}{_zsh_value(value)}")
 
 
 def _zsh_value(value: ValueModel) -> str:

@@ -67,7 +67,11 @@ def add_steering_commands(
         return parser
 
     _add_looking(add, watch)
-    _add_setting(add)
+    text = "set parameters of renders, jobs, blocks, tasks, users or pools"
+    parser = add("set", text, module="set")
+    parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
+    text = f"names, then parameters: {_NODES}; blocks: JOB.BLOCK; tables: folders.output=/srv"
+    parser.add_argument("names", nargs="+", metavar="NAME ... key=value", help=text)
 
     def names(parser: Any, metavar: str, text: str) -> None:  # noqa: ANN401 - as above
         parser.add_argument("names", nargs="+", metavar=metavar, help=text)
@@ -131,11 +135,3 @@ def _add_looking(add: Callable[..., Any], watch: argparse.ArgumentParser) -> Non
     parser.add_argument("names", nargs="+", metavar="NAME", help=f"{_NODES}; tasks: {_TASKS}")
     text = "of renders: which tasks they have started and ended"
     parser.add_argument("--tasks", action="store_true", help=text)
-
-
-def _add_setting(add: Callable[..., Any]) -> None:
-    text = "set parameters of renders, jobs, blocks, tasks, users or pools"
-    parser = add("set", text, module="set")
-    parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
-    text = f"names, then parameters: {_NODES}; blocks: JOB.BLOCK; tables: folders.output=/srv"
-    parser.add_argument("names", nargs="+", metavar="NAME ... key=value", help=text)

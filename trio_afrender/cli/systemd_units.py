@@ -218,7 +218,7 @@ def _resources(plan: UnitPlan) -> list[str]:
 
 
 def _gateway(plan: UnitPlan) -> list[str]:
-    return [
+    lines = [
         *_identity(plan),
         f"StateDirectory={unit_name('gateway')}",
         "StateDirectoryMode=0700",
@@ -231,21 +231,16 @@ def _gateway(plan: UnitPlan) -> list[str]:
         "LimitNOFILE=65536",
         "# It starts no program and writes to its own folder only.",
         "NoNewPrivileges=yes",
-        *_sandbox(plan),
     ]
-
-
-def _sandbox(plan: UnitPlan) -> list[str]:
-    """Return settings that only the systemd of the host can make true."""
-    if plan.user:
-        return []
-    return [
-        "ProtectSystem=strict",
-        *([] if is_below_home(plan) else ["ProtectHome=yes"]),
-        "PrivateTmp=yes",
-        "PrivateDevices=yes",
-        "CapabilityBoundingSet=",
-    ]
+    if not plan.user:  # only the systemd of the host can make these true
+        lines += [
+            "ProtectSystem=strict",
+            *([] if is_below_home(plan) else ["ProtectHome=yes"]),
+            "PrivateTmp=yes",
+            "PrivateDevices=yes",
+            "CapabilityBoundingSet=",
+        ]
+    return lines
 
 
 def is_below_home(plan: UnitPlan) -> bool:

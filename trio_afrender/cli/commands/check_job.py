@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from functools import partial
 from typing import Any
 
 from trio_afrender.cli.impossible_blocks import describe_renders
@@ -13,7 +12,6 @@ from trio_afrender.cli.job_checks import ExaminedJob, examine_file, list_warning
 from trio_afrender.cli.job_preview import (
     MAX_PREVIEWED,
     JobPlan,
-    PlannedTask,
     make_plan,
     preview_tasks,
     write_plan,
@@ -76,36 +74,34 @@ def _print_errors(examined: ExaminedJob, *, as_json: bool) -> int:
 
 def plan_object(plan: JobPlan, spec: JobSpec, config: Config) -> dict[str, Any]:
     """Return a plan as JSON data. Calls code of services: blocking."""
-    planned = list(preview_tasks(plan.order[:MAX_PREVIEWED], config))
+    tasks, good = [], not plan.stuck
+    for planned in preview_tasks(plan.order[:MAX_PREVIEWED], config):
+        task, view = planned.task, planned.view
+        good = good and not planned.problems
+        first, last, _ = spec.blocks[task.block].frames(task.task)
+        shown: dict[str, Any] = {
+            "block": task.block,
+            "task": task.task,
+            "block_name": task.block_name,
+            "name": task.name,
+            "frame_first": first,
+            "frame_last": last,
+            "service": task.service,
+            "parser": task.parser,
+        }
+        if view is not None:
+            shown |= {
+                "command": view.command,
+                "folder": view.working_directory if task.working_directory else "",
+                "environment": dict(sorted(view.environment.items())),
+                "files": list(view.files),
+                "skip": view.skip,
+            }
+        tasks.append({**shown, "problems": list(planned.problems)})
     return {
-        "good": not plan.stuck and not any(each.problems for each in planned),
+        "good": good,
         "job": spec.name,
-        "tasks": list(map(partial(_task_object, spec), planned)),
-        "left_out": len(plan.order) - len(planned) + plan.more,
+        "tasks": tasks,
+        "left_out": len(plan.order) - len(tasks) + plan.more,
         "never": [{"block": block, "reasons": list(texts)} for block, texts in plan.stuck.items()],
     }
-
-
-def _task_object(spec: JobSpec, planned: PlannedTask) -> dict[str, Any]:
-    task, view = planned.task, planned.view
-    first, last, _ = spec.blocks[task.block].frames(task.task)
-    own = bool(task.working_directory)
-    found: dict[str, Any] = {
-        "block": task.block,
-        "task": task.task,
-        "block_name": task.block_name,
-        "name": task.name,
-        "frame_first": first,
-        "frame_last": last,
-        "service": task.service,
-        "parser": task.parser,
-    }
-    if view is not None:
-        found |= {
-            "command": view.command,
-            "folder": view.working_directory if own else "",
-            "environment": dict(sorted(view.environment.items())),
-            "files": list(view.files),
-            "skip": view.skip,
-        }
-    return {**found, "problems": list(planned.problems)}

@@ -68,7 +68,12 @@ def run(options: Namespace) -> int:
     check_folders(config.plugins)
     spec = read_one_job(options, config.plugins).unattended()
     spec = prefix_commands(str(settings["af_cmdprefix"]), spec).within(config.capacity)
-    chosen = _choose_tasks(spec, options.only, options.only_failed)
+    # None: all tasks.
+    chosen = choose_by_name(spec, options.only) if options.only else None
+    if options.only_failed is not None:
+        report = read_job(options.only_failed)
+        unfinished = choose_unfinished(spec, report, str(options.only_failed))
+        chosen = unfinished if chosen is None else chosen & unfinished
     followed = _choose_followed(spec, options)
     reports, sheet = check_reports(options.report), check_sheet(options.sheet)
     page = plan_page("--web", options.web, options, own_farm=True) if options.web else None
@@ -112,17 +117,6 @@ def run(options: Namespace) -> int:
         print_line("interrupted before the job started")
         return 1
     return 0 if job_run.view.state == "done" else 1
-
-
-def _choose_tasks(
-    spec: JobSpec, words: Sequence[str], report: Path | None
-) -> frozenset[TaskPlace] | None:
-    """Return the tasks that ``--only`` and ``--only-failed`` choose together; None: all."""
-    chosen = choose_by_name(spec, words) if words else None
-    if report is not None:
-        unfinished = choose_unfinished(spec, read_job(report), str(report))
-        chosen = unfinished if chosen is None else chosen & unfinished
-    return chosen
 
 
 def _choose_followed(spec: JobSpec, options: Namespace) -> frozenset[TaskPlace]:
@@ -233,7 +227,7 @@ class _JobRun:
                         if self.followed:
                             watchers.start_soon(follow_tasks, farm, job, self.screen, self.followed)
                         watchers.start_soon(
-                            end_when_stuck, farm, job, self.spec, len(handles), self._warn
+                            end_when_stuck, farm, job, self.spec, len(handles), self.screen.line
                         )
                         await farm.wait(job)
                 finally:
@@ -241,9 +235,6 @@ class _JobRun:
                 for handle in handles:
                     handle.drain("the job is over")
             servers.cancel_scope.cancel()
-
-    def _warn(self, text: str) -> None:
-        self.screen.line(clean(text))
 
     def _submit(self, farm: Farm) -> int:
         """Submit the job; tasks that are not chosen are skipped before any of them starts."""

@@ -32,21 +32,17 @@ def run(options: Namespace) -> int:
     if options.kind == "task":
         changes = [TASK_CHANGES[f"{key}={str(on).lower()}"] for key, on in params.items()]
         return run_change(options, partial(change_tasks, changes=changes))
-    do = _set_blocks if options.kind == "block" else _set_nodes
-    return run_change(options, partial(do, params=params))
+    return run_change(options, partial(_set_parameters, params=params))
 
 
-async def _set_nodes(
+async def _set_parameters(
     farm: RemoteFarm, options: Namespace, report: ChangeReport, *, params: Mapping[str, Any]
 ) -> None:
     kind: str = options.kind
-    nodes, report.problems = select_nodes(await list_nodes(farm, kind), options.names, kind)
-    await set_nodes(farm, kind, nodes, params, report)
-
-
-async def _set_blocks(
-    farm: RemoteFarm, options: Namespace, report: ChangeReport, *, params: Mapping[str, Any]
-) -> None:
+    if kind != "block":
+        nodes, report.problems = select_nodes(await list_nodes(farm, kind), options.names, kind)
+        await set_nodes(farm, kind, nodes, params, report)
+        return
     selected, report.problems = select_tasks(await farm.jobs(full=True), options.names)
     parts = [each.name for each in selected if each.tasks is not None]
     if parts:

@@ -29,7 +29,13 @@ def run(options: Namespace) -> int:
         )
     if not 0 < len(name) <= MAX_NODE_NAME:
         raise ConfigError(f"NAME: expected 1 to {MAX_NODE_NAME} characters, got {len(name)}")
-    _check_expiry(options.expires)
+    if options.expires is not None:
+        try:
+            expires = parse_expiry(options.expires)
+        except ValueError as error:
+            raise ConfigError(f'--expires "{options.expires}": {error}, in UTC') from error
+        if expires <= time.time():
+            raise ConfigError(f'--expires "{options.expires}": this time is over')
     token = make_token()
     # The gateway's file needs no more than this to know the token, and who reads it cannot use it.
     digest = hashlib.sha256(token.secret.encode()).hexdigest()
@@ -47,17 +53,6 @@ def run(options: Namespace) -> int:
         " the line is for the gateway's file (--tokens)"
     )
     return 0
-
-
-def _check_expiry(text: str | None) -> None:
-    if text is None:
-        return
-    try:
-        expires = parse_expiry(text)
-    except ValueError as error:
-        raise ConfigError(f'--expires "{text}": {error}, in UTC') from error
-    if expires <= time.time():
-        raise ConfigError(f'--expires "{text}": this time is over')
 
 
 def _write_token(path: Path, secret: str) -> None:

@@ -33,11 +33,10 @@ def run(options: Namespace) -> int:
         raise ConfigError(f"--{key}: put it into a config file and give that with --config")
     program = find_program()
     settings = load_options(options)
-    make = {"agent": _agent_words, "gateway": _gateway_words, "farm": _farm_words}[options.kind]
     plan = UnitPlan(
         kind=options.kind,
         program=program,
-        arguments=tuple(make(options, str(settings["server"]))),
+        arguments=_list_arguments(options, str(settings["server"])),
         user=options.of_user,
         run_as=options.run_as or "render",
         cgru_location=os.environ.get("CGRU_LOCATION", ""),
@@ -73,39 +72,24 @@ def find_program() -> tuple[str, ...]:
     return (sys.executable, "-m", "trio_afrender")
 
 
-def _agent_words(options: Namespace, server: str) -> list[str]:
-    # Spelled out: the unit runs as another user, who may not see the file that names the server.
-    server = server or f"af://{_PLACEHOLDER}"
-    words = [*_config_words(options), "--server", server]
-    token = options.token_file
-    if token is None and not is_native(server):
-        token = Path(_etc(options), "token")
-    return [*words, *_path("--token-file", token), *_path("--store", options.store)]
-
-
-def _gateway_words(options: Namespace, server: str) -> list[str]:
-    folder = _etc(options)
-    return [
-        *_config_words(options),
-        *("--listen", f"wss://0.0.0.0:{_PORT_OF_GATEWAY}", "--host-name", _PLACEHOLDER),
-        *("--cert", f"{folder}/farm.pem", "--key", f"{folder}/farm.key"),
-        *_path("--tokens", options.token_file or Path(folder, "tokens")),
-        *("--server", server or "af://127.0.0.1"),
-        *_path("--store", options.store or Path("%S", unit_name("gateway"))),
-    ]
-
-
-def _farm_words(options: Namespace, server: str) -> list[str]:
-    del server
-    return [*_config_words(options), *_path("--store", options.store)]
-
-
-def _config_words(options: Namespace) -> list[str]:
-    return [word for path in options.config for word in _path("--config", path)]
-
-
-def _etc(options: Namespace) -> str:
-    return "%h/.config/trio_afrender" if options.of_user else "/etc/trio_afrender"
+def _list_arguments(options: Namespace, server: str) -> tuple[str, ...]:
+    """Return the arguments of the program. `server` is that of the settings, '' if none is set."""
+    folder = "%h/.config/trio_afrender" if options.of_user else "/etc/trio_afrender"
+    words = [word for path in options.config for word in _path("--config", path)]
+    store, token = options.store, options.token_file
+    if options.kind == "agent":
+        # Spelled out: the unit runs as another user, who may not see the file that names the server.
+        server = server or f"af://{_PLACEHOLDER}"
+        if token is None and not is_native(server):
+            token = Path(folder, "token")
+        words += ["--server", server, *_path("--token-file", token)]
+    elif options.kind == "gateway":
+        words += ["--listen", f"wss://0.0.0.0:{_PORT_OF_GATEWAY}", "--host-name", _PLACEHOLDER]
+        words += ["--cert", f"{folder}/farm.pem", "--key", f"{folder}/farm.key"]
+        words += _path("--tokens", token or Path(folder, "tokens"))
+        words += ["--server", server or "af://127.0.0.1"]
+        store = store or Path("%S", unit_name("gateway"))
+    return (*words, *_path("--store", store))
 
 
 def _path(option: str, path: Path | None) -> list[str]:
