@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import time
@@ -31,6 +32,7 @@ __all__ = (
     "suggest",
     "to_bytes",
     "utc_time",
+    "whole_utf8_length",
     "without_escapes",
 )
 
@@ -166,6 +168,12 @@ def to_bytes(text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return text.encode("utf-8", "replace")
+
+
+def whole_utf8_length(data: bytes) -> int:
+    """Return how many bytes there are before a character at the end of which bytes are missing."""
+    end = data[-3:]  # without its last byte a character has at most three
+    return len(data) - len(end) + codecs.utf_8_decode(end, "replace", False)[1]
 
 
 def find_near(

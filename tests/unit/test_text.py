@@ -21,6 +21,7 @@ from trio_afrender.text import (
     show_json,
     suggest,
     to_bytes,
+    whole_utf8_length,
     without_escapes,
 )
 
@@ -109,3 +110,17 @@ def test_a_mask_with_a_text_that_python_warns_of_is_taken_without_a_warning() ->
     assert pattern.fullmatch("A[C")
     with pytest.raises(re.error):
         compile_mask("a[")
+
+
+@given(st.text(), st.text(min_size=1, max_size=1), st.integers(0, 3))
+def test_a_cut_character_is_not_counted(text: str, last: str, kept: int) -> None:
+    whole, cut = text.encode(), last.encode()
+    assert whole_utf8_length(whole) == len(whole)
+    assert whole_utf8_length(whole + cut) == len(whole + cut)
+    if kept < len(cut):
+        assert whole_utf8_length(whole + cut[:kept]) == len(whole)
+
+
+@given(st.binary())
+def test_of_any_bytes_at_most_three_are_not_counted(data: bytes) -> None:
+    assert len(data) - 3 <= whole_utf8_length(data) <= len(data)

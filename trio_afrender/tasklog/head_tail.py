@@ -16,6 +16,7 @@ import trio
 from trio_afrender.tasklog.interfaces import Chunk, LogReader, Window
 from trio_afrender.tasklog.io_threads import work_in_thread
 from trio_afrender.tasklog.redact import MASK_COMMAND, Redactor
+from trio_afrender.text import whole_utf8_length
 
 __all__ = ("Readable", "make_window", "missing_marker", "read_window")
 
@@ -159,7 +160,7 @@ def _fit_head(data: bytes, limit: int, redact: Redactor) -> tuple[str, int]:
     """Return the text to show of a head that is cut at its end, and how many bytes it stands for."""
     while True:
         feed = data.rfind(b"\n", max(0, len(data) - _search_length(data)))
-        data = data[: feed + 1] if feed >= 0 else data[: _last_char_end(data)]
+        data = data[: feed + 1] if feed >= 0 else data[: whole_utf8_length(data)]
         text = _decode(data)
         spans = redact.spans(text)
         # What can be the start of a secret that the cut has split is left out. If it begins inside
@@ -202,19 +203,6 @@ def _fit_tail(data: bytes, limit: int, redact: Redactor) -> tuple[str, int]:
 def _search_length(data: bytes) -> int:
     # Of a short part at most an eighth is given up, so that something is left to show.
     return min(_LINE_SEARCH, len(data) // 8)
-
-
-def _last_char_end(data: bytes) -> int:
-    """Return where the last complete UTF-8 character ends, if the data may stop inside of one."""
-    for back in range(1, min(3, len(data)) + 1):
-        byte = data[-back]
-        # The first byte of a character states its length; ASCII is a character of its own.
-        if byte >= 0xC0:
-            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return len(data) if length <= back else len(data) - back
-        if byte < 0x80:
-            break
-    return len(data)
 
 
 def _decode(data: bytes) -> str:

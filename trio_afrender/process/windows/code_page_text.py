@@ -10,6 +10,8 @@ import codecs
 from contextlib import suppress
 from typing import final
 
+from trio_afrender.text import whole_utf8_length
+
 __all__ = ("CodePageText",)
 
 MAX_UNFINISHED = 3
@@ -38,14 +40,14 @@ class CodePageText:
             return data
         data, self._rest = self._rest + data, b""
         if not self._in_line:
-            whole = _whole_length(data)
+            whole = whole_utf8_length(data)
             if _is_utf8(data[:whole]):
                 self._rest = data[whole:]
                 return data[:whole]
         *lines, last = data.splitlines(keepends=True) or [b""]
         done = [self._convert(line) for line in lines]
         if not self._in_line and not last.endswith((b"\n", b"\r")):
-            whole = _whole_length(last)
+            whole = whole_utf8_length(last)
             if _is_utf8(last[:whole]):
                 last, self._rest = last[:whole], last[whole:]
         return b"".join((*done, self._convert(last)))
@@ -72,15 +74,3 @@ def _is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _whole_length(data: bytes) -> int:
-    """Return how many bytes there are before a character at the end that is not complete."""
-    for back in range(1, min(MAX_UNFINISHED, len(data)) + 1):
-        byte = data[-back]
-        if byte >= 0xC0:
-            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return len(data) - back if back < needed else len(data)
-        if byte < 0x80:
-            break
-    return len(data)
