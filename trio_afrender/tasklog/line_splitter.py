@@ -56,26 +56,6 @@ class LineBatcher:
             rest += data
             return []
         block = bytes(rest) + data if rest else data
-        batches, done = self._split(block)
-        self._rest = bytearray(memoryview(block)[done:])
-        return batches
-
-    def take_tail(self) -> str:
-        """Return what `tail` is, as a batch of its own: the rest of the line follows in another one.
-
-        Nothing of a character whose last byte is missing is returned.
-        """
-        text, used = codecs.utf_8_decode(self._rest, "replace", False)
-        del self._rest[:used]
-        return text
-
-    def finish(self) -> list[str]:
-        """Return the unfinished line, if there is one, at the end of the output."""
-        rest, self._rest = self._rest, bytearray()
-        return [rest.decode("utf-8", "replace")] if rest else []
-
-    def _split(self, block: bytes) -> tuple[list[str], int]:
-        """Return the batches in `block` and how many of its bytes they contain."""
         batches: list[str] = []
         # A \r at the end is kept until the next byte: it may be half of \r\n.
         stop = len(block) - block.endswith(b"\r")
@@ -93,7 +73,22 @@ class LineBatcher:
             if end > done:
                 batches.append(_decode(block, done, end))
             done = end
-        return batches, done
+        self._rest = bytearray(memoryview(block)[done:])
+        return batches
+
+    def take_tail(self) -> str:
+        """Return what `tail` is, as a batch of its own: the rest of the line follows in another one.
+
+        Nothing of a character whose last byte is missing is returned.
+        """
+        text, used = codecs.utf_8_decode(self._rest, "replace", False)
+        del self._rest[:used]
+        return text
+
+    def finish(self) -> list[str]:
+        """Return the unfinished line, if there is one, at the end of the output."""
+        rest, self._rest = self._rest, bytearray()
+        return [rest.decode("utf-8", "replace")] if rest else []
 
 
 def _find_last_end(block: bytes, start: int, stop: int) -> int:

@@ -228,11 +228,6 @@ class FolderReader:
     def missing(self, before: int) -> Missing:
         return sum_missing(list_folder(self.folder).ranges, before)
 
-    def lost(self) -> int:
-        """Return how many bytes were printed but could not be stored."""
-        ranges = list_folder(self.folder).ranges
-        return sum(each.end - each.start for each in ranges if each.kind == LOST)
-
 
 def _within(listing: Listing, first: int, last: int) -> list[int]:
     return [start for start in listing.starts if first <= start <= last]

@@ -141,11 +141,6 @@ class SegmentWriter:
         self._publish()
         self._close_if_quiet(len(data))
 
-    @property
-    def settled(self) -> bool:
-        """Whether no file is open and nothing held: then `close` has nothing to do."""
-        return self._fd is None and not self._held
-
     def close_fd(self) -> None:
         """Close the segment; the next bytes open it again."""
         if self._fd is not None:
@@ -169,41 +164,38 @@ class SegmentWriter:
         if moved < _KEEP_OPEN_ABOVE:
             self.close_fd()
 
-    def _move(self, fd: int) -> int:
+    def _move(self, pipe: int) -> int:
         """Move bytes once, by splice if possible: then they are never in this process's memory, and
         none is lost if it is killed."""
         if self._can_splice and not self._held:
             try:
                 room = self._make_room(self._size)
             except OSError:
-                room = 0
-            try:
-                if room:
-                    return self._splice(fd, min(room, _CHUNK))
-            except BlockingIOError:
-                raise
-            except OSError as error:
-                # The bytes are still in the pipe. They are read below, and `_store` handles the
-                # disk's error.
-                self._can_splice = error.errno not in _NO_SPLICE
-        data = os.read(fd, _CHUNK)
+                room = 0  # read below as well: `_store` handles the disk's error
+            if room:
+                segment, file = self._segments[-1], self._fd
+                assert file is not None  # noqa: S101 - `_make_room` opened it
+                try:
+                    count = os.splice(
+                        pipe,
+                        file,
+                        min(room, _CHUNK),
+                        # The kernel refuses to splice into a file opened for appending.
+                        offset_dst=segment.length,
+                        flags=os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK,
+                    )
+                except BlockingIOError:
+                    raise
+                except OSError as error:
+                    # The bytes are still in the pipe, and are read below.
+                    self._can_splice = error.errno not in _NO_SPLICE
+                else:
+                    segment.length += count
+                    self._size += count
+                    return count
+        data = os.read(pipe, _CHUNK)
         self._store(data)
         return len(data)
-
-    def _splice(self, pipe: int, count: int) -> int:
-        segment, fd = self._segments[-1], self._fd
-        assert fd is not None  # noqa: S101 - `_make_room` opened it
-        # At an explicit offset: the kernel refuses to splice into a file opened for appending.
-        count = os.splice(
-            pipe,
-            fd,
-            count,
-            offset_dst=segment.length,
-            flags=os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK,
-        )
-        segment.length += count
-        self._size += count
-        return count
 
     def _store(self, data: bytes) -> None:
         """Write the held bytes and `data`. Hold the newest of what the disk refuses, lose the rest."""
