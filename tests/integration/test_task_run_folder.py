@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from trio_afrender.plugins.interfaces import Replaced
 from trio_afrender.process.supervised_tree import read_exit_record
 from trio_afrender.protocol.messages import TaskExec
 from trio_afrender.supervisor.paths import write_end
@@ -24,6 +25,8 @@ from trio_afrender.task.run_folder import (
     run_folder_name,
 )
 from trio_afrender.tasklog.redact import Redactor
+from trio_afrender.tasklog.supervised_log import SupervisedLog
+from trio_afrender.tasklog.writer import open_writer
 
 TASK = TaskExec(run="r1", job=2, block=0, task=0, name="frame 1", service="generic")
 JPEG = b"\xff\xd8 a picture \xff\xd9"
@@ -191,3 +194,18 @@ def test_different_runs_have_different_folders() -> None:
     # An id of a real server's render, as earlier builds named its folder.
     task = TaskExec(run="1.0.7-0123456789abcdef", job=1, block=0, task=7)
     assert run_folder_name(task) == "1.0.7_1-0-7-0123456789abcdef"
+
+
+async def test_output_that_a_parser_changes_has_the_quota_of_the_log(tmp_path: Path) -> None:
+    size, quota = 400_000, 65_536
+    async with open_run_folder(tmp_path, TASK, quota=quota) as run_folder:
+        make_folders(run_folder.persistence(OWN_SLOT).folders)
+        writer = open_writer(run_folder.folder / "log", quota=1 << 20, segment=1 << 20, held=0)
+        writer.append(b"a" * size)
+        writer.close()
+        assert isinstance(run_folder.log, SupervisedLog)
+        run_folder.log.follow(size)
+        await run_folder.view.apply(size, [Replaced(start=0, end=1, text="b")])
+        assert run_folder.view.size == size
+        stored = sum(file.stat().st_size for file in (run_folder.folder / "view").iterdir())
+        assert 0 < stored <= quota

@@ -303,7 +303,7 @@ async def open_run_folder(
         except OSError as error:
             raise StoreError.of(task_folder, error) from error
     async with open_supervised_log(folder / "log") as log:
-        view = DisplayedLog(log, folder / "view")
+        view = DisplayedLog(log, folder / "view", quota=quota)
         yield DiskRunFolder(
             folder=folder,
             log=log,

@@ -68,18 +68,10 @@ class _Store(Protocol):
 class DisplayedLog:
     """Grows by `apply` only. Keeps no descriptor open, so there is nothing to close."""
 
-    def __init__(
-        self,
-        log: RunLog,
-        folder: Path | None,
-        *,
-        quota: int = DEFAULT_QUOTA,
-        segment: int = SEGMENT_SIZE,
-    ) -> None:
+    def __init__(self, log: RunLog, folder: Path | None, *, quota: int = DEFAULT_QUOTA) -> None:
         self._log = log
         self._folder = folder
         self._quota = quota
-        self._segment = segment
         self._shown = 0  # raw log offset up to which everything is shown or replaced
         self._own: _Store | None = None
         self._size_event = SizeEvent()
@@ -147,7 +139,7 @@ class DisplayedLog:
                     own = MemoryLogStore()
                     if self._folder is not None:
                         own = open_writer(
-                            self._folder, quota=self._quota, segment=self._segment, held=MAX_HELD
+                            self._folder, quota=self._quota, segment=SEGMENT_SIZE, held=MAX_HELD
                         )
                     self._own = own
                     self._reader = attrs.evolve(self._reader, raw_end=self._shown, own=own.reader())
