@@ -85,27 +85,26 @@ class Processors:
 
     def mhz(self) -> int:
         """Return the maximal clock rate, or where the kernel has none, the highest rate measured."""
-        # The maximum over time, because idle cores are clocked down.
         now = self._clock()
-        if now >= self._due:
-            self._due = now + _CLOCK_INTERVAL
-            self._mhz = max(self._mhz, self._read_mhz())
-        return self._mhz
-
-    def _read_mhz(self) -> int:
+        if now < self._due:
+            return self._mhz
+        self._due = now + _CLOCK_INTERVAL
         policies = self._sys.glob("devices/system/cpu/cpufreq/policy*")
         texts = [read_small(f"{policy}/cpuinfo_max_freq").strip() for policy in policies]
-        if rated := max((int(text) for text in texts if text.isdigit()), default=0):
-            return rated // 1000  # kHz
-        try:
-            text = (self._proc / "cpuinfo").read_text(errors="replace")
-        except OSError:
-            with suppress(AttributeError, OSError, RuntimeError):  # this system reports no rate
-                frequency = psutil.cpu_freq()
-                return int(max(frequency.max, frequency.current))
-            return 0
-        found = re.findall(r"^(?:cpu MHz|clock)\s*:\s*([\d.]+)", text, re.MULTILINE)
-        return int(max(map(float, found), default=0.0))
+        rates = [int(text) / 1000 for text in texts if text.isdigit()]  # from kHz
+        if not any(rates):
+            try:
+                text = (self._proc / "cpuinfo").read_text(errors="replace")
+            except OSError:
+                with suppress(AttributeError, OSError, RuntimeError):  # this system reports no rate
+                    frequency = psutil.cpu_freq()
+                    rates = [frequency.max, frequency.current]
+            else:
+                pattern = r"^(?:cpu MHz|clock)\s*:\s*([\d.]+)"
+                rates = list(map(float, re.findall(pattern, text, re.MULTILINE)))
+        # The maximum over time, because idle cores are clocked down.
+        self._mhz = max(self._mhz, *map(int, rates), 0)
+        return self._mhz
 
 
 def _affinity() -> set[int]:

@@ -50,7 +50,29 @@ class HostFacts:
 
 def host_facts() -> HostFacts:
     """Return the facts of this machine. Never raises: a missing fact is empty or ``unknown``."""
-    netifs = _find_netifs()
+    system, machine = platform.system().lower(), platform.machine().lower()
+    bits = f"{struct.calcsize('P') * 8}"
+    if machine.startswith(("arm", "aarch")):
+        bits = "aarch64" if bits == "64" else "arm32"
+    words = [_SYSTEMS.get(system, f"unix {system}"), bits]
+    with suppress(OSError):  # other systems do not have it
+        release = platform.freedesktop_os_release()
+        words += (release.get("ID", ""), release.get("VERSION_ID", ""))
+    try:
+        interfaces = psutil.net_if_addrs()
+    except OSError:
+        interfaces = {}
+    netifs: list[NetIF] = []
+    for name, addresses in interfaces.items():
+        macs = [each.address for each in addresses if each.family == psutil.AF_LINK]
+        mac = macs[0].lower().replace("-", ":") if macs else ""
+        plain = tuple(
+            each.address.partition("%")[0]  # a link-local one has the interface behind it
+            for each in addresses
+            if each.family in (socket.AF_INET, socket.AF_INET6)
+        )
+        if mac.strip("0:") and plain:  # loopback and tunnels have no hardware address
+            netifs.append(NetIF(name=name, mac=mac, addresses=plain))
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # the user is not in the database, as in bare containers
@@ -66,9 +88,9 @@ def host_facts() -> HostFacts:
             break
     return HostFacts(
         name=shorten_host(socket.gethostname()),
-        os=_describe_os(),
+        os=shorten_cpu(" ".join(words)),
         address=address,
-        netifs=netifs,
+        netifs=tuple(netifs),
         hw_info=find_hw_info(),
         user=shorten_user(user),
     )
@@ -93,41 +115,6 @@ def shorten_cpu(name: str) -> str:
     Characters that the server's JSON cannot carry become spaces.
     """
     return " ".join(_UNFIT.sub(" ", _NOISE.sub(" ", name)).split())
-
-
-def _describe_os() -> str:
-    system = platform.system().lower()
-    machine = platform.machine().lower()
-    bits = f"{struct.calcsize('P') * 8}"
-    if machine.startswith(("arm", "aarch")):
-        bits = "aarch64" if bits == "64" else "arm32"
-    words = [_SYSTEMS.get(system, f"unix {system}"), bits]
-    try:
-        release = platform.freedesktop_os_release()
-    except OSError:  # other systems do not have it
-        return " ".join(words)
-    words += (release.get("ID", ""), release.get("VERSION_ID", ""))
-    return shorten_cpu(" ".join(words))
-
-
-def _find_netifs() -> tuple[NetIF, ...]:
-    """Return the interfaces that have an IP address and a hardware address (not loopback, tunnels)."""
-    try:
-        found = psutil.net_if_addrs()
-    except OSError:
-        return ()
-    netifs = []
-    for name, addresses in found.items():
-        macs = [each.address for each in addresses if each.family == psutil.AF_LINK]
-        mac = macs[0].lower().replace("-", ":") if macs else ""
-        plain = tuple(
-            each.address.partition("%")[0]  # a link-local one has the interface behind it
-            for each in addresses
-            if each.family in (socket.AF_INET, socket.AF_INET6)
-        )
-        if mac.strip("0:") and plain:
-            netifs.append(NetIF(name=name, mac=mac, addresses=plain))
-    return tuple(netifs)
 
 
 def find_hw_info() -> str:

@@ -113,16 +113,27 @@ async def inspect_process(
             # thread must not take a place of a shared limiter.
             limiter=trio.CapacityLimiter(1),
         )
-    stacks = [
-        await _read_stacks(look, stack_command(look, find), ask)
-        for look in choose_for_stacks(looks)
-    ]
-    return ProcessReport(looks=looks, stacks=tuple(filter(None, stacks)))
+    stacks: list[str] = []
+    for look in choose_for_stacks(looks):
+        if not (command := stack_command(look, find)):
+            continue
+        try:
+            answer = await ask(command, STACK_TIMEOUT)
+        except SpawnError as error:
+            answer = CommandResult(None, str(error))
+        printed = answer.text.strip()[:MAX_STACK].splitlines()
+        frames = [line for line in printed if line.startswith(("#", "Thread", " ", "Process"))]
+        lines = frames or printed
+        if answer.code is None and not lines:
+            lines = [f"no answer in {STACK_TIMEOUT:g} s"]
+        head = f"  stacks of pid {look.pid} ({look.name}), by {Path(command[0]).name}:\n"
+        stacks.append(head + "\n".join(f"    {line}" for line in lines))
+    return ProcessReport(looks=looks, stacks=tuple(stacks))
 
 
-def take_snapshot(pid: int, proc: Path = Path("/proc")) -> ProcessSnapshot | None:
+def take_snapshot(pid: int) -> ProcessSnapshot | None:
     """Return the state of one process; None if it has ended or is a zombie. Blocking."""
-    folder = proc / str(pid)
+    folder = Path(f"/proc/{pid}")
     try:
         _, name, fields = split_stat(read_file(f"{folder}/stat"))
     except OSError:
@@ -167,21 +178,3 @@ def stack_command(
         gdb, "-nx", "-batch", "-iex", "set auto-load off", "-iex", "set debuginfod enabled off",
         "-iex", "set print frame-arguments none", "-p", str(look.pid), "-ex", "thread apply all backtrace 12",
     )  # fmt: skip
-
-
-async def _read_stacks(look: ProcessSnapshot, command: Sequence[str], ask: Ask) -> str:
-    if not command:
-        return ""
-    try:
-        answer = await ask(command, STACK_TIMEOUT)
-    except SpawnError as error:
-        answer = CommandResult(None, str(error))
-    printed = answer.text.strip()[:MAX_STACK].splitlines()
-    frames = [line for line in printed if line.startswith(("#", "Thread", " ", "Process"))]
-    text = "\n".join(frames or printed)
-    if answer.code is None and not text:
-        text = f"no answer in {STACK_TIMEOUT:g} s"
-    program = Path(command[0]).name
-    return f"  stacks of pid {look.pid} ({look.name}), by {program}:\n" + "\n".join(
-        f"    {line}" for line in text.splitlines()
-    )
