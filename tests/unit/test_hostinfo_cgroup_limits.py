@@ -59,6 +59,15 @@ def test_in_the_unified_tree_the_tightest_limit_of_all_levels_counts(tmp_path: P
     assert cgroups.read().memory is None
 
 
+def test_mounts_that_cannot_be_read_once_are_read_again(tmp_path: Path) -> None:
+    cgroups = make_tree(tmp_path, "0::/\n", MOUNT_V2, {"memory.max": f"{100 * MIB}\n"})
+    mounts, away = tmp_path / "proc" / "mountinfo", tmp_path / "away"
+    mounts.rename(away)
+    assert cgroups.read().memory is None
+    away.rename(mounts)
+    assert cgroups.read().memory == 100 * MIB
+
+
 def test_v1_trees_are_found_although_the_path_is_that_of_the_host(tmp_path: Path) -> None:
     files = {
         "memory/memory.limit_in_bytes": f"{2000 * MIB}\n",

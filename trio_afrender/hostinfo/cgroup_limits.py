@@ -70,11 +70,11 @@ class CgroupReader:
         groups = read_small(f"{self._proc}/cgroup").decode(errors="surrogateescape")
         if groups == self._seen:
             return
-        self._seen = groups
         try:
             mounts = parse_mounts((self._proc / "mountinfo").read_text())
         except OSError:
-            return
+            return  # tried again at the next call
+        self._seen = groups
         paths = parse_groups(groups)
         self._memory = tuple(self._levels("memory", paths, mounts))
         self._unified = not self._memory
