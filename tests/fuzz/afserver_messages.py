@@ -14,7 +14,7 @@ from trio_afrender.afserver.run_ids import RunIds
 from trio_afrender.afserver.server_view import check_registration, find, read_server_view
 from trio_afrender.config import Timing
 from trio_afrender.errors import ProtocolError
-from trio_afrender.plugins.meters.values import meter_from
+from trio_afrender.plugins.meters.values import load_measurement
 from trio_afrender.protocol import afanasy
 from trio_afrender.protocol.json_codec import encode
 from trio_afrender.protocol.messages import Register, TaskExec
@@ -85,7 +85,7 @@ def meter(data: bytes) -> None:
         value = json.loads(data)
     except (ValueError, RecursionError):
         return  # the target for plugin messages has these
-    meter_from(value)
+    load_measurement({"shown": value, "raised": False})
 
 
 def _vectors() -> tuple[bytes, ...]:

@@ -21,7 +21,7 @@ from trio_afrender.plugins.meters.schedule import (
     MAX_QUARANTINE,
     MeterHealth,
 )
-from trio_afrender.plugins.meters.values import meter_from, read_meter
+from trio_afrender.plugins.meters.values import load_measurement, read_meter
 from trio_afrender.protocol.messages import CustomMeter
 
 
@@ -86,14 +86,18 @@ def test_any_property_values_can_be_sent(values: list[object]) -> None:
     names = [field.name for field in attrs.fields(CustomMeter)]
     meter = SimpleNamespace(**dict(zip(names, values, strict=True)))
     read, _ = read_meter(meter, CustomMeter())
-    assert meter_from(attrs.asdict(read)) == read
+    sent = {"shown": attrs.asdict(read), "raised": True}
+    assert load_measurement(sent) == (read, True)
 
 
-@pytest.mark.parametrize("value", [3, [], {}, {**attrs.asdict(CustomMeter()), "value": True}])
-def test_an_invalid_measurement_is_refused(value: object) -> None:
+@pytest.mark.parametrize("shown", [3, [], {}, {**attrs.asdict(CustomMeter()), "value": True}])
+def test_an_invalid_measurement_is_refused(shown: object) -> None:
     with pytest.raises(ProtocolError):
-        meter_from(value)
-    assert meter_from(None) is None
+        load_measurement({"shown": shown, "raised": False})
+    for value in (shown, None, {"shown": None}, {"shown": None, "raised": 0}):
+        with pytest.raises(ProtocolError):
+            load_measurement(value)
+    assert load_measurement({"shown": None, "raised": False}) == (None, False)
 
 
 # -- the worker -----------------------------------------------------------------------------------

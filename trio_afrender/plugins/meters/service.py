@@ -29,7 +29,7 @@ from trio_afrender.plugins.host.host import (
 )
 from trio_afrender.plugins.host.host_protocol import CallLimits, HostFailure, HostReply, Request
 from trio_afrender.plugins.meters.schedule import MeterHealth
-from trio_afrender.plugins.meters.values import meter_from
+from trio_afrender.plugins.meters.values import load_measurement
 from trio_afrender.protocol.messages import CustomMeter
 
 __all__ = ("MAX_MEMORY", "MeterSource", "Meters", "NoMeters")
@@ -186,7 +186,7 @@ class Meters:
             if await self._call(meter, host, opening) is None:
                 return not meter.health.quarantined
             meter.host = host
-        reply = await self._call(meter, host, Request("measure", {}, _load_measurement))
+        reply = await self._call(meter, host, Request("measure", {}, load_measurement))
         if reply is None:
             return not meter.health.quarantined
         meter.crashes = 0
@@ -262,10 +262,3 @@ class Meters:
                 raise PluginError(text, error.details) from error
         host: PluginHost = self._host
         return host
-
-
-def _load_measurement(value: object) -> tuple[CustomMeter | None, bool]:
-    """Raises `ProtocolError`."""
-    if not isinstance(value, dict) or type(value.get("raised")) is not bool:
-        raise ProtocolError("a measurement has wrong fields")
-    return meter_from(value.get("shown")), value["raised"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -11,7 +10,7 @@ import attrs
 from trio_afrender.errors import ProtocolError
 from trio_afrender.protocol.messages import CustomMeter
 
-__all__ = ("meter_from", "read_meter")
+__all__ = ("load_measurement", "read_meter")
 
 MAX_TEXT = {"label": 1000, "tooltip": 8000}
 """Characters. Limited because every host sends them with each measurement."""
@@ -58,14 +57,17 @@ def read_meter(meter: object, last: CustomMeter) -> tuple[CustomMeter, tuple[str
     return attrs.evolve(last, **made), tuple(problems)
 
 
-def meter_from(value: object) -> CustomMeter | None:
-    """Read a measurement that a plugin host sent; None for None. Raises `ProtocolError`."""
-    if value is None:
-        return None
-    if not isinstance(value, Mapping):
-        raise ProtocolError("a measurement is not an object")
-    fields: dict[str, Any] = {name: value.get(name) for name in _FIELDS}
+def load_measurement(value: object) -> tuple[CustomMeter | None, bool]:
+    """Read the values of a meter, if it has any, and whether it raised. Raises `ProtocolError`."""
+    if not isinstance(value, dict) or type(value.get("raised")) is not bool:
+        raise ProtocolError("a measurement has wrong fields")
+    shown = value.get("shown")
+    if shown is None:
+        return None, value["raised"]
+    if not isinstance(shown, dict):
+        raise ProtocolError("the values of a measurement are not an object")
+    fields: dict[str, Any] = {name: shown.get(name) for name in _FIELDS}
     for name, field in fields.items():
         if type(field) is not (str if name in _TEXTS else int):
             raise ProtocolError(f"{name} of a measurement has a wrong type")
-    return CustomMeter(**fields)
+    return CustomMeter(**fields), value["raised"]
