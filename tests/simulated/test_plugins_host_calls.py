@@ -32,6 +32,7 @@ class FakeHostProcess:
     cpu: float = 0.0
     runnable: bool = False
     memory: int = 0
+    printed_all: trio.Event = attrs.field(factory=trio.Event)
     sent: list[Mapping[str, object]] = attrs.field(factory=list)
     _messages: list[dict[str, object]] = attrs.field(factory=list)
     _changed: trio.Event = attrs.field(factory=trio.Event)

@@ -33,7 +33,7 @@ from zlib import crc32
 import attrs
 
 from trio_afrender.plugins import compat
-from trio_afrender.plugins.module_search import ModuleFiles, find_chain, find_module, is_shadowable
+from trio_afrender.plugins.module_search import ModuleFiles, find_chain, find_module
 
 __all__ = (
     "BASES",
@@ -274,7 +274,8 @@ class _Imports:
 
     def _helper(self, folder: Path, name: str, wanted: Sequence[str]) -> ModuleType | None:
         """A helper module of that folder, None if there is none."""
-        if not is_shadowable(name.partition(".")[0]):
+        # No helper module may have the name of one of the standard library.
+        if name.partition(".")[0] in sys.stdlib_module_names:
             return None
         chain = find_chain(folder, name)
         if chain is None or chain.files[0] == self._path:

@@ -7,12 +7,11 @@ with the name of the library that it wraps must be able to import the library.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import attrs
 
-__all__ = ("ModuleFiles", "find_chain", "find_module", "is_shadowable")
+__all__ = ("ModuleFiles", "find_chain", "find_module")
 
 
 @attrs.frozen
@@ -27,11 +26,6 @@ class ModuleFiles:
         """The folder of the modules inside the last one; None if that is no package."""
         last = self.files[-1]
         return last.parent if last.name == "__init__.py" else None
-
-
-def is_shadowable(top: str) -> bool:
-    """Whether a helper module may have that top-level name: not one of the standard library."""
-    return top not in sys.stdlib_module_names
 
 
 def find_module(folder: Path, name: str) -> Path | None:

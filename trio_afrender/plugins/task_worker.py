@@ -247,22 +247,24 @@ class TaskWorker:
         """See `PluginTask.run_end_checks`."""
         exit_ok = code is None or self.check_exit_status(code)
         files_ok = not (exit_ok and check_files) or self.check_rendered_files()
+        finding = ""
+        if not files_ok:
+            # An override of the check may have written a log only.
+            own = (vars(self._service).get(name) for name in ("finding", "log"))
+            text = next(
+                filter(None, map(read_text, own)), "the service's check of its files failed"
+            )
+            finding = " ".join(text.split())[:MAX_FINDING]
         commands = self.do_post() if exit_ok and files_ok and post else ()
         return Conclusion(
             exit_ok=exit_ok,
             files_ok=files_ok,
-            finding="" if files_ok else self._read_finding(),
+            finding=finding,
             post=commands,
             post_limit=self.post_limit() if commands else 0.0,
             parsed_files=self.parsed_files(),
             log=self.log(),
         )
-
-    def _read_finding(self) -> str:
-        """What the check of the files found: an override of it may only have written a log."""
-        own = (vars(self._service).get(name) for name in ("finding", "log"))
-        text = next(filter(None, map(read_text, own)), "the service's check of its files failed")
-        return " ".join(text.split())[:MAX_FINDING]
 
     def explain(
         self,

@@ -43,21 +43,6 @@ def _fill(settings: PluginSettings) -> None:
     limit = settings.post_limit
     program = sys.executable.replace("%", "%%")
     thumbnailer = f'"{program}" -E -P -m trio_afrender.thumbnail -- "%(image)s" "%(thumbnail)s"'
-    made = {
-        **_read_environment(),
-        **variables,
-        "pathsmap": [list(pair) for pair in settings.paths_map],
-        "af_thumbnail_cmd": settings.thumbnail_command or thumbnailer,
-        "af_thumbnail_extensions": list(settings.thumbnail_extensions),
-        "af_task_post_limit_sec": int(limit) if limit.is_integer() else limit,
-    }
-    for name in VARS.keys() - made.keys():
-        del VARS[name]
-    VARS.update(made)
-
-
-def _read_environment() -> dict[str, Any]:
-    """The values that CGRU derives from the host and the environment instead of config files."""
     location = os.environ.get("CGRU_LOCATION", "")
     home = os.environ.get("APPDATA") or os.environ.get("HOME") or str(Path.home())
     own = Path(home) / ("cgru" if os.environ.get("APPDATA") else ".cgru")
@@ -68,7 +53,8 @@ def _read_environment() -> dict[str, Any]:
             user = getpass.getuser()
         except (OSError, KeyError):
             user = "unknown"
-    return {
+    made = {
+        # What CGRU derives from the host and the environment instead of config files.
         "platform": [token for token in platform_tokens() if token in _PLATFORMS],
         "HOSTNAME": platform.node().lower(),
         "USERNAME": user.rpartition("/" if "/" in user else "\\")[2].lower(),
@@ -83,7 +69,15 @@ def _read_environment() -> dict[str, Any]:
         "AF_ROOT": os.environ.get("AF_ROOT")
         or (str(Path(location) / "afanasy") if location else ""),
         "company": "CGRU",
+        **variables,
+        "pathsmap": [list(pair) for pair in settings.paths_map],
+        "af_thumbnail_cmd": settings.thumbnail_command or thumbnailer,
+        "af_thumbnail_extensions": list(settings.thumbnail_extensions),
+        "af_task_post_limit_sec": int(limit) if limit.is_integer() else limit,
     }
+    for name in VARS.keys() - made.keys():
+        del VARS[name]
+    VARS.update(made)
 
 
 active_settings.follow(_fill)

@@ -157,8 +157,7 @@ class PluginHost:
     ) -> None:
         """Serve the process until it fails or is closed. Raises `PluginError` if it never was up."""
         async with trio.open_nursery() as nursery:
-            printed_all = trio.Event()
-            nursery.start_soon(self._listen, printed_all)
+            nursery.start_soon(self.process.listen)
             nursery.start_soon(self.process.write)
             nursery.start_soon(self._receive)
             nursery.start_soon(self._watch_process)
@@ -191,7 +190,7 @@ class PluginHost:
                     details = await self.process.where_is(self._threads[failure.run])
                 else:
                     with trio.move_on_after(self._limits.exit):
-                        await printed_all.wait()
+                        await self.process.printed_all.wait()
                     details = self.process.printed
                 self.failure = attrs.evolve(failure, details=details)
             nursery.cancel_scope.cancel()
@@ -262,10 +261,6 @@ class PluginHost:
             # Before `finish`: the caller must not send the next call to a host that is given up.
             self._check_memory(resident, pending.run)
         pending.finish()
-
-    async def _listen(self, printed_all: trio.Event) -> None:
-        await self.process.listen()
-        printed_all.set()
 
     # -- what goes wrong ------------------------------------------------------------------------
 

@@ -38,6 +38,8 @@ class HostLink:
         self._writable = trio.Event()
         self._printed = ""
         self._print_seen = RepeatedEvent()
+        self.printed_all: trio.Event = trio.Event()
+        """Set when the process has closed its output, and `listen` has read it."""
 
     @property
     def printed(self) -> str:
@@ -102,3 +104,4 @@ class HostLink:
             if len(data) > FLOOD_SIZE:
                 # The pipe is full meanwhile, so a plugin that prints without end is slowed down.
                 await trio.sleep(FLOOD_PAUSE)
+        self.printed_all.set()

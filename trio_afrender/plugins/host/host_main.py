@@ -20,7 +20,6 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NoReturn
@@ -85,7 +84,7 @@ class _Host:
         self.memory = _Memory()
         self._memory_limit = 0
         self.dump_after = 0.0
-        """Seconds of a call after which it prints where its threads are, see `_dumping`."""
+        """Seconds of a call after which it prints where its threads are."""
         self.log: Path | None = None
         """The only log that this host reads, where its parents may not be entered any more."""
 
@@ -207,6 +206,9 @@ class _Thread(threading.Thread):
         if not self._host.shared:
             # Sent before plugin code runs: the agent finds the stack of a call that hangs by it.
             self._host.send({"thread": threading.get_ident(), "run": self._run})
+        # Only for systems without signals that ask for it (`forkserver_main`). The timer is C and
+        # needs no interpreter lock.
+        dumps = not self._host.shared and not hasattr(signal, "SIGUSR1")
         while True:
             request = self._requests.get()
             if request["op"] == "close":
@@ -215,8 +217,13 @@ class _Thread(threading.Thread):
                 if request["end"]:
                     return
                 continue
-            with _dumping(0.0 if self._host.shared else self._host.dump_after):
+            if dumps:
+                faulthandler.dump_traceback_later(self._host.dump_after, repeat=True, file=2)
+            try:
                 reply = self._answer(request)
+            finally:
+                if dumps:
+                    faulthandler.cancel_dump_traceback_later()
             self._done += 1  # before the reply, which may be answered by a close at once
             resident = self._host.memory.resident()
             self._host.send({"id": request["id"], "resident": resident, **reply})
@@ -291,23 +298,6 @@ class _Thread(threading.Thread):
         if op == "log":
             return worker.log()
         raise PluginError(f"no such request: {op}")
-
-
-@contextlib.contextmanager
-def _dumping(seconds: float) -> Iterator[None]:
-    """Print where all threads are when the body takes so long; 0: never.
-
-    For systems without signals that ask for it (`forkserver_main`). The timer is C and needs no
-    interpreter lock.
-    """
-    if hasattr(signal, "SIGUSR1") or not seconds:
-        yield
-        return
-    faulthandler.dump_traceback_later(seconds, repeat=True, file=2)
-    try:
-        yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
 
 
 class _Memory:

@@ -131,7 +131,6 @@ class PluginRun:
     """A traceback, or the last output of the host, when it was disabled."""
     position: int = 0
     """Log offset up to which the parser has been fed."""
-    closed: bool = False
     _history: FeedHistory = attrs.field(factory=FeedHistory)
     _state: ParserState = attrs.field(factory=ParserState)
     _fresh: ParserState | None = None
@@ -321,7 +320,6 @@ class PluginRun:
 
     def close(self) -> None:
         """Drop the objects. Does not wait; a call under way ends by itself or with its host."""
-        self.closed = True
         if self.host is not None:
             self.host.forget(self.number)
             if not self.host.shared:

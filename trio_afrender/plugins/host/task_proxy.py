@@ -116,25 +116,24 @@ class HostTask:
 
     async def _ask(self, op: str, load: Callable[[object], T], default: T, **fields: object) -> T:
         """A method's result: of the service, else of the base class, else `default`."""
-        # The base class judges by exit code and files, as for a service without code of its own.
         request = Request(op, fields, load)
         reply = await self._run.call(request)
-        if reply is None and (base := await self._get_base()) is not None:
-            reply = await base.call(request)
+        if reply is None:  # the run's own plugins were disabled
+            # The base class judges by exit code and files, as for a service without code of its own.
+            async with self._making_base:  # several methods may need it at once
+                if self._base is None and not self._base_failed:
+                    spec = attrs.evolve(self._run.spec, service="service", parser="")
+                    try:
+                        opening = self._open_run(spec, self._run.folder)
+                        self._base = await self._stack.enter_async_context(opening)
+                    except PluginError as error:
+                        self._base_failed = (
+                            True  # not tried again: each try may take its time limit
+                        )
+                        self._run.report(f"the base class cannot be used instead: {error}")
+            if self._base is not None:
+                reply = await self._base.call(request)
         if reply is None or reply.error is not None:
             return default
         value: T = reply.value
         return value
-
-    async def _get_base(self) -> PluginRun | None:
-        """An object of the base class, in place of the run's own plugins that were disabled."""
-        async with self._making_base:  # several methods may need it at once
-            if self._base is None and not self._base_failed:
-                spec = attrs.evolve(self._run.spec, service="service", parser="")
-                try:
-                    opening = self._open_run(spec, self._run.folder)
-                    self._base = await self._stack.enter_async_context(opening)
-                except PluginError as error:
-                    self._base_failed = True  # not tried again: each try may take its time limit
-                    self._run.report(f"the base class cannot be used instead: {error}")
-        return self._base
