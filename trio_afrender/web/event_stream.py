@@ -7,8 +7,10 @@ it can take more. A viewer that does not read gets the state as it is when it re
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import trio
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from trio_afrender.async_helpers import RepeatedEvent
@@ -32,8 +34,8 @@ _RETRY = b"retry: 2000\n\n"
 """Milliseconds after which a browser connects again."""
 
 
-class EventStream:
-    """Sends the changes of some topics until the viewer is gone."""
+class EventStream(Response):
+    """Sends the changes of some topics until the viewer is gone, and holds what serves it so long."""
 
     def __init__(
         self,
@@ -41,19 +43,23 @@ class EventStream:
         changed: RepeatedEvent,
         clock: Callable[[], float],
         turns: Turns,
+        held: ExitStack,
     ) -> None:
+        super().__init__()
         self._topics = topics
         self._changed = changed
         self._clock = clock
         self._turns = turns
+        self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS]})
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._send_changes, send)
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            nursery.cancel_scope.cancel()
+        with self._held:
+            await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS]})
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_changes, send)
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                nursery.cancel_scope.cancel()
 
     async def _send_changes(self, send: Send) -> None:
         positions: list[int | None] = [None] * len(self._topics)

@@ -319,19 +319,6 @@ async def _serve_file(page: Page, request: Request) -> Response:
 # Streams
 
 
-class _StreamResponse(Response):
-    """An answer that holds its topics and its place until the viewer is gone."""
-
-    def __init__(self, stream: EventStream, held: ExitStack) -> None:
-        super().__init__()
-        self._stream = stream
-        self._held = held
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._held:
-            await self._stream(scope, receive, send)
-
-
 async def _stream_events(page: Page, request: Request) -> Response:
     names = list(dict.fromkeys(filter(None, request.query_params.get("topics", "").split(","))))
     if not 0 < len(names) <= _MAX_TOPICS:
@@ -346,11 +333,9 @@ async def _stream_events(page: Page, request: Request) -> Response:
             topics = [stack.enter_context(page.topics.open(name)) for name in names]
         except UnknownTopic as error:
             raise ConfigError(str(error)) from None
-        stream = EventStream(
-            [page.watch.server, *topics], page.watch.changed, page.watch.clock, page.turns
-        )
-        return _StreamResponse(stream, stack.pop_all())
-    raise AssertionError
+        held = stack.pop_all()
+    shown = [page.watch.server, *topics]
+    return EventStream(shown, page.watch.changed, page.watch.clock, page.turns, held)
 
 
 # Tasks
