@@ -52,7 +52,7 @@ from trio_afrender.web.sessions import (
     ViewerSeats,
 )
 from trio_afrender.web.settings import PageSettings
-from trio_afrender.web.static_files import PageFiles, find_image_type
+from trio_afrender.web.static_files import find_image_type, read_page_file
 from trio_afrender.web.topic import encode_json_text
 from trio_afrender.web.topic_registry import TooManyTopics, TopicRegistry, UnknownTopic
 from trio_afrender.web.turns import Turns
@@ -104,14 +104,13 @@ class Page:
     """Of what others cause."""
     turns: Turns = attrs.field(factory=Turns)
     texts: OutputReader = attrs.field(init=False)
-    files: PageFiles = attrs.field(init=False)
-    _reading: trio.CapacityLimiter = attrs.field(
-        factory=lambda: trio.CapacityLimiter(_FILES_AT_ONCE), init=False
+    reading: trio.CapacityLimiter = attrs.field(
+        factory=lambda: trio.CapacityLimiter(_FILES_AT_ONCE)
     )
+    """For files of the page and of tasks."""
 
     def __attrs_post_init__(self) -> None:
         self.texts = OutputReader(self.watch)
-        self.files = PageFiles(self.settings.static)
 
     @property
     def tls(self) -> bool:
@@ -307,7 +306,7 @@ async def _log_in(page: Page, request: Request) -> Response:
 async def _serve_file(page: Page, request: Request) -> Response:
     # Every other address is one of the page, whose scripts read it.
     name = request.path_params.get("name", "index.html")
-    file = await trio.to_thread.run_sync(page.files.read, name, limiter=page._reading)  # noqa: SLF001
+    file = await trio.to_thread.run_sync(read_page_file, name, limiter=page.reading)
     if file is None:
         return _refuse(404, "there is no such file")
     headers = {"Cache-Control": "no-cache", "ETag": file.tag}
@@ -357,7 +356,7 @@ def _find_numbers(page: Page, request: Request) -> TaskNode:
 
 
 async def _read_task_file(page: Page, task: TaskNode, path: str) -> bytes:
-    async with page._reading:  # noqa: SLF001 - these functions are its methods
+    async with page.reading:
         body = await page.watch.farm.read_file(path)
     return body if len(body) <= _MAX_IMAGE else b""
 

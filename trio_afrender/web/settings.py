@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 
 import attrs
 
@@ -25,8 +24,6 @@ class PageSettings:
     """Whether all users may only look."""
     own_farm: bool = False
     """Whether the farm is one of this program, not an afserver."""
-    static: Path = attrs.field(factory=lambda: Path(__file__).with_name("static"))
-    """The folder of the page's files."""
     max_viewers: int = 256
     max_viewers_per_address: int = 64
     """Of other hosts."""

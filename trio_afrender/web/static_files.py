@@ -11,8 +11,9 @@ import attrs
 
 from trio_afrender.safe_files import read_regular
 
-__all__ = ("PageFile", "PageFiles", "find_image_type")
+__all__ = ("PageFile", "find_image_type", "read_page_file")
 
+_FOLDER = Path(__file__).with_name("static")
 _TYPES = {
     "html": "text/html; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
@@ -44,27 +45,24 @@ class PageFile:
     tag: str
 
 
-@attrs.frozen(slots=True)
-class PageFiles:
-    """A folder of files. Names come from browsers, so only plain ones are looked up."""
+def read_page_file(name: str) -> PageFile | None:
+    """Return a file of the page by its name; None if there is none. Blocking.
 
-    folder: Path
-
-    def read(self, name: str) -> PageFile | None:
-        """Return a file by its name below the folder; None if there is none. Blocking."""
-        parts = name.split("/")
-        kind = _TYPES.get(parts[-1].rpartition(".")[2])
-        if kind is None or len(parts) > _MAX_PARTS or not all(map(_PART.fullmatch, parts)):
-            return None
-        path = self.folder.joinpath(*parts)
-        # A link could lead out of the folder.
-        if os.path.realpath(path) != os.path.join(os.path.realpath(self.folder), *parts):  # noqa: PTH118 - text
-            return None
-        try:
-            body = read_regular(path, _MAX_FILE)
-        except OSError:
-            return None
-        return PageFile(body, kind, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+    Names come from browsers, so only plain ones are looked up.
+    """
+    parts = name.split("/")
+    kind = _TYPES.get(parts[-1].rpartition(".")[2])
+    if kind is None or len(parts) > _MAX_PARTS or not all(map(_PART.fullmatch, parts)):
+        return None
+    path = _FOLDER.joinpath(*parts)
+    # A link could lead out of the folder.
+    if os.path.realpath(path) != os.path.join(os.path.realpath(_FOLDER), *parts):  # noqa: PTH118 - text
+        return None
+    try:
+        body = read_regular(path, _MAX_FILE)
+    except OSError:
+        return None
+    return PageFile(body, kind, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
 
 def find_image_type(body: bytes) -> str:
