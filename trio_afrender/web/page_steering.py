@@ -262,11 +262,12 @@ class Steering:
         names = _names(change, found)
         verb = _spoken(change)
         text = describe_danger(verb, names, lost, counted) if names else f"{verb} nothing"
+        steps = _undo_steps(change, found)
         return {
             "text": text,
             "asks": danger,
             "count": found.count,
-            "undo": _undo_text(change, found),
+            "undo": _undo_text(change, found, steps),
             "problems": list(found.problems)[:_SHOWN_PROBLEMS],
         }
 
@@ -277,7 +278,8 @@ class Steering:
         """
         found = await self._find(change)
         report = ChangeReport(problems=list(found.problems))
-        undo, steps = _undo_text(change, found), _undo_steps(change, found)
+        steps = _undo_steps(change, found)
+        undo = _undo_text(change, found, steps)
         if not found.count:
             return report, "", ()
         if change.kind in ("task", "block") and change.verb != "set":
@@ -389,9 +391,8 @@ def _spoken(change: PageChange) -> str:
 # Undo
 
 
-def _undo_text(change: PageChange, found: _Found) -> str:
-    """What undoing would do, '' if there is no way back."""
-    steps = _undo_steps(change, found)
+def _undo_text(change: PageChange, found: _Found, steps: Sequence[PageChange]) -> str:
+    """What undoing would do by these steps, '' if there is no way back."""
     if not steps:
         return ""
     if change.verb == "set":
