@@ -105,6 +105,13 @@ def _find_thumbnail(job: JobNode) -> str:
 
 def block_row(block: BlockNode) -> Row:
     """A row of the blocks of a job."""
+    depends = []
+    if whole := text_of(block.fields, "depend_mask"):
+        # A block that has begun has its dependencies still, and waits no more.
+        waits = "waits for" if "WDP" in block.states else "after"
+        depends.append(f"{waits} blocks {_short(whole)}")
+    if single := text_of(block.fields, "tasks_depend_mask"):
+        depends.append(f"each task after that of {_short(single)}")
     return {
         "id": block.number,
         "name": _short(block.name),
@@ -122,17 +129,8 @@ def block_row(block: BlockNode) -> Row:
         "error_hosts": block.error_hosts,
         "avoided_hosts": block.avoided_hosts,
         "seconds": block.seconds,
-        "depends": _describe_dependencies(block),
+        "depends": "; ".join(depends),
     }
-
-
-def _describe_dependencies(block: BlockNode) -> str:
-    whole, single = text_of(block.fields, "depend_mask"), text_of(block.fields, "tasks_depend_mask")
-    # A block that has begun has its dependencies still, and waits no more.
-    waits = "WDP" in block.states
-    parts = [f"{'waits for' if waits else 'after'} blocks {_short(whole)}"] if whole else []
-    parts += [f"each task after that of {_short(single)}"] if single else []
-    return "; ".join(parts)
 
 
 def _bar_of(block: BlockNode) -> str:

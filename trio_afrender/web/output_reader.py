@@ -49,8 +49,7 @@ class OutputReader:
             buffer = followed.buffer
         else:
             buffer = await self._buffer_of(task, number, running=running)
-        after = before is None
-        piece = buffer.after(start, limit) if after else buffer.before(before or 0, limit)
+        piece = buffer.after(start, limit) if before is None else buffer.before(before, limit)
         return {
             "attempt": number,
             "attempts": task.starts,
