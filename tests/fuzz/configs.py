@@ -44,7 +44,7 @@ def _call_with_file(data: bytes, function: Callable[[Path], object]) -> None:
 
 def config(data: bytes) -> None:
     """A file given on the command line, up to the configuration made from it."""
-    parse_file(data, Path("config.json"), ("unix", "linux"))
+    parse_file(data, Path("config.json"), ("unix", "linux"), [])
 
     def load(path: Path) -> None:
         settings = load_settings(environment={}, files=(path,), arguments={}, options={})

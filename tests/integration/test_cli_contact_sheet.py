@@ -18,6 +18,7 @@ from trio_afrender.cli.job_contact_sheet import MAX_CELLS, check_sheet, list_cel
 from trio_afrender.errors import ConfigError
 from trio_afrender.jobs.views import JobView, TaskView
 from trio_afrender.thumbnail.contact_sheet import MAX_SHEET_WIDTH, fit_text, make_grid
+from trio_afrender.thumbnail.fonts import FontChoice
 
 RENDER = """
 import sys
@@ -180,10 +181,10 @@ def test_grids(count: int, wide: int, high: int) -> None:
 
 
 def test_labels_keep_their_ends() -> None:
-    assert fit_text("beauty.0001.exr", 12, 1000) == "beauty.0001.exr"
-    short = fit_text("a_very_long_name_of_a_shot_" * 5 + "beauty.0001.exr", 12, 178)
+    assert fit_text("beauty.0001.exr", 12, 1000, FontChoice()) == "beauty.0001.exr"
+    short = fit_text("a_very_long_name_of_a_shot_" * 5 + "beauty.0001.exr", 12, 178, FontChoice())
     assert short.startswith("a_very")
     assert short.endswith(".0001.exr")
     assert "..." in short
-    assert fit_text("a\nb\x1b[31m", 12, 1000) == "a b [31m"
-    assert fit_text("wide", 12, 0) == ""
+    assert fit_text("a\nb\x1b[31m", 12, 1000, FontChoice()) == "a b [31m"
+    assert fit_text("wide", 12, 0, FontChoice()) == ""

@@ -17,7 +17,7 @@ TOKENS = ("unix", "linux", "64", "debian", "12")
 
 def parse(text: str | bytes, tokens: tuple[str, ...] = TOKENS) -> dict[str, object]:
     data = text if isinstance(text, bytes) else text.encode()
-    return parse_file(data, Path("/site/config.json"), tokens)
+    return parse_file(data, Path("/site/config.json"), tokens, [])
 
 
 def config(**keys: object) -> str:

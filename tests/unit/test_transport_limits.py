@@ -65,7 +65,7 @@ class Clock:
 
 def test_repeated_lines_are_summed_up(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
-    lines = RepeatedLines(logging.getLogger("test"), clock, lines=2, seconds=60.0)
+    lines = RepeatedLines(logging.getLogger("test"), clock, lines=2)
     for number in range(10):
         lines.log(logging.WARNING, "192.0.2.7", "bad tokens", "token %d is unknown", number)
     lines.log(logging.WARNING, "192.0.2.8", "bad tokens", "token of another")
@@ -89,7 +89,7 @@ def test_repeated_lines_are_summed_up(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_many_sources_share_a_count(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
-    lines = RepeatedLines(logging.getLogger("test"), clock, lines=1, seconds=60.0)
+    lines = RepeatedLines(logging.getLogger("test"), clock, lines=1)
     for number in range(3 * MAX_KEYS):
         lines.log(logging.WARNING, f"host-{number}", "bad tokens", "one")
     assert len(caplog.records) == MAX_KEYS + 1

@@ -176,7 +176,7 @@ class FileSettings:
 
 
 def parse_file(
-    data: bytes, path: Path, tokens: Sequence[str], problems: list[str] | None = None
+    data: bytes, path: Path, tokens: Sequence[str], problems: list[str]
 ) -> dict[str, object]:
     """Return the keys that a file sets on this platform; keys that stand twice go to `problems`.
 
@@ -214,7 +214,7 @@ def parse_file(
         raise ConfigError(f'{path}: "cgru_config" is not an object')
     if root and "cgru_config" not in root:
         raise ConfigError(f'{path}: has no object "cgru_config"')
-    if repeated and problems is not None:
+    if repeated:
         problems += _find_repeated(data.decode("utf-8-sig"), path)
     return _filtered(own, tokens)
 

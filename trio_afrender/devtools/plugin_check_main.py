@@ -38,7 +38,6 @@ TASK: Mapping[str, object] = {
     "environment": {"A": "1"},
 }  # fmt: skip
 _UPDATES = 3
-_SETTINGS = PluginSettings()
 _BASES = {"parser": "parser", "service": "service", "meter": "resbase"}
 
 
@@ -46,8 +45,8 @@ def check_plugin(
     kind: str,
     name: str,
     folders: tuple[Path, ...],
-    settings: PluginSettings = _SETTINGS,
-    pause: float = 0.0,
+    settings: PluginSettings,
+    pause: float,
 ) -> tuple[list[str], dict[str, Any]]:
     """Load, create and call a plugin; return its problems, and the properties of a meter."""
     problems: list[str] = []

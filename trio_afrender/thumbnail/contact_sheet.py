@@ -42,8 +42,6 @@ BACKGROUND, CELL, PALE, RED = (
     (0.36, 0.10, 0.10),
 )
 
-BUILT_IN = FontChoice()
-
 
 @attrs.frozen
 class Grid:
@@ -155,7 +153,7 @@ def _write_texts(
             _write_text(sheet, left + GAP // 2, base, trouble, TEXT, font)
 
 
-def fit_text(text: str, size: int, room: int, font: FontChoice = BUILT_IN) -> str:
+def fit_text(text: str, size: int, room: int, font: FontChoice) -> str:
     """Return the text, or its beginning and end if it is wider than `room` pixels.
 
     The end stays because it is what differs between names of files and frames.

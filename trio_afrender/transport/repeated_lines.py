@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import attrs
 
-__all__ = ("RepeatedLines",)
+__all__ = ("SUM_INTERVAL", "RepeatedLines")
 
+SUM_INTERVAL = 60.0
+"""Seconds after which the lines that were left out are summed up."""
 MAX_KEYS = 500
 """Kinds and sources that are counted one by one by default."""
 
@@ -23,7 +25,7 @@ class _Window:
 
 
 class RepeatedLines:
-    """Passes on at most `lines` lines of one kind and source in `seconds`, then how many more came.
+    """Passes on at most `lines` lines of one kind and source a minute, then how many more came.
 
     At most `keys` pairs of a kind and a source are counted: lines of further sources count for their
     kind alone.
@@ -37,13 +39,11 @@ class RepeatedLines:
         clock: Callable[[], float],
         *,
         lines: int = 5,
-        seconds: float = 60.0,
         keys: int = MAX_KEYS,
     ) -> None:
         self._logger = logger
         self._clock = clock
         self._lines = lines
-        self._seconds = seconds
         self._keys = keys
         self._windows: dict[tuple[str, str], _Window] = {}
 
@@ -56,7 +56,7 @@ class RepeatedLines:
             if len(self._windows) >= self._keys:
                 key = (kind, "")
         window = self._windows.get(key)
-        if window is None or now >= window.began + self._seconds:
+        if window is None or now >= window.began + SUM_INTERVAL:
             if window is not None:
                 self._sum_up(key, window)
             window = self._windows[key] = _Window(now, level, kind)
@@ -71,7 +71,7 @@ class RepeatedLines:
         """Log the sums of windows that are over, and forget them."""
         now = self._clock()
         for key, window in list(self._windows.items()):
-            if now >= window.began + self._seconds:
+            if now >= window.began + SUM_INTERVAL:
                 del self._windows[key]
                 self._sum_up(key, window)
 
@@ -84,6 +84,6 @@ class RepeatedLines:
                 window.kind,
                 window.left_out,
                 source,
-                self._seconds,
+                SUM_INTERVAL,
                 extra={"kind": window.kind, "source": key[1], "left_out": window.left_out},
             )

@@ -151,7 +151,7 @@ def format_address(address: Address, *, wide: bool) -> str:
     return f"{text}:{address[1]:04X}"
 
 
-def find_listener(port: int, proc: Path = Path("/proc")) -> str:
+def find_listener(port: int) -> str:
     """Describe the program that listens on a TCP port of this machine; '' if it cannot be found.
 
     Programs of other users are found only by root. Blocking.
@@ -159,13 +159,13 @@ def find_listener(port: int, proc: Path = Path("/proc")) -> str:
     inodes = set()
     for table in _TABLES:
         try:
-            lines = (proc / "net" / table).read_text(encoding="ascii").splitlines()[1:]
+            lines = Path("/proc/net", table).read_text(encoding="ascii").splitlines()[1:]
         except OSError:
             continue
         for fields in map(str.split, lines):
             if fields[3] == _LISTEN and fields[1].endswith(f":{port:04X}"):
                 inodes.add(f"socket:[{fields[9]}]")
-    for folder in proc.glob("[0-9]*") if inodes else ():
+    for folder in Path("/proc").glob("[0-9]*") if inodes else ():
         try:
             if any(os.readlink(each) in inodes for each in (folder / "fd").iterdir()):  # noqa: PTH115 - text
                 return f"{(folder / 'comm').read_text().strip()} (process {folder.name})"

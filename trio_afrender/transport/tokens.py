@@ -107,7 +107,7 @@ class TokenTable:
             )
         self.add_digest(pattern, hashlib.sha256(token.secret.encode()).digest(), expires)
 
-    def add_digest(self, pattern: str, digest: bytes, expires: float = math.inf) -> None:
+    def add_digest(self, pattern: str, digest: bytes, expires: float) -> None:
         """Accept a token of which only the SHA-256 is known."""
         self._entries.append((pattern, digest, expires))
 

@@ -35,7 +35,7 @@ from trio_afrender.transport.handshake import (
     check_handshake,
 )
 from trio_afrender.transport.liveness_stream import LivenessStream
-from trio_afrender.transport.repeated_lines import RepeatedLines
+from trio_afrender.transport.repeated_lines import SUM_INTERVAL, RepeatedLines
 from trio_afrender.transport.tls import explain_tls
 from trio_afrender.transport.tokens import TokenGrant, TokenTable, may_use
 from trio_afrender.transport.value_limit import check_value_count
@@ -63,8 +63,6 @@ MAX_HANDSHAKES, MAX_HANDSHAKES_OF_ONE = 512, 256
 address, and its agents reconnect at once."""
 MAX_LARGE, MAX_LARGE_OF_ONE = 16, 4
 """Connections that may read a message of more than 64 KiB at once: in total, and of one token."""
-LOG_SUM_INTERVAL = 60.0
-"""Seconds after which repeated lines of the log are summed up."""
 LATE = ("late handshakes", "%s: no handshake within %g s")
 DISPLACED = ("displaced handshakes", "%s: no handshake before newer connections came")
 _GOING_AWAY, _BROKEN, _TRY_AGAIN = 1001, 1011, 1013
@@ -219,7 +217,7 @@ class _Server:
 
     async def sum_up_lines(self) -> None:
         while True:
-            await trio.sleep(LOG_SUM_INTERVAL)
+            await trio.sleep(SUM_INTERVAL)
             self.lines.flush()
 
     async def serve(self, stream: trio.abc.Stream) -> None:
