@@ -109,6 +109,17 @@ async def test_a_link_from_elsewhere_opens_the_page_and_nothing_else(
         assert (await page.get("/jobs/2", headers=framed)).status == 403
 
 
+async def test_refusals_are_summed_up_when_they_have_ended(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    async with open_own_page() as page:
+        for _ in range(8):
+            assert (await page.get("/", headers={"Host": "evil.example"})).status == 403
+        await trio.sleep(130)
+    assert caplog.text.count("the page: refused a request from 127.0.0.1: the Host header") == 5
+    assert "the page: refused requests: 3 more from 127.0.0.1 within 60 s" in caplog.text
+
+
 async def test_every_answer_has_the_policy(autojump_clock: MockClock) -> None:
     async with open_own_page() as page:
         for target in (

@@ -1,4 +1,4 @@
-"""Log lines that others can cause: some of each kind a minute, then a sum. No I/O of its own."""
+"""Log lines that others can cause: some of each kind a minute, then a sum."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable
 
 import attrs
+import trio
 
-__all__ = ("SUM_INTERVAL", "RepeatedLines")
+__all__ = ("RepeatedLines",)
 
-SUM_INTERVAL = 60.0
+_SUM_INTERVAL = 60.0
 """Seconds after which the lines that were left out are summed up."""
 MAX_KEYS = 500
 """Kinds and sources that are counted one by one by default."""
@@ -30,7 +31,8 @@ class RepeatedLines:
     At most `keys` pairs of a kind and a source are counted: lines of further sources count for their
     kind alone.
 
-    `clock` returns seconds. The owner calls `flush` now and then, for sums of what has ended.
+    `clock` returns seconds. The owner runs `run`, or calls `flush` now and then, for sums of what has
+    ended.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class RepeatedLines:
             if len(self._windows) >= self._keys:
                 key = (kind, "")
         window = self._windows.get(key)
-        if window is None or now >= window.began + SUM_INTERVAL:
+        if window is None or now >= window.began + _SUM_INTERVAL:
             if window is not None:
                 self._sum_up(key, window)
             window = self._windows[key] = _Window(now, level, kind)
@@ -67,11 +69,17 @@ class RepeatedLines:
         else:
             window.left_out += 1
 
+    async def run(self) -> None:
+        """Log the sums of windows that are over, each minute, until cancelled."""
+        while True:
+            await trio.sleep(_SUM_INTERVAL)
+            self.flush()
+
     def flush(self) -> None:
         """Log the sums of windows that are over, and forget them."""
         now = self._clock()
         for key, window in list(self._windows.items()):
-            if now >= window.began + SUM_INTERVAL:
+            if now >= window.began + _SUM_INTERVAL:
                 del self._windows[key]
                 self._sum_up(key, window)
 
@@ -84,6 +92,6 @@ class RepeatedLines:
                 window.kind,
                 window.left_out,
                 source,
-                SUM_INTERVAL,
+                _SUM_INTERVAL,
                 extra={"kind": window.kind, "source": key[1], "left_out": window.left_out},
             )

@@ -35,7 +35,7 @@ from trio_afrender.transport.handshake import (
     check_handshake,
 )
 from trio_afrender.transport.liveness_stream import LivenessStream
-from trio_afrender.transport.repeated_lines import SUM_INTERVAL, RepeatedLines
+from trio_afrender.transport.repeated_lines import RepeatedLines
 from trio_afrender.transport.tls import explain_tls
 from trio_afrender.transport.tokens import TokenGrant, TokenTable, may_use
 from trio_afrender.transport.value_limit import check_value_count
@@ -178,7 +178,7 @@ async def serve_websocket(
         counts=counts or ConnectionCounts(),
     )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.sum_up_lines)
+        nursery.start_soon(server.lines.run)
         waiting = [WaitingListener(each, "agents") for each in listeners]
         await nursery.start(trio.serve_listeners, server.serve, waiting)
         task_status.started(BoundAddress(url=url, host=host, port=port))
@@ -214,11 +214,6 @@ class _Server:
 
     def _count_decoding(self) -> None:
         self.counts.decoding_waited += 1
-
-    async def sum_up_lines(self) -> None:
-        while True:
-            await trio.sleep(SUM_INTERVAL)
-            self.lines.flush()
 
     async def serve(self, stream: trio.abc.Stream) -> None:
         """Serve one connection from the accept to the close. Raises only `Cancelled`."""

@@ -107,10 +107,10 @@ def make_page(
     names: Collection[str],
     report_used: Callable[[PageSession], None] = lambda _: None,
 ) -> Page:
-    """Make everything behind the answers; the caller runs its `watch`. `nursery` runs topics."""
+    """Make everything behind the answers; the caller runs its `watch`, `nursery` all else."""
     watch = FarmWatch(farm)
     log = ActionLog(watch.changed.set)
-    return Page(
+    page = Page(
         settings=settings,
         watch=watch,
         topics=TopicRegistry(watch, nursery, {**watch.tables, "log": log.topic}),
@@ -123,6 +123,8 @@ def make_page(
         report_used=report_used,
         seats=ViewerSeats(settings.max_viewers, settings.max_viewers_per_address),
     )
+    nursery.start_soon(page.lines.run)
+    return page
 
 
 async def _keep_watching(watch: FarmWatch) -> None:
