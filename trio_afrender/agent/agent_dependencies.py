@@ -36,7 +36,7 @@ from trio_afrender.hostinfo.process_inspection import inspect_process
 from trio_afrender.hostinfo.process_usage import ThreadedUsageReader, make_usage_reader
 from trio_afrender.hostinfo.sampler import Sampler, make_sampler_config
 from trio_afrender.plugins.host.host_pool import open_plugin_host
-from trio_afrender.plugins.meters.service import Meters, MeterSource, NoMeters
+from trio_afrender.plugins.meters.service import Meters, MeterSource
 from trio_afrender.process.command_result import Ask, SpawnDetached
 from trio_afrender.process.environment import find_inheritable
 from trio_afrender.process.task_user import TaskUser
@@ -101,16 +101,16 @@ class AgentDependencies(TaskDependencies):
     """Returns an update of the outbox with the contents of its files. Raises `OSError`."""
     save_server_identity: Callable[[str], Awaitable[None]]
     """Stores the identity on an afserver for the next agent. Raises `OSError`."""
-    meters: MeterSource = attrs.field(factory=NoMeters)
-    server_identity: str = ""
+    meters: MeterSource
+    server_identity: str
     """The identity on an afserver that an earlier agent stored (`afserver.Identity`)."""
-    inherited: TakeoverResult = attrs.field(factory=TakeoverResult)
+    inherited: TakeoverResult
     """The runs of an earlier agent that continue, and the processes of it that were ended."""
     wait_gone: Callable[[Collection[int]], Awaitable[None]] = wait_gone
     """Waits until processes have ended that no KILL ends."""
     helper_failures: Callable[[], Mapping[str, int]] = dict
     """How often each kind of process beside the agent was replaced or lost, since the start."""
-    environ: Mapping[str, str] = attrs.field(factory=dict)
+    environ: Mapping[str, str]
     """The variables that tasks inherit, with those that `find_inheritable` withholds."""
     jitter: random.Random = attrs.field(factory=random.Random)
 

@@ -65,11 +65,6 @@ class _NoRecorder:
         pass
 
 
-async def _find_no_user(_task: TaskExec, _inherited: bool) -> TaskUser | None:
-    await trio.lowlevel.checkpoint()
-    return None
-
-
 @attrs.frozen(kw_only=True, eq=False)
 class TaskDependencies:
     """The part of an agent's dependencies that its runs use. Closed by what opened them.
@@ -85,7 +80,7 @@ class TaskDependencies:
     spawn: Spawn
     plugins: PluginRunner
     open_run_folder: OpenRunFolder
-    find_user: Callable[[TaskExec, bool], Awaitable[TaskUser | None]] = _find_no_user
+    find_user: Callable[[TaskExec, bool], Awaitable[TaskUser | None]]
     """Returns the user as which the processes of a run run, None for the agent's own; True: an earlier
     agent started it. Raises `TaskUserError`."""
     dismiss: Callable[[TaskExec], Awaitable[None]]
