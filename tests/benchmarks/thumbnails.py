@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from trio_afrender.config import PluginSettings
 from trio_afrender.plugins.meters.service import Meters
-from trio_afrender.task.image_worker import open_image_worker
+from trio_afrender.task.image_worker import open_image_workers
 from trio_afrender.thumbnail.inspect import inspect_image
 from trio_afrender.thumbnail.make import make_thumbnail
 from trio_afrender.thumbnail.worker import DECODE_THREADS
@@ -103,7 +103,8 @@ def compare(folder: Path, runs: int) -> None:
 async def use_worker(folder: Path) -> None:
     """Measure the worker as an agent runs it: the first image, the next ones, its memory."""
     path = str(write(folder, "exr, half, zip"))
-    async with open_image_worker() as image_worker:
+    async with open_image_workers() as workers:
+        image_worker = workers.own
         times = []
         for _ in range(4):
             start = time.perf_counter()

@@ -22,7 +22,7 @@ import trio.testing
 from support.polling import until
 
 from trio_afrender.task import image_worker
-from trio_afrender.task.image_worker import ImageProblem, ProcessImageWorker, open_image_worker
+from trio_afrender.task.image_worker import ImageProblem, ProcessImageWorker, open_image_workers
 
 GUARD = 60.0
 
@@ -31,10 +31,10 @@ GUARD = 60.0
 async def open_worker(idle: float = 60.0) -> AsyncIterator[ProcessImageWorker]:
     """Open an image worker; check at the end that no process is left."""
     with trio.fail_after(GUARD):
-        async with open_image_worker(nice=1, idle=idle) as worker:
-            yield worker
-            pid = worker.pid
-    assert worker.pid is None
+        async with open_image_workers(nice=1, idle=idle) as workers:
+            yield workers.own
+            pid = workers.own.pid
+    assert workers.own.pid is None
     assert pid is None or not psutil.pid_exists(pid)
 
 
@@ -197,11 +197,11 @@ async def test_a_killed_agent_leaves_no_worker(image: Path) -> None:
     """The worker ends at the end of its input, and that ends with the agent."""
     code = (
         "import sys, trio\n"
-        "from trio_afrender.task.image_worker import open_image_worker\n"
+        "from trio_afrender.task.image_worker import open_image_workers\n"
         "async def main():\n"
-        "    async with open_image_worker() as worker:\n"
-        "        await worker.inspect(sys.argv[1], 30)\n"
-        "        print(worker.pid, flush=True)\n"
+        "    async with open_image_workers() as workers:\n"
+        "        await workers.own.inspect(sys.argv[1], 30)\n"
+        "        print(workers.own.pid, flush=True)\n"
         "        await trio.sleep_forever()\n"
         "trio.run(main)\n"
     )

@@ -30,7 +30,6 @@ __all__ = (
     "ImageWorker",
     "ImageWorkers",
     "ProcessImageWorker",
-    "open_image_worker",
     "open_image_workers",
 )
 
@@ -73,9 +72,9 @@ class ImageWorker(Protocol):
 
 
 class ProcessImageWorker:
-    """An `ImageWorker` with a process behind it. Made by `open_image_worker`."""
+    """An `ImageWorker` with a process behind it. Made by `ImageWorkers`."""
 
-    def __init__(self, nice: int, idle: float, user: TaskUser | None = None) -> None:
+    def __init__(self, nice: int, idle: float, user: TaskUser | None) -> None:
         self._nice = nice
         self._idle = idle
         self._user = user
@@ -172,27 +171,23 @@ class ProcessImageWorker:
         """Return the running worker; start one if there is none. Raises `ImageProblem`."""
         if self._process is None or self._process.poll() is not None:
             await self._end()
+            # -P, so that no module in the current folder is imported in place of a library.
+            arguments = ["-P", "-m", _MODULE, str(self._nice)]
+            if self._user is not None:
+                # It becomes that user before its first image.
+                ids = self._user.ids
+                arguments.append(",".join(map(str, (ids.uid, ids.gid, *ids.groups))))
             try:
                 # No checkpoint after the start: either it raises, or the process is noted and will
-                # be ended. -P, so that no module in the current folder is imported in place of a
-                # library.
+                # be ended.
                 self._process, self._kill = await start_helper(
-                    [sys.executable, "-P", "-m", _MODULE, str(self._nice), *self._describe_user()],
-                    clean_environment(os.environ),
-                    nice=self._nice,
+                    [sys.executable, *arguments], clean_environment(os.environ), nice=self._nice
                 )
             except OSError as error:
                 raise ImageProblem(f"the thumbnailer cannot be started: {error}") from error
             self._buffer = b""
             self._started.set()
         return self._process
-
-    def _describe_user(self) -> tuple[str, ...]:
-        """Return the argument by which the worker becomes another user before its first image."""
-        if self._user is None:
-            return ()
-        ids = self._user.ids
-        return (",".join(map(str, (ids.uid, ids.gid, *ids.groups))),)
 
     async def _end(self) -> None:
         """Kill and reap the worker, if there is one, and what it has started (ffmpeg)."""
@@ -226,20 +221,6 @@ class ProcessImageWorker:
             await self._end()
 
 
-@asynccontextmanager
-async def open_image_worker(
-    *, nice: int = 0, idle: float = IDLE_TIMEOUT
-) -> AsyncIterator[ProcessImageWorker]:
-    """Provide an image worker; its process starts with the first image. Leaving ends it.
-
-    Errors of the body leave unwrapped, not as a group.
-    """
-    worker = ProcessImageWorker(nice, idle)
-    async with open_bare_nursery() as nursery:
-        nursery.start_soon(worker.run)
-        yield worker
-
-
 class ImageWorkers:
     """The image worker of the agent's user, and one for each other user. Made by `open_image_workers`.
 
@@ -269,6 +250,9 @@ class ImageWorkers:
 async def open_image_workers(
     *, nice: int = 0, idle: float = IDLE_TIMEOUT
 ) -> AsyncIterator[ImageWorkers]:
-    """As `open_image_worker`, for tasks of several users."""
+    """Provide image workers; the process of each starts with its first image. Leaving ends them.
+
+    Errors of the body leave unwrapped, not as a group.
+    """
     async with open_bare_nursery() as nursery:
         yield ImageWorkers(nursery, nice, idle)
