@@ -7,7 +7,7 @@ that no member of the tree has waited for (an orphan) would be lost: `_Counter` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -34,9 +34,14 @@ class _Counter:
     value: float = 0.0
 
     def advance(
-        self, before: Mapping[_Key, ProcessUsage], now: Mapping[_Key, ProcessUsage]
+        self,
+        before: Mapping[_Key, ProcessUsage],
+        now: Mapping[_Key, ProcessUsage],
+        successors: Mapping[_Key | None, Sequence[ProcessUsage]],
     ) -> None:
-        for successor, ended in _find_successors(before, now).items():
+        """Add a measurement. `successors` are the ended processes by the nearest ancestor that still
+        exists; None: no ancestor does."""
+        for successor, ended in successors.items():
             left = sum(map(self.total, ended))
             if successor is not None:
                 # What the successor gained from children it waited for is measured there already.
@@ -46,26 +51,6 @@ class _Counter:
             self.lost += max(left, 0.0)
         # Guards against a process that cannot be read this time.
         self.value = max(self.value, self.lost + sum(map(self.total, now.values())))
-
-
-def _find_successors(
-    before: Mapping[_Key, ProcessUsage], now: Mapping[_Key, ProcessUsage]
-) -> dict[_Key | None, list[ProcessUsage]]:
-    """Return the ended processes, grouped by the nearest ancestor that still exists; None: no ancestor
-    does."""
-    by_pid = {usage.pid: usage for usage in before.values()}
-    found: dict[_Key | None, list[ProcessUsage]] = {}
-    for usage in before.values():
-        if usage.key in now:
-            continue
-        ancestor: ProcessUsage | None = usage
-        for _ in by_pid:  # bounded: a pid that was given to another process can make a circle
-            ancestor = by_pid.get(ancestor.parent) if ancestor is not None else None
-            if ancestor is None or ancestor.key in now:
-                break
-        key = ancestor.key if ancestor is not None and ancestor.key in now else None
-        found.setdefault(key, []).append(usage)
-    return found
 
 
 class TreeUsage:
@@ -149,10 +134,23 @@ class TreeUsage:
 
     def _count(self, processes: Iterable[ProcessUsage]) -> Mapping[_Key, ProcessUsage]:
         taken = {usage.key: usage for usage in processes}
-        if taken == self._before:
+        before = self._before
+        if taken == before:
             return taken
+        successors: dict[_Key | None, list[ProcessUsage]] = {}
+        by_pid = {usage.pid: usage for usage in before.values()}
+        for usage in before.values():
+            if usage.key in taken:
+                continue
+            ancestor: ProcessUsage | None = usage
+            for _ in by_pid:  # bounded: a pid that was given to another process can make a circle
+                ancestor = by_pid.get(ancestor.parent) if ancestor is not None else None
+                if ancestor is None or ancestor.key in taken:
+                    break
+            key = ancestor.key if ancestor is not None and ancestor.key in taken else None
+            successors.setdefault(key, []).append(usage)
         for counter in (self._cpu, self._read, self._written, self._io):
-            counter.advance(self._before, taken)
+            counter.advance(before, taken, successors)
         self._before = taken
         return taken
 
