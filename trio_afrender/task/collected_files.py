@@ -115,7 +115,17 @@ def read_batch(
             files.append(TaskFile(name=redactor.redact(name), data=redactor.cover(data)))
     batch = FileBatch(files=tuple(files), names=frozenset(names), bytes=size)
     if files and store is not None:
-        batch = _store(batch, sent, store)
+        try:
+            store(files)
+        except OSError as error:
+            # Those that the disk refuses stay in memory, as long as they are few.
+            if sent.unstored + size > MAX_UNSTORED:
+                batch = FileBatch(
+                    left_out=f"the store does not take them: {error.strerror or error}"
+                )
+        else:
+            stored = (attrs.evolve(file, data=b"") for file in files)
+            batch = attrs.evolve(batch, files=tuple(stored))
     count = len(batch.names)
     if count and len(entries) > count and len(sent.names) + count < sent.most:
         return attrs.evolve(batch, more=True)
@@ -164,20 +174,6 @@ def _passing_over_removed() -> Iterator[None]:
         # A descriptor that the host does not have is no file that the task does not have.
         if is_exhausted(error):
             raise
-
-
-def _store(
-    batch: FileBatch, sent: SentFiles, store: Callable[[Sequence[TaskFile]], None]
-) -> FileBatch:
-    """Store the files of a batch; those that the disk refuses stay in memory, as long as few do."""
-    try:
-        store(batch.files)
-    except OSError as error:
-        if sent.unstored + batch.bytes <= MAX_UNSTORED:
-            return batch
-        return FileBatch(left_out=f"the store does not take them: {error.strerror or error}")
-    files = (attrs.evolve(file, data=b"") for file in batch.files)
-    return attrs.evolve(batch, files=tuple(files))
 
 
 def _describe_left_out(batch: FileBatch, counts: _Counts, sent: SentFiles) -> str:

@@ -23,7 +23,6 @@ from trio_afrender.task.cause import (
     name_cause,
 )
 from trio_afrender.task.image_checks import ImageFinding, check_images
-from trio_afrender.task.image_worker import ImageProblem
 from trio_afrender.task.process_lifecycle import ProcessEnd
 from trio_afrender.task.process_runner import ProcessRunner
 from trio_afrender.task.run_state import RunState
@@ -127,7 +126,16 @@ class Completion:
         facts = self._facts(end, stop, exit_ok=conclusion.exit_ok, files_ok=conclusion.files_ok)
         if check_files and decide_status(facts).success and not await self._check_images():
             facts = attrs.evolve(facts, files_ok=False)
-        facts = attrs.evolve(facts, assets_ok=self._check_assets(good=decide_status(facts).success))
+        # Files that the program missed make a good run an error, if the settings say so.
+        parsed, level = self._state.parsed, self._checks.assets
+        if level != "off" and parsed.missing_assets:
+            text = describe_missing(parsed.missing_assets, parsed.missing_names)
+            text = f"{text} (checks.assets is {level})"
+            if level == "error" and decide_status(facts).success:
+                self._finding = text
+                facts = attrs.evolve(facts, assets_ok=False)
+            else:
+                self._why.add("assets", text)
         log: str | None = conclusion.log
         if conclusion.post and decide_status(facts).success:
             post_ok = await self._run_post_commands(conclusion)
@@ -166,19 +174,6 @@ class Completion:
         self._why.lead("cause", cause)
         for found in classes:
             self._why.lead("class", describe_class(found, cause))
-
-    def _check_assets(self, *, good: bool) -> bool:
-        """Note the files that the program missed; False if that makes a `good` run an error."""
-        parsed, level = self._state.parsed, self._checks.assets
-        if level == "off" or not parsed.missing_assets:
-            return True
-        text = describe_missing(parsed.missing_assets, parsed.missing_names)
-        text = f"{text} (checks.assets is {level})"
-        if good and level == "error":
-            self._finding = text
-            return False
-        self._why.add("assets", text)
-        return True
 
     def _facts(
         self, end: ProcessEnd, stop: StopCause | None, *, exit_ok: bool, files_ok: bool = True
@@ -231,16 +226,12 @@ class Completion:
             self._finding = f"{serious[0]}{more}"
         return not bad
 
-    def _note_no_thumbnail(self, problem: ImageProblem) -> None:
-        """Note why there is no thumbnail; a faulty image is also a reason, unless its check named it."""
-        self._state.note(f"no thumbnail: {problem}")
-        checked = bool(BlockFlags.CHECKRENDEREDFILES & self._state.task.block_flags)
-        if problem.image_is_faulty and not checked and self._state.config.check_images != "off":
-            self._why.add("image", str(problem))
-
     async def _run_post_commands(self, conclusion: Conclusion) -> bool:
         """Run the service's post commands; False at the first that fails. A stop leaves out the rest."""
         limit = conclusion.post_limit if conclusion.post_limit > 0 else math.inf
+        # A faulty image is a reason, too, unless its check has named it.
+        checked = bool(BlockFlags.CHECKRENDEREDFILES & self._state.task.block_flags)
+        notes_faults = not checked and self._state.config.check_images != "off"
         for number, command in enumerate(conclusion.post):
             request = read_thumbnail_command(command, self._dependencies)
             if request is not None:
@@ -248,7 +239,9 @@ class Completion:
                 # is a line in the log.
                 with self._control.stoppable():
                     if problem := await make_thumbnail(request, self._dependencies, limit):
-                        self._note_no_thumbnail(problem)
+                        self._state.note(f"no thumbnail: {problem}")
+                        if problem.image_is_faulty and notes_faults:
+                            self._why.add("image", str(problem))
                 continue
             try:
                 end = await self._processes.run(command, f"post-{number}", limit=limit)

@@ -279,8 +279,11 @@ class RunState:
         texts = (text or plugins.facts.log, *plugins.problems())
         self.note(*texts)
         for each in texts:
-            # Also in the agent's log: the task's own log is seldom read if the task succeeded.
-            if raised := _find_raised(each):
+            # The exception at the end of the last traceback. Also in the agent's log: the task's own
+            # log is seldom read if the task succeeded.
+            _, found, rest = each.rpartition("Traceback (most recent call last):\n")
+            raised = next((line for line in rest.splitlines() if not line.startswith(" ")), "")
+            if found and raised:
                 task = self.task
                 names = f"{task.service} / {task.parser or 'no parser'}"
                 redacted = self.redact(raised)[:MAX_EXCEPTION_TEXT]
@@ -485,10 +488,3 @@ class LogRoom:
             f"{self.dropped} more lines were left out: the limits are {sent.log} bytes (sent.log)"
             f" and {sent.log_lines} lines (sent.log_lines)"
         )
-
-
-def _find_raised(text: str) -> str:
-    """Return the exception at the end of the last traceback in `text`; empty if there is none."""
-    _, found, rest = text.rpartition("Traceback (most recent call last):\n")
-    lines = rest.splitlines() if found else []
-    return next((line for line in lines if not line.startswith(" ")), "")

@@ -106,7 +106,13 @@ class TaskUsers:
 
     async def of_job(self, job_user: str) -> TaskUser | None:
         """Return the user of a job's tasks; None: the agent's own. Raises `TaskUserError`."""
-        name = self._choose(job_user)
+        name, rows = self._settings.user, self._settings.users
+        if name == BY_JOB:
+            row = rows.get(job_user) or rows.get(OTHERS)
+            if row is None:
+                text = f'the job\'s user "{job_user}" has no row in tasks.users of this host'
+                raise TaskUserError(f'{text}, which has no row "{OTHERS}" either')
+            name = row
         if not name:
             return None
         now = trio.current_time()
@@ -125,13 +131,3 @@ class TaskUsers:
                     self._known[name] = found
         user = self._known[name]
         return user if user.ids.uid != self._agent else None
-
-    def _choose(self, job_user: str) -> str:
-        settings = self._settings
-        if settings.user != BY_JOB:
-            return settings.user
-        name = settings.users.get(job_user) or settings.users.get(OTHERS)
-        if name is None:
-            text = f'the job\'s user "{job_user}" has no row in tasks.users of this host'
-            raise TaskUserError(f'{text}, which has no row "{OTHERS}" either')
-        return name

@@ -146,9 +146,8 @@ class StuckMonitor:
         # is known of the tree and nothing may be concluded.
         await state.measurement()
         timer = InactivityTimer(rules, self._sample())
-        warned = stopping = False
-        longest = 0.0
-        while not stopping:
+        warned, longest = False, 0.0
+        while True:
             await state.measurement()
             if suspension:
                 # A suspended tree is inactive by request; the time starts anew when it is resumed.
@@ -165,7 +164,19 @@ class StuckMonitor:
                     await state.send_log(f"{text}\n{report.lines()}".rstrip() + "\n")
                     await state.show_notice(f"STUCK? No sign of life for {inactive:.0f} s")
                 case StuckAction.STOP:
-                    stopping = await self._stop(process, inactive, timer.figures())
+                    report = await self._examine(process)
+                    # None: a person is at work on the tree.
+                    if (kind := stop_kind(report.states)) is not None:
+                        text = f"no sign of life for {inactive:.0f} s"
+                        text += f", stuck.stop_after is {rules.stop_after:g} s"
+                        result = "the task is stopped as an error"
+                        if kind is StopKind.STUCK_HOST:
+                            result = "it waits for a device of this host, so the task is given back"
+                        figures = _join(f"{text}: {timer.figures()}", report)
+                        state.why.add("rule", f"{figures}: {result}")
+                        await state.send_log(f"{text}: {result}\n{report.lines()}".rstrip() + "\n")
+                        state.control.stop(StopCause(kind=kind, text=text))
+                        return
                 case StuckAction.ACTIVE_AGAIN:
                     warned = False
                     state.why.add("stuck", text := f"it is active again after {longest:.0f} s")
@@ -191,22 +202,6 @@ class StuckMonitor:
             gpu_percent=usage.gpu_percent or float(state.dependencies.gpus_unclaimed()),
             gpu_memory=usage.gpu_memory,
         )
-
-    async def _stop(self, process: ProcessTree, inactive: float, figures: str) -> bool:
-        """Stop the run; False if its tree is to be left alone now."""
-        report = await self._examine(process)
-        kind = stop_kind(report.states)
-        if kind is None:
-            return False
-        text = f"no sign of life for {inactive:.0f} s"
-        text += f", stuck.stop_after is {self._rules.stop_after:g} s"
-        result = "the task is stopped as an error"
-        if kind is StopKind.STUCK_HOST:
-            result = "it waits for a device of this host, so the task is given back"
-        self._state.why.add("rule", f"{_join(f'{text}: {figures}', report)}: {result}")
-        await self._state.send_log(f"{text}: {result}\n{report.lines()}".rstrip() + "\n")
-        self._state.control.stop(StopCause(kind=kind, text=text))
-        return True
 
     async def _examine(self, process: ProcessTree) -> ProcessReport:
         try:
