@@ -82,24 +82,10 @@ class HostActions:
             self._nursery.start_soon(self._sleep, render)
 
     async def _sleep(self, render: str) -> None:
+        self._sleeps += 1
+        registrations, service = self._registrations(), self._config.sleep_service
         # The service gets a task as from the server's own job (WORKING_DIRECTORY "SLEEP" is how
         # Afanasy's service recognizes it). The server does not know this run.
-        self._sleeps += 1
-        registrations = self._registrations()
-        reason = await self._try_sleep(render)
-        # The server counts the render as asleep and gives it no tasks until it registers again.
-        if reason:
-            self._still_awake(reason)
-            return
-        # A host that has slept for longer than the zombie time of the server registers again, and
-        # its clock is suspended with it.
-        await trio.sleep(SLEEP_LIMIT)
-        if self._registrations() == registrations:
-            self._still_awake(f"the host is awake {SLEEP_LIMIT:g} s after the command to sleep")
-
-    async def _try_sleep(self, render: str) -> str:
-        """Run the command that makes the host sleep; return why it failed, '' if it did not."""
-        service = self._config.sleep_service
         task = TaskExec(
             run=f"sleep-{self._sleeps}",
             job=0,
@@ -119,11 +105,22 @@ class HostActions:
             await self._dependencies.remove_run_folders([task])
         except AfRenderError as error:
             logger.warning("cannot sleep: %s", error)
-            return str(error)
-        if not command.strip():
-            logger.error('the service "%s" makes no command: %s', service, log)
-            return f'the service "{service}" makes no command: {log}'
-        return await self.launched(command)
+            reason = str(error)
+        else:
+            if command.strip():
+                reason = await self.launched(command)
+            else:
+                logger.error('the service "%s" makes no command: %s', service, log)
+                reason = f'the service "{service}" makes no command: {log}'
+        # The server counts the render as asleep and gives it no tasks until it registers again.
+        if reason:
+            self._still_awake(reason)
+            return
+        # A host that has slept for longer than the zombie time of the server registers again, and
+        # its clock is suspended with it.
+        await trio.sleep(SLEEP_LIMIT)
+        if self._registrations() == registrations:
+            self._still_awake(f"the host is awake {SLEEP_LIMIT:g} s after the command to sleep")
 
     async def _watch_notice(self, drain: Callable[[str], None]) -> None:
         """Run the notice command every `Timing.notice` until it exits with 0, then drain."""
