@@ -16,7 +16,7 @@ from trio_afrender.afserver.link_state import LinkState
 from trio_afrender.afserver.pacing import resolve
 from trio_afrender.afserver.requests import AfserverRequests
 from trio_afrender.afserver.run_ids import RegisterResult, RunIds
-from trio_afrender.afserver.server_view import RegistrationStatus, ServerView, check_registration
+from trio_afrender.afserver.server_view import RegistrationStatus, check_registration
 from trio_afrender.afserver.task_updates import make_register
 from trio_afrender.config import Timing
 from trio_afrender.errors import LinkLost, ProtocolError
@@ -45,7 +45,22 @@ class Registration:
     async def register(self, register: Register, runs: RunIds) -> RegisterResult | Refused:
         """Register with the tasks of `runs`, or continue under the old id."""
         self.registered_as = register
-        status, view = await self._check_status(runs)
+        identity, view = self._state.identity, None
+        status = RegistrationStatus.OFFLINE
+        # Without an old registration and without runs there is nothing to continue.
+        if identity.time_launch or runs.tasks:
+            await self._requests.settle()
+            try:
+                view = await self._requests.server_view(identity.id, register.name)
+            except ProtocolError as error:
+                self._state.log(logging.WARNING, f"{error}; registering anew")
+            else:
+                status = check_registration(view, identity.id, identity.time_launch)
+                if status is RegistrationStatus.TAKEN and runs.tasks:
+                    # The program that stored the id, a gateway for example, may have an old one. A
+                    # render that has runs in hand was registered with its present launch time, so
+                    # name and launch time are proof enough.
+                    status = check_registration(view, 0, register.time_launch)
         if status is RegistrationStatus.OURS and view is not None:
             text = f"{self._requests.url}: continuing as render {view.id}"
             self._state.log(logging.INFO, text)
@@ -90,25 +105,6 @@ class Registration:
             await self._set_param("paused", on=False)
             await state.save_identity(paused=False)
             state.paused = False
-
-    async def _check_status(self, runs: RunIds) -> tuple[RegistrationStatus, ServerView | None]:
-        """Ask the server for this render, unless it has neither an old registration nor runs."""
-        identity = self._state.identity
-        if not identity.time_launch and not runs.tasks:
-            return RegistrationStatus.OFFLINE, None
-        await self._requests.settle()
-        try:
-            view = await self._requests.server_view(identity.id, self.registered_as.name)
-        except ProtocolError as error:
-            self._state.log(logging.WARNING, f"{error}; registering anew")
-            return RegistrationStatus.OFFLINE, None
-        status = check_registration(view, identity.id, identity.time_launch)
-        if status is RegistrationStatus.TAKEN and runs.tasks:
-            # The program that stored the id, a gateway for example, may have an old one. A render
-            # that has runs in hand was registered with its present launch time, so name and launch
-            # time are proof enough.
-            status = check_registration(view, 0, self.registered_as.time_launch)
-        return status, view
 
     async def _send_register(self, runs: RunIds, *, listed: bool) -> RegisterResult | Refused:
         """Register, with the tasks of `runs` only if `listed`."""

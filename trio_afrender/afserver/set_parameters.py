@@ -15,7 +15,6 @@ from trio_afrender.afserver.apply_changes import (
 )
 from trio_afrender.afserver.editable_parameters import (
     NODE_TYPES,
-    Setting,
     present_value,
     settings_of,
 )
@@ -74,25 +73,23 @@ def _compare(
         if not setting.visible or (key in _OWN_DEFAULTS and asked == -1):
             continue
         found = present_value(key, setting, fields, states)
-        if not _is_same(setting, asked, found):
+        if setting.table and isinstance(asked, dict):
+            have = found if isinstance(found, dict) else {}
+            # An entry of pools that is 0 is dropped.
+            same = all(
+                have.get(name, 0 if value == 0 else None) == value for name, value in asked.items()
+            )
+        elif isinstance(asked, list) and isinstance(found, list):
+            # The order of names has no meaning.
+            same = sorted(map(str, asked)) == sorted(map(str, found))
+        elif isinstance(asked, int) and isinstance(found, int) and setting.absent == 0:
+            # Of a need, 0 and less are the same, and answers have neither.
+            same = max(0, asked) == max(0, found)
+        else:
+            same = asked == found
+        if not same:
             missed.append(f"{key} is {show_json(found)}, not {show_json(asked)}")
     return f"the server did not take it: {', '.join(missed)}" if missed else ""
-
-
-def _is_same(setting: Setting, asked: object, found: object) -> bool:
-    if setting.table and isinstance(asked, dict):
-        have = found if isinstance(found, dict) else {}
-        # An entry of pools that is 0 is dropped.
-        return all(
-            have.get(name, 0 if value == 0 else None) == value for name, value in asked.items()
-        )
-    if isinstance(asked, list) and isinstance(found, list):
-        # The order of names has no meaning.
-        return sorted(map(str, asked)) == sorted(map(str, found))
-    if isinstance(asked, int) and isinstance(found, int) and setting.absent == 0:
-        # Of a need, 0 and less are the same, and answers have neither.
-        return max(0, asked) == max(0, found)
-    return asked == found
 
 
 def check_block_masks(selected: TaskSelection, params: Mapping[str, Any]) -> None:
