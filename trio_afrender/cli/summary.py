@@ -13,7 +13,6 @@ from trio_afrender.jobs.views import JobView, TaskView
 from trio_afrender.task.usage_totals import show_bytes
 
 __all__ = (
-    "colour_summary",
     "describe_failure",
     "label",
     "list_warnings_of_tasks",
@@ -52,14 +51,19 @@ def seconds_text(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} h"
 
 
-def summarize(job: JobView) -> list[str]:
+def summarize(job: JobView) -> list[Sequence[Part]]:
     """Return the summary of a job in lines. Reads texts of failed tasks: blocking."""
-    counts = Counter(task.outcome for task in job.tasks)
-    states = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
     took = ""
     if job.started is not None and job.finished is not None:
         took = f" in {seconds_text(job.finished - job.started)}"
-    lines = [f'job "{clean(job.name)}": {job.state}{took}; tasks: {states}']
+    state = (job.state, _STYLES.get(job.state, "bold"))
+    first: list[Part] = ["job ", (f'"{clean(job.name)}"', "bold"), ": ", state, f"{took}; tasks: "]
+    counts = Counter(task.outcome for task in job.tasks)
+    for number, outcome in enumerate(each for each in _STATES if counts[each]):
+        text, style = f"{counts[outcome]} {outcome}", _STYLES.get(outcome)
+        first += [", "] if number else []
+        first.append((text, style) if style else text)
+    lines: list[Sequence[Part]] = [first]
     slowest = sorted(job.tasks, key=TaskView.seconds, reverse=True)[:_SLOWEST]
     times = [
         f"{label(task)} {seconds_text(seconds)}"
@@ -67,17 +71,17 @@ def summarize(job: JobView) -> list[str]:
         if (seconds := task.seconds()) >= 0.1
     ]
     if times and len(job.tasks) > 1:
-        lines.append(f"slowest: {', '.join(times)}")
+        lines.append([f"slowest: {', '.join(times)}"])
     largest = sorted(job.tasks, key=lambda task: task.memory_peak, reverse=True)[:_SLOWEST]
     peaks = [f"{label(task)} {show_bytes(peak)}" for task in largest if (peak := task.memory_peak)]
     if peaks:
-        lines.append(f"most memory: {', '.join(peaks)}")
-    lines += [f"warning: {text}" for text in list_warnings_of_tasks(job.tasks)]
+        lines.append([f"most memory: {', '.join(peaks)}"])
+    lines += [[("warning", "yellow"), f": {text}"] for text in list_warnings_of_tasks(job.tasks)]
     failed = [task for task in job.tasks if task.state == "error"]
     for task in failed[:_MAX_FAILURES]:
         lines += describe_failure(task)
     if len(failed) > _MAX_FAILURES:
-        lines.append(f"... and {len(failed) - _MAX_FAILURES} more failed tasks")
+        lines.append([f"... and {len(failed) - _MAX_FAILURES} more failed tasks"])
     return lines
 
 
@@ -101,31 +105,6 @@ def list_warnings_of_tasks(tasks: Sequence[TaskView], most: int = 5) -> list[str
     return lines
 
 
-def colour_summary(job: JobView) -> list[Sequence[Part]]:
-    """Return the summary in parts with styles. Reads texts of failed tasks: blocking."""
-    first, *rest = summarize(job)
-    # The name may contain anything, so what follows it is searched from the end.
-    name, _, counts = first.rpartition(f'": {job.state}')
-    state = (job.state, _STYLES.get(job.state, "bold"))
-    head, mark, numbers = counts.partition("; tasks: ")
-    tasks: list[Part] = [head, mark]
-    for number, each in enumerate(numbers.split(", ")):
-        style = _STYLES.get(each.partition(" ")[2])
-        tasks += [", "] if number else []
-        tasks.append((each, style) if style else each)
-    lines: list[Sequence[Part]] = [
-        ["job ", (f'{name.removeprefix("job ")}"', "bold"), ": ", state, *tasks]
-    ]
-    for line in rest:
-        word, colon, text = line.partition(": ")
-        style = {"failed": "bold red", "warning": "yellow"}.get(word)
-        if line.startswith("    | "):
-            lines.append([(line, "dim")])
-        else:
-            lines.append([(word, style), colon, text] if style else [line])
-    return lines
-
-
 def name_failure(task: TaskView) -> list[str]:
     """Return a failed attempt in short, with the last lines of its output. Reads them: blocking."""
     lines = tail(task.output, 2)
@@ -134,16 +113,18 @@ def name_failure(task: TaskView) -> list[str]:
     return [f"failed: {label(task)}: {_ending(task)}", *(f"    | {line}" for line in lines)]
 
 
-def describe_failure(task: TaskView) -> list[str]:
+def describe_failure(task: TaskView) -> list[Sequence[Part]]:
     """Return why a task failed, and the last lines of its output. Reads them: blocking."""
     steps = task.why[-_LAST_STEPS:]
     if task.cause:
         # How the process was ended is in the log: what the rules found is what a person needs.
         found = [step for step in task.attempt_why if step.event in _FOUND]
         steps = tuple(found[:_LAST_STEPS])
-    reasons = [f"    why: {clean(step.text)}" for step in steps]
-    lines = [f"    | {line}" for line in tail(task.output, _LAST_LINES)]
-    return [f"failed: {label(task)}: {_ending(task)}", *reasons, *lines]
+    return [
+        [("failed", "bold red"), f": {label(task)}: {_ending(task)}"],
+        *([f"    why: {clean(step.text)}"] for step in steps),
+        *([(f"    | {line}", "dim")] for line in tail(task.output, _LAST_LINES)),
+    ]
 
 
 def _ending(task: TaskView) -> str:

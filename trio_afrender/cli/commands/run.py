@@ -35,7 +35,7 @@ from trio_afrender.cli.progress_display import Screen, choose_screen
 from trio_afrender.cli.report_file import check_reports, raise_first, write_reports
 from trio_afrender.cli.run_directory import RunDirectory, open_run_directory
 from trio_afrender.cli.signals import ignore_signals, open_signals
-from trio_afrender.cli.summary import colour_summary
+from trio_afrender.cli.summary import summarize
 from trio_afrender.cli.task_output import follow_tasks, listen_from_start
 from trio_afrender.cli.terminal import clean, print_line, print_lines
 from trio_afrender.config import Config
@@ -258,7 +258,7 @@ def _write_results(
     Raises `ConfigError` at the end for what cannot be written.
     """
     directory = job_run.directory
-    print_lines(colour_summary(only_chosen(view, job_run.chosen)))
+    print_lines(summarize(only_chosen(view, job_run.chosen)))
     problems = write_sheet(view, sheet) if sheet is not None else []
     problems += write_reports(view, reports)
     if reports and any(task.files for task in view.tasks):

@@ -19,7 +19,7 @@ from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.progress_display import Screen, choose_screen
 from trio_afrender.cli.report_file import check_reports, raise_first, write_reports
 from trio_afrender.cli.signals import ignore_signals, open_signals
-from trio_afrender.cli.summary import colour_summary
+from trio_afrender.cli.summary import summarize
 from trio_afrender.cli.terminal import clean, print_line, print_lines
 from trio_afrender.config.load import make_config
 from trio_afrender.errors import ConfigError, LinkRefused
@@ -69,7 +69,7 @@ def run(options: Namespace) -> int:
         lost = "; no report was written, it needs the end of the job" if reports else ""
         print_line(f"no longer waiting: job {submission.number} continues on the server{lost}")
         return 1
-    print_lines(colour_summary(submission.view))
+    print_lines(summarize(submission.view))
     raise_first(write_reports(submission.view, reports))
     return 0 if submission.view.state == "done" else 1
 
