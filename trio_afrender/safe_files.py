@@ -39,15 +39,15 @@ _WINDOWS = not hasattr(os, "O_NOFOLLOW")
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 
-def open_regular(path: str | Path, flags: int, mode: int = 0o600) -> int:
-    """Open a regular file and return its descriptor, which the caller closes.
+def open_regular(path: str | Path, flags: int) -> int:
+    """Open a regular file and return its descriptor, which the caller closes. A new one has mode 0600.
 
     Raises `OSError`: EINVAL or ENXIO for anything that is no regular file, ELOOP for a link.
     """
     if _WINDOWS:
         handle = open_shared(path, flags)
     else:
-        handle = os.open(path, flags | NO_LINK | _NO_WAIT, mode)
+        handle = os.open(path, flags | NO_LINK | _NO_WAIT, 0o600)
     if stat.S_ISREG(os.fstat(handle).st_mode):
         return handle
     os.close(handle)
@@ -135,16 +135,15 @@ def write_whole(
     data: str | bytes,
     *,
     mode: int = 0o666,
-    unfinished: str | Path = "",
     owner: tuple[int, int] | None = None,
 ) -> None:
     """Write a file that a reader sees either complete or not at all. Raises `OSError`.
 
-    It is written as `unfinished`, by default ``<path>.part``, and renamed. A process that is killed
+    It is written as ``<path>.part`` and renamed. A process that is killed
     meanwhile leaves the old file. `mode` is that of a new file, less the process's umask; `owner` is its
     new user and group.
     """
-    part = unfinished or f"{path}.part"
+    part = f"{path}.part"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
         handle = _open_new(part, flags, mode)

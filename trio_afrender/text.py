@@ -22,7 +22,7 @@ __all__ = (
     "is_node_name",
     "json_size",
     "last_state",
-    "name_each",
+    "name_renders",
     "printable",
     "quote_some",
     "refuse_constant",
@@ -138,11 +138,11 @@ def quote_some(names: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in names[:_NAMED]) + more
 
 
-def name_each(names: Sequence[str], noun: str) -> str:
-    """Name one node, or several with their number and the names of the first."""
+def name_renders(names: Sequence[str]) -> str:
+    """Name one render, or several with their number and the names of the first."""
     if len(names) == 1:
-        return f'{noun} "{names[0]}"'
-    return f"each of {len(names)} {noun}s ({quote_some(names)})"
+        return f'render "{names[0]}"'
+    return f"each of {len(names)} renders ({quote_some(names)})"
 
 
 def json_size(text: str) -> int:
@@ -189,6 +189,6 @@ def find_near(
     return tuple(spelled[each] for each in found)
 
 
-def suggest(name: str, known: Iterable[str], *, cutoff: float = 0.5) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
     """Return ``, did you mean "x"?`` with the nearest known name, or nothing."""
-    return "".join(f', did you mean "{near}"?' for near in find_near(name, known, cutoff=cutoff))
+    return "".join(f', did you mean "{near}"?' for near in find_near(name, known))

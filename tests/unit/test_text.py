@@ -14,7 +14,7 @@ from trio_afrender.text import (
     compile_mask,
     find_near,
     json_size,
-    name_each,
+    name_renders,
     printable,
     quote_some,
     shorten,
@@ -66,9 +66,9 @@ def test_escape_sequences_of_terminals_are_removed(text: str, plain: str) -> Non
 
 def test_of_many_names_the_first_are_given() -> None:
     names = [f"r{i}" for i in range(4)]
-    assert name_each(names[:1], "render") == 'render "r0"'
-    assert name_each(names[:3], "render") == 'each of 3 renders ("r0", "r1", "r2")'
-    assert name_each(names, "render") == 'each of 4 renders ("r0", "r1", "r2", ...)'
+    assert name_renders(names[:1]) == 'render "r0"'
+    assert name_renders(names[:3]) == 'each of 3 renders ("r0", "r1", "r2")'
+    assert name_renders(names) == 'each of 4 renders ("r0", "r1", "r2", ...)'
     assert quote_some([]) == ""
 
 

@@ -28,7 +28,7 @@ from trio_afrender.afserver.remote_nodes import (
     texts_of,
 )
 from trio_afrender.jobs.host_masks import compile_name_mask, compile_text_mask
-from trio_afrender.text import compile_mask, count_text, name_each, quote_some
+from trio_afrender.text import compile_mask, count_text, name_renders, quote_some
 
 __all__ = ("FarmNodes", "WaitReasons", "explain_stuck", "explain_waiting", "read_wait_answers")
 
@@ -58,7 +58,7 @@ class WaitReasons:
         names: dict[str, list[str]] = {}
         for name, reasons in self.renders.items():
             names.setdefault("; ".join(reasons) or _NEXT, []).append(name)
-        return tuple(f"{name_each(found, 'render')}: {text}" for text, found in names.items())
+        return tuple(f"{name_renders(found)}: {text}" for text, found in names.items())
 
 
 def explain_stuck(job: JobNode, answered: Container[int]) -> list[WaitReasons]:

@@ -7,12 +7,12 @@ so it is imported for output to a terminal alone; without it lines are plain.
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeAlias
 
+from trio_afrender.cli.standard_streams import discard_output
 from trio_afrender.text import last_state
 
 __all__ = (
@@ -33,6 +33,8 @@ Part: TypeAlias = str | tuple[str, str]
 """A part of a line: cleaned text, or cleaned text and the name of one of rich's styles."""
 PIPE_WIDTH = 200
 """Characters to which a line is cut if it is not written to a terminal."""
+_TAIL_WIDTH = 200
+"""Characters to which a line of a task's output is cut."""
 
 # Control characters, line ends of all kinds, marks that change the direction of text, surrogates.
 _CONTROLS = re.compile(
@@ -67,13 +69,13 @@ def shorten_line(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
-def tail(text: str, lines: int, width: int = 200) -> list[str]:
+def tail(text: str, lines: int) -> list[str]:
     """Return the last lines that are not empty; of a line overwritten with ``\\r`` the last state."""
     found: list[str] = []
     # Only the end is split: an output can have megabytes.
     for line in reversed(text[-64 * 1024 :].split("\n")):
         if last := last_state(line):
-            found.append(shorten_line(last.rstrip(), width))
+            found.append(shorten_line(last.rstrip(), _TAIL_WIDTH))
         if len(found) == lines:
             break
     return found[::-1]
@@ -101,8 +103,7 @@ def write_stderr(text: str) -> None:
     except UnicodeEncodeError:
         pass
     except BrokenPipeError:
-        # Otherwise the interpreter reports the error again when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        discard_output(sys.stderr)
     except OSError:
         pass  # a full disk: the next lines may find room again
 

@@ -27,7 +27,7 @@ from trio_afrender.farm.render_states import Presence
 from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.task_bits import TaskBit
 from trio_afrender.protocol.messages import TaskKey
-from trio_afrender.text import name_each, quote_some
+from trio_afrender.text import name_renders, quote_some
 
 __all__ = ("RenderAnswer", "WaitAnswer", "explain_job", "explain_task", "why_waiting")
 
@@ -77,9 +77,7 @@ class WaitAnswer:
         names: dict[str, list[str]] = {}
         for answer in self.renders:
             names.setdefault(answer.text, []).append(answer.render)
-        return tuple(
-            f"{block}, {name_each(found, 'render')}: {text}" for text, found in names.items()
-        )
+        return tuple(f"{block}, {name_renders(found)}: {text}" for text, found in names.items())
 
 
 def why_waiting(state: FarmState, job: Job, now: float) -> tuple[str, ...]:
