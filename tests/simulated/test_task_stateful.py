@@ -167,7 +167,7 @@ class Scene:
             assert child.reaped
         for name, host in self.hosts.items():
             assert self.agents[name].running == ()
-            pending = replay(read_records(bytes(host.journal), 0)[0])
+            pending = replay(read_records(bytes(host.journal), 0))
             assert pending == PendingState(), f"{name} still has to deliver {pending}"
 
 

@@ -171,8 +171,7 @@ def open_journal(path: Path) -> DiskJournal:
             path,
             "is the journal of another version; let that version deliver its results, or remove it",
         )
-    messages, _ = read_records(data)
-    held = replay(messages)
+    held = replay(read_records(data))
     whole = MAGIC + b"".join(held.records())
     if whole != data:
         try:

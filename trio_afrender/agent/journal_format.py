@@ -82,8 +82,8 @@ def make_record(message: Message) -> bytes:
     return _HEADER.pack(sender, len(body), zlib.crc32(sender + body)) + body
 
 
-def read_records(data: bytes, start: int = len(MAGIC)) -> tuple[tuple[Message, ...], int]:
-    """Return the messages in `data` from `start` on, and the length of the whole records."""
+def read_records(data: bytes, start: int = len(MAGIC)) -> tuple[Message, ...]:
+    """Return the messages in `data` from `start` on, up to the first record that is not whole."""
     found: list[Message] = []
     while start + _HEADER.size <= len(data):
         sender, length, checksum = _HEADER.unpack_from(data, start)
@@ -97,7 +97,7 @@ def read_records(data: bytes, start: int = len(MAGIC)) -> tuple[tuple[Message, .
         if isinstance(message, Events | Update):
             found.append(message)
         start += _HEADER.size + length
-    return tuple(found), min(start, len(data))
+    return tuple(found)
 
 
 @attrs.define

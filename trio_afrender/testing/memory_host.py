@@ -133,7 +133,7 @@ class MemoryJournal:
     held: PendingState = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.held = replay(read_records(bytes(self.data), 0)[0])
+        self.held = replay(read_records(bytes(self.data), 0))
 
     @property
     def durable(self) -> int:

@@ -74,7 +74,7 @@ def _runs(folder: Path) -> Iterator[RunExplanation]:
     try:
         ended = list(read_history(folder))
         journal = folder / "journal"
-        pending = replay(read_records(journal.read_bytes())[0] if journal.exists() else ())
+        pending = replay(read_records(journal.read_bytes()) if journal.exists() else ())
     except OSError as error:
         raise ConfigError(
             f"{folder}: {error.strerror or error}; run this as the agent's user, or choose another"
