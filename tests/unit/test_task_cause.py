@@ -68,7 +68,6 @@ def stopped(kind: StopKind, text: str = "a text", **flags: bool) -> RunFacts:
             'no sign of life; licence: "no seat" (line 4 of the output)',
         ),
         (stopped(StopKind.MEMORY, "the host is short"), PARSED, [], "", "the host is short"),
-        (stopped(StopKind.STORE_FULL, "the store is full"), PARSED, [], "", "the store is full"),
         (stopped(StopKind.SERVER), PARSED, [LICENCE], "", ""),
         (stopped(StopKind.DRAIN), PARSED, [], "", ""),
         # Ended by itself.

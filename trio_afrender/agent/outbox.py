@@ -103,12 +103,10 @@ class Outbox:
 
     # -- input ----------------------------------------------------------------------------------
 
-    def put_progress(self, update: TaskUpdate) -> bool:
-        """Store the newest progress; return whether it is urgent, because the run has started."""
-        if update.run in self._outcomes:
-            return False
-        self._progress[update.run] = update
-        return update.run not in self._known
+    def put_progress(self, update: TaskUpdate) -> None:
+        """Store the newest progress. The first of a run is urgent."""
+        if update.run not in self._outcomes:
+            self._progress[update.run] = update
 
     def put_accepted(self, task: TaskExec) -> None:
         """Journal a run that is about to start, so that the next agent knows it."""

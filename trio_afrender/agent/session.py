@@ -111,7 +111,6 @@ class Session:
     ) -> None:
         self.state: str = "connecting"
         """``connecting``, ``online`` or ``closed``."""
-        self.render_id: int = 0
         self.failed_links: int = 0
         """How many links ended by an error, or could not be opened."""
         self.registrations: int = 0
@@ -233,7 +232,6 @@ class Session:
                 self._received_at = trio.current_time()
                 self._refused_since = math.inf
                 self._last_error = ""
-                self.render_id = answer.id
                 self.registrations += 1
                 # Any register counts, also one after a lost link; not for what came up since.
                 if self._sleep_failed == reported:

@@ -29,7 +29,6 @@ class StopKind(enum.Enum):
     DRAIN = "drain"
     AGENT_EXIT = "agent exit"
     USER = "user"
-    STORE_FULL = "store full"
     LIMIT = "limit"
     """The run exceeded a limit of time, output or memory."""
     STUCK = "stuck"
@@ -67,7 +66,6 @@ STATUS_BY_STOP = {
     StopKind.DRAIN: TaskStatus.GiveBack,
     StopKind.AGENT_EXIT: TaskStatus.GiveBack,
     StopKind.USER: TaskStatus.GiveBack,
-    StopKind.STORE_FULL: TaskStatus.GiveBack,
     StopKind.LIMIT: TaskStatus.FinishedError,
     StopKind.STUCK: TaskStatus.FinishedError,
     StopKind.STUCK_HOST: TaskStatus.GiveBack,
