@@ -349,11 +349,6 @@ def test_an_invalid_header_is_refused(data: bytes, problem: str) -> None:
         Receiver().feed(data)
 
 
-def test_a_receiver_can_have_a_lower_limit() -> None:
-    with pytest.raises(ProtocolError, match="at most 100 are allowed"):
-        Receiver(limit=100).feed(struct.pack(">iii", 81, 36, 101))
-
-
 def make_events(*, taken: int, instead: bytes) -> bytes:
     """Return empty events whose body has `instead` after its first `taken` bytes."""
     body = encode(RenderEvents(id=1))[12:]

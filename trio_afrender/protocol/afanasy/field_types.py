@@ -54,10 +54,10 @@ class DecodeError(ValueError):
 class ByteReader:
     """Reads bytes from front to back, and counts the items that may still follow."""
 
-    def __init__(self, data: bytes, *, items: int = MAX_ITEMS) -> None:
+    def __init__(self, data: bytes) -> None:
         self.data = data
         self.position: int = 0
-        self._items = items
+        self._items = MAX_ITEMS
 
     @property
     def left(self) -> int:

@@ -95,8 +95,7 @@ def decode(data: bytes) -> Message:
 class Receiver:
     """Assembles one message from chunks of bytes of any size."""
 
-    def __init__(self, *, limit: int = MAX_BODY) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self._data = bytearray()
         self._head: _Head | None = None
         self.surplus: int = 0
@@ -110,13 +109,13 @@ class Receiver:
     def feed(self, data: bytes | bytearray | memoryview) -> Message | None:
         """Add bytes and return the message once it is complete, None before.
 
-        Raises ProtocolError as soon as the header is invalid or announces more than the limit.
+        Raises ProtocolError as soon as the header is invalid or announces more than `MAX_BODY`.
         """
         # The buffer grows by what has arrived, never by the announced length: a header alone costs
         # no memory (test_an_announced_length_takes_no_memory).
         self._data += data
         if self._head is None:
-            self._head = _read_head(self._data, self._limit)
+            self._head = _read_head(self._data)
         if self._head is None:
             return None
         end = self._head.size + self._head.body
@@ -127,10 +126,10 @@ class Receiver:
             return self._head.make(bytes(whole[self._head.size : end]))
 
 
-def _read_head(data: bytearray, limit: int) -> _Head | None:
+def _read_head(data: bytearray) -> _Head | None:
     mark = min(len(data), len(_TEXT_MARK))
     if data[:mark] == _TEXT_MARK[:mark]:
-        return _read_text_head(data, limit) if mark == len(_TEXT_MARK) else None
+        return _read_text_head(data) if mark == len(_TEXT_MARK) else None
     if len(data) < HEADER.size:
         return None
     version, number, value = HEADER.unpack_from(data)
@@ -150,20 +149,20 @@ def _read_head(data: bytearray, limit: int) -> _Head | None:
         return _Head(HEADER.size, 0, lambda _: RenderDeregister(id=value))
     if number != _JSON and number not in _RECORDS:
         raise ProtocolError(f"a message of type {number}, which renders neither send nor receive")
-    if not 0 < value <= limit:
-        raise ProtocolError(f"a message of {value} bytes, at most {limit} are allowed")
+    if not 0 < value <= MAX_BODY:
+        raise ProtocolError(f"a message of {value} bytes, at most {MAX_BODY} are allowed")
     return _Head(HEADER.size, value, lambda body: _decode_body(number, body))
 
 
-def _read_text_head(data: bytearray, limit: int) -> _Head | None:
+def _read_text_head(data: bytearray) -> _Head | None:
     match = _TEXT_HEADER.match(data, 0, _TEXT_HEADER_LIMIT)
     if match is None:
         if len(data) >= _TEXT_HEADER_LIMIT:
             raise ProtocolError(f"not a text header: {bytes(data[:_TEXT_HEADER_LIMIT])!r}")
         return None
     length = int(match[1])
-    if length > limit:
-        raise ProtocolError(f"a text of {length} bytes, at most {limit} are allowed")
+    if length > MAX_BODY:
+        raise ProtocolError(f"a text of {length} bytes, at most {MAX_BODY} are allowed")
     return _Head(match.end(), length, lambda body: Json(body=body, text=True))
 
 
