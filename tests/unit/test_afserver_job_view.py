@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from trio_afrender.afserver.job_view import RemoteTexts, is_paused, make_view
+from trio_afrender.afserver.job_view import RemoteTexts, make_view
 from trio_afrender.errors import ProtocolError
 from trio_afrender.jobs.job_file import parse_job
 from trio_afrender.jobs.views import JobView
@@ -69,9 +69,4 @@ def test_an_unreadable_state_is_a_protocol_error(unreadable: object) -> None:
     with pytest.raises(ProtocolError, match="the progress of job 7 cannot be read"):
         view([unreadable, DONE, DONE])
     with pytest.raises(ProtocolError, match="the progress of job 7 cannot be read"):
-        make_view(SPEC, 7, {}, [["x"]], RemoteTexts())  # type: ignore[list-item] # the case under test
-
-
-def test_a_paused_job_is_recognized() -> None:
-    assert is_paused({"st": 1 << 9})
-    assert not is_paused({"st": 1})
+        make_view(SPEC, 7, {}, [["x"]], RemoteTexts())

@@ -6,17 +6,16 @@ request a second is as often as the server changes the state of a task.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
 
 import attrs
 import trio
 
-from trio_afrender.afserver.job_view import RemoteTexts, is_paused, make_view, questions
+from trio_afrender.afserver.job_view import RemoteTexts, make_view
 from trio_afrender.afserver.output_follower import is_error_text
 from trio_afrender.afserver.remote_farm import RemoteFarm
-from trio_afrender.afserver.remote_nodes import read_job
+from trio_afrender.afserver.remote_nodes import JobNode
 from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.errors import JobGone, LinkLost, LinkRefused, ProtocolError
 from trio_afrender.jobs.job_spec import JobSpec
@@ -116,21 +115,14 @@ class RemoteJob:
                 texts[task.key] = text
 
     async def _poll(self) -> JobView:
-        ask = self.farm.ask
         # Two requests: a job that waits for other jobs shows that in its blocks alone, while the
         # progress lists its tasks as ready.
-        summary, progress = questions(self.number)
-        jobs = (await ask(summary)).get("jobs")
-        for job in jobs if isinstance(jobs, list) else ():
-            if isinstance(job, dict) and job.get("serial") == self.serial:
-                break
-        else:
+        found = await self.farm.jobs(ids=[self.number])
+        job = next((each for each in found if each.serial == self.serial), None)
+        if job is None:
             raise JobGone(self.number)
-        answer = (await ask(progress)).get("job_progress")
-        tasks = answer.get("progress") if isinstance(answer, dict) else None
-        if not isinstance(tasks, list):
-            raise ProtocolError(f"{self.farm.url}: no progress of job {self.number}")
-        view = make_view(self.spec, self.number, job, tasks, self.texts)
+        progress = await self.farm.progress(self.number)
+        view = make_view(self.spec, self.number, job.fields, progress, self.texts)
         # Before the view is published: the display prints the output of a failure together with it.
         before = {task.key: task for task in self.view(self.number).tasks}
         failed = [t for t in view.tasks if _failures(t) > _failures(before.get(t.key))]
@@ -139,9 +131,9 @@ class RemoteJob:
         self._publish(view, await self._reasons(job, view))
         return view
 
-    async def _reasons(self, job: Mapping[str, Any], view: JobView) -> tuple[str, ...]:
+    async def _reasons(self, job: JobNode, view: JobView) -> tuple[str, ...]:
         """Return why nothing runs. Asks for it at most every `_IDLE_INTERVAL`."""
-        if is_paused(job):
+        if "OFF" in job.states:
             return (f"job {self.number} is paused on the server",)
         now = trio.current_time()
         if view.state != "running" or any(task.state == "running" for task in view.tasks):
@@ -150,7 +142,7 @@ class RemoteJob:
         if now - self._renders_asked < _IDLE_INTERVAL:
             return self._waiting if self._renders_asked > self._idle_since else ()
         self._renders_asked = now
-        reasons = await self.farm.why_waiting(read_job(job))
+        reasons = await self.farm.why_waiting(job)
         return tuple(dict.fromkeys(text for each in reasons for text in each.sentences))
 
     def _publish(self, view: JobView | None, waiting: tuple[str, ...]) -> None:

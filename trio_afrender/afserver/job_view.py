@@ -15,9 +15,9 @@ from trio_afrender.jobs.job_spec import JobSpec
 from trio_afrender.jobs.views import JobView, TaskView
 from trio_afrender.protocol.messages import TaskKey
 
-__all__ = ("RemoteTexts", "is_paused", "make_view", "questions")
+__all__ = ("RemoteTexts", "make_view")
 
-_READY, _RUNNING, _DONE, _ERROR, _SKIPPED, _PAUSED = (1 << bit for bit in (0, 1, 4, 5, 8, 9))
+_READY, _RUNNING, _DONE, _ERROR, _SKIPPED = (1 << bit for bit in (0, 1, 4, 5, 8))
 _DEPENDS, _TIME, _ERROR_READY, _RECONNECT, _SUSPENDED = (1 << bit for bit in (2, 3, 17, 18, 20))
 _ACTIVE_STATES = _READY | _RUNNING | _TIME | _ERROR_READY | _RECONNECT | _SUSPENDED
 """States of tasks that run, or may run without a user's request. Tasks that depend on others are
@@ -41,25 +41,14 @@ class RemoteTexts:
         return Path(name)
 
 
-def questions(number: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the two requests for `make_view`: the job's summary, and the progress of its tasks."""
-    get = {"type": "jobs", "ids": [number]}
-    return {"get": get}, {"get": {**get, "mode": "progress"}}
-
-
-def is_paused(job: Mapping[str, Any]) -> bool:
-    """Return whether the job is paused (``OFF``)."""
-    return bool(_number(job, "st") & _PAUSED)
-
-
 def make_view(
     spec: JobSpec,
     number: int,
     job: Mapping[str, Any],
-    progress: Sequence[Sequence[Mapping[str, Any]]],
+    progress: Sequence[Sequence[Any]],
     texts: RemoteTexts,
 ) -> JobView:
-    """Return the view of a job from the answers to `questions`. Raises `ProtocolError`.
+    """Return the view of a job from its fields and its progress. Raises `ProtocolError`.
 
     `progress` may contain more tasks than `spec`, because other users can append tasks to a job.
     """
