@@ -20,6 +20,7 @@ from trio_afrender.farm.changes import (
     larger_mode,
 )
 from trio_afrender.farm.json_interface.answers import Answer
+from trio_afrender.farm.json_interface.node_fields import without_empty
 from trio_afrender.farm.node_log import NodeLog
 from trio_afrender.farm.state import FarmState
 from trio_afrender.protocol.messages import TaskKey
@@ -221,7 +222,46 @@ class MonitorRegistry:
         monitor.last_poll = now
         monitor.time_update = self.state.wall()
         taken, monitor.waiting = monitor.waiting, _Waiting()
-        return dict(self._events(monitor, taken)) or None
+        nodes: dict[str, list[int]] = {}
+        for kind in NODE_CLASSES:
+            changes = taken.nodes.get(kind, NodeChanges())
+            nodes[f"{kind}_add"] = list(changes.added)
+            nodes[f"{kind}_change"] = list(changes.changed)
+            nodes[f"{kind}_del"] = list(changes.deleted)
+        progress: dict[int, tuple[list[int], list[int], list[Answer]]] = {}
+        for key in taken.tasks:
+            item = self.describe_progress(key)
+            if item is not None:
+                in_blocks, tasks, items = progress.setdefault(key.job, ([], [], []))
+                in_blocks.append(key.block)
+                tasks.append(key.task)
+                items.append(item)
+        blocks = [(*key, mode) for key, mode in taken.blocks.items() if key[0] in self.state.jobs]
+        block_ids = {
+            "job_id": [job for job, _, _ in blocks],
+            "block_num": [block for _, block, _ in blocks],
+            "mode": [mode for _, _, mode in blocks],
+        }
+        listened = ((key, "".join(texts)) for key, texts in taken.listened.items())
+        if taken.missed:
+            text = (
+                f"{taken.missed} characters of outputs and messages were left out: poll more often"
+            )
+            taken.messages.append(text)
+        events = without_empty(
+            **nodes,
+            tasks_progress=[
+                {"job_id": job, "blocks": in_blocks, "tasks": tasks, "progress": items}
+                for job, (in_blocks, tasks, items) in progress.items()
+            ],
+            block_ids=block_ids if blocks else {},
+            jobs_order_ids=self.order_of(monitor.uid) if taken.order else [],
+            tasks_outputs=[self.describe_task(key, "TOutput", text) for key, text in taken.outputs],
+            tasks_listens=[self.describe_task(key, "TListen", text) for key, text in listened],
+            message="\n".join(taken.messages),
+            instruction=taken.instruction,
+        )
+        return events or None
 
     def announce(self, text: str) -> None:
         """Send a message to all monitors."""
@@ -273,61 +313,6 @@ class MonitorRegistry:
     def _note_all(self, kind_of_node: str, node: int, kind: ChangeKind) -> None:
         for monitor in self.monitors.values():
             monitor.note(kind_of_node, node, kind)
-
-    def _events(self, monitor: JsonMonitor, taken: _Waiting) -> Iterator[tuple[str, object]]:
-        for kind_of_node in NODE_CLASSES:
-            changes = taken.nodes.get(kind_of_node, NodeChanges())
-            for suffix, ids in (
-                ("add", changes.added),
-                ("change", changes.changed),
-                ("del", changes.deleted),
-            ):
-                if ids:
-                    yield f"{kind_of_node}_{suffix}", list(ids)
-        if progress := self._progress(taken):
-            yield "tasks_progress", progress
-        blocks = [(key, mode) for key, mode in taken.blocks.items() if key[0] in self.state.jobs]
-        if blocks:
-            yield (
-                "block_ids",
-                {
-                    "job_id": [job for (job, _), _ in blocks],
-                    "block_num": [block for (_, block), _ in blocks],
-                    "mode": [mode for _, mode in blocks],
-                },
-            )
-        if taken.order and (order := self.order_of(monitor.uid)):
-            yield "jobs_order_ids", order
-        if taken.outputs:
-            yield "tasks_outputs", [self.describe_task(k, "TOutput", t) for k, t in taken.outputs]
-        if taken.listened:
-            yield (
-                "tasks_listens",
-                [self.describe_task(k, "TListen", "".join(t)) for k, t in taken.listened.items()],
-            )
-        if taken.missed:
-            text = (
-                f"{taken.missed} characters of outputs and messages were left out: poll more often"
-            )
-            taken.messages.append(text)
-        if taken.messages:
-            yield "message", "\n".join(taken.messages)
-        if taken.instruction:
-            yield "instruction", taken.instruction
-
-    def _progress(self, taken: _Waiting) -> list[Answer]:
-        found: dict[int, tuple[list[int], list[int], list[Answer]]] = {}
-        for key in taken.tasks:
-            item = self.describe_progress(key)
-            if item is not None:
-                blocks, tasks, items = found.setdefault(key.job, ([], [], []))
-                blocks.append(key.block)
-                tasks.append(key.task)
-                items.append(item)
-        return [
-            {"job_id": job, "blocks": blocks, "tasks": tasks, "progress": items}
-            for job, (blocks, tasks, items) in found.items()
-        ]
 
 
 def _each(changes: NodeChanges) -> Iterator[tuple[int, ChangeKind]]:
