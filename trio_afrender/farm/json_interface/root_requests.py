@@ -74,13 +74,22 @@ class RootRequests:
             answer = self._action.answer(asked, asker)
             self._farm.dispatch()
             return answer
-        for key, method in (
-            ("job", self._submit),
-            ("monitor", self._register),
-            ("user", self._add_user),
-        ):
-            if key in root:
-                return await method(root, asker)
+        if "job" in root:
+            try:
+                job = self._farm.submit(await self._read_job(root))
+            except JobError as error:
+                return info("error", f"The job is refused: {error}")
+            return {"id": job, "serial": serial_of(self._state.jobs[job])}
+        if "monitor" in root:
+            return self._register(root, asker)
+        if "user" in root:
+            name = text_at(object_at(root, "user") or {}, "name")
+            if not is_node_name(name):
+                return info("error", f"user.name: {_NAME}")
+            exists = name in self._state.users
+            user = describe_user(self._state, self._state.make_user(name))
+            self._farm.dispatch()
+            return {"error": "exists", "user": user} if exists else {"user": user}
         if "announce" in root:
             text = text_at(root, "announce")
             if not 0 < len(text) <= _MAX_MESSAGE:
@@ -105,14 +114,6 @@ class RootRequests:
             raise HttpRefused(404, "there is no such file; pages are served with --gui DIR only")
         return await trio.to_thread.run_sync(self._gui.serve, target, limiter=self._threads)
 
-    async def _submit(self, root: dict[str, object], asker: Asker) -> Answer:
-        try:
-            spec = await self._read_job(root)
-            job = self._farm.submit(spec)
-        except JobError as error:
-            return info("error", f"The job is refused: {error}")
-        return {"id": job, "serial": serial_of(self._state.jobs[job])}
-
     async def _read_job(self, root: dict[str, object]) -> JobSpec:
         """Read the job of a request. Raises `JobError`."""
         data = object_at(root, "job")
@@ -128,12 +129,15 @@ class RootRequests:
         user = self._state.users.get(text_at(data, "user_name"))
         mask_type = user.hosts_mask_type if user is not None else "find"
         parse = partial(parse_job, {"job": data}, hosts_mask_type=mask_type)
-        if _count_tasks(data) > _LARGE:
+        blocks = data.get("blocks")
+        blocks = blocks if isinstance(blocks, list) else []
+        listed = [block.get("tasks") for block in blocks if isinstance(block, dict)]
+        if sum(len(tasks) for tasks in listed if isinstance(tasks, list)) > _LARGE:
             return await trio.to_thread.run_sync(parse, limiter=self._threads)
         await trio.lowlevel.checkpoint()
         return parse()
 
-    async def _register(self, root: dict[str, object], asker: Asker) -> Answer:
+    def _register(self, root: dict[str, object], asker: Asker) -> Answer:
         asked = object_at(root, "monitor")
         if asked is None:
             text = f"monitor: expected an object, found {show_json(root['monitor'])}"
@@ -149,24 +153,3 @@ class RootRequests:
                 "error", f"there are {MAX_MONITORS} monitors already, the most of this farm"
             )
         return {"monitor": describe_monitor(monitor)}
-
-    async def _add_user(self, root: dict[str, object], asker: Asker) -> Answer:
-        asked = object_at(root, "user")
-        name = text_at(asked, "name") if asked is not None else ""
-        if not is_node_name(name):
-            return info("error", f"user.name: {_NAME}")
-        exists = name in self._state.users
-        user = describe_user(self._state, self._state.make_user(name))
-        self._farm.dispatch()
-        return {"error": "exists", "user": user} if exists else {"user": user}
-
-
-def _count_tasks(data: dict[str, object]) -> int:
-    """How many listed tasks a job has."""
-    blocks = data.get("blocks")
-    listed = (
-        [block.get("tasks") for block in blocks if isinstance(block, dict)]
-        if isinstance(blocks, list)
-        else []
-    )
-    return sum(len(tasks) for tasks in listed if isinstance(tasks, list))
