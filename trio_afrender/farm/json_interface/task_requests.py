@@ -7,7 +7,7 @@ import trio
 from trio_afrender.farm.farm import Farm
 from trio_afrender.farm.json_interface.answers import Answer, BinaryAnswer, info
 from trio_afrender.farm.json_interface.json_monitors import JsonMonitor, MonitorRegistry
-from trio_afrender.farm.json_interface.request_body import numbers_at, object_at
+from trio_afrender.farm.json_interface.request_body import numbers_at
 from trio_afrender.farm.json_interface.task_binary import BINARY_TYPES, encode_task
 from trio_afrender.farm.json_interface.task_files import describe_task_files
 from trio_afrender.farm.json_interface.task_messages import (
@@ -38,45 +38,38 @@ class TaskRequests:
     async def answer(
         self, numbers: tuple[int, int, int], mode: str, asked: Answer
     ) -> Answer | BinaryAnswer:
-        """Answer one request for a mode of a task, if it asks for that in binary form."""
-        answer = await self._answer(numbers, mode, asked)
-        described = object_at(answer, "task")
-        if asked.get("binary") is True and described and described["type"] in BINARY_TYPES:
-            return encode_task(described)
-        return answer
-
-    async def _answer(self, numbers: tuple[int, int, int], mode: str, asked: Answer) -> Answer:
+        """Answer one request for a mode of a task, in binary form if it asks for that."""
         await trio.lowlevel.checkpoint()
-        key = TaskKey(*numbers, 0)
+        state, key = self._state, TaskKey(*numbers, 0)
         if mode not in _MODES:
             near = suggest(mode, _MODES)
             return info("error", f"Invalid mode of a task: {show_json(asked.get('mode'))}{near}")
-        if key.job not in self._state.jobs:
-            return self._failure(key, mode, f"Invalid ID: there is no job {key.job}")
         try:
-            task = self._state.find_task(key)
+            task = state.find_task(key)
         except KeyError:
             text = f"Invalid block/task number: {key.block}, {key.task}"
-            return self._failure(key, mode, text)
-        match mode:
-            case "info":
-                described = describe_task(self._state, key, "TExec", "", about=describe_exec(task))
-                return {"task": described}
-            case "output":
-                return {"task": await self._output(task, asked)}
-            case "log":
-                text = await self._farm.read_log(key)
-                return {"task": describe_task(self._state, key, "TLog", text)}
-            case "error_hosts":
-                text = task_error_hosts(self._state, task, trio.current_time())
-                return {"task": describe_task(self._state, key, "TErrorHosts", text)}
-        return {"task_files": describe_task_files(self._state, task)}
-
-    def _failure(self, key: TaskKey, mode: str, text: str) -> Answer:
-        # Clients of a real server look for the reason in the text of the output.
-        if mode == "output":
-            return {"task": describe_task(self._state, key, "TOutput", f"ERROR: {text}")}
-        return info("error", text)
+            if key.job not in state.jobs:
+                text = f"Invalid ID: there is no job {key.job}"
+            if mode != "output":
+                return info("error", text)
+            # Clients of a real server look for the reason in the text of the output.
+            described = describe_task(state, key, "TOutput", f"ERROR: {text}")
+        else:
+            match mode:
+                case "info":
+                    described = describe_task(state, key, "TExec", "", about=describe_exec(task))
+                case "output":
+                    described = await self._output(task, asked)
+                case "log":
+                    described = describe_task(state, key, "TLog", await self._farm.read_log(key))
+                case "error_hosts":
+                    text = task_error_hosts(state, task, trio.current_time())
+                    described = describe_task(state, key, "TErrorHosts", text)
+                case _:
+                    return {"task_files": describe_task_files(state, task)}
+        if asked.get("binary") is True and described["type"] in BINARY_TYPES:
+            return encode_task(described)
+        return {"task": described}
 
     async def _output(self, task: Task, asked: Answer) -> Answer:
         """The output of an attempt, by default of the last one."""
