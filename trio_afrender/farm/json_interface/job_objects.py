@@ -12,7 +12,6 @@ from trio_afrender.farm.placement import why_avoided_by_block, why_not_for_task
 from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.task_bits import TaskBit, job_bits, state_text, summarize, task_bits
 from trio_afrender.farm.user_edits import jobs_in_order
-from trio_afrender.jobs.job_spec import TaskSpec
 
 __all__ = (
     "BLOCK_MODES",
@@ -146,7 +145,15 @@ def describe_block(state: FarmState, block: Block, number: int, now: float, mode
     made: Answer = {}
     if mode != "list":
         if not spec.numeric:
-            made["tasks"] = [_describe_listed_task(task) for task in spec.tasks]
+            made["tasks"] = [
+                {"name": task.name, "command": task.command}
+                | without_empty(
+                    files=list(task.files),
+                    environment=dict(task.environment),
+                    custom_data=task.custom_data,
+                )
+                for task in spec.tasks
+            ]
         made |= {"command": spec.command, "tasks_name": spec.tasks_name}
         made |= without_empty(
             parser=spec.parser,
@@ -184,14 +191,6 @@ def describe_block(state: FarmState, block: Block, number: int, now: float, mode
         if (size := getattr(spec, name)) >= 0:
             made[name] = size
     made |= _block_progress(state, block, number, now)
-    return made
-
-
-def _describe_listed_task(task: TaskSpec) -> Answer:
-    made: Answer = {"name": task.name, "command": task.command}
-    made |= without_empty(
-        files=list(task.files), environment=dict(task.environment), custom_data=task.custom_data
-    )
     return made
 
 
