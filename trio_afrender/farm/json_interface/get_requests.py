@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TypeVar
 
 import trio
@@ -48,7 +46,6 @@ from trio_afrender.farm.json_interface.served_files import GuiFolder
 from trio_afrender.farm.json_interface.task_requests import TaskRequests
 from trio_afrender.farm.json_interface.wait_objects import describe_waits
 from trio_afrender.farm.model import Job
-from trio_afrender.safe_files import read_regular
 from trio_afrender.text import show_json, suggest
 from trio_afrender.version import __version__
 
@@ -57,15 +54,14 @@ __all__ = ("GetRequests",)
 _T = TypeVar("_T")
 _TYPES = ("jobs", "renders", "users", "pools", "branches", "monitors", "files", "config")
 _JOB_MODES = ("progress", "error_hosts", "log", "why")
-_TASK_MODES = ("info", "output", "log", "error_hosts", "files")
+_MODES_OF_TASKS = ("info", "output", "files")
+"""Those that no job has."""
 _GUI_SETTINGS = {
     "af_monitor_render_idle_bar_max": 3600,
     "af_monitor_render_cpu_hot_min": 90,
     "af_monitor_render_cpu_hot_max": 100,
 }
 """Without these CGRU's browser page draws no plots."""
-_CONFIG_FILES = ("config_default.json", "afanasy/config_default.json")
-_MAX_CONFIG = 4 * 1024 * 1024
 
 
 class GetRequests:
@@ -102,7 +98,7 @@ class GetRequests:
             )
             if jobs and blocks and tasks:
                 return await self._tasks.answer((jobs[0], blocks[0], tasks[0]), mode, asked)
-            if mode in _TASK_MODES and mode not in _JOB_MODES:
+            if mode in _MODES_OF_TASKS:
                 return info("error", f'mode "{mode}" needs ids, block_ids and task_ids of one each')
             await trio.lowlevel.checkpoint()
             return self._jobs(asked, mode)
@@ -115,7 +111,22 @@ class GetRequests:
                 )
             return {"path": path, "files": names}
         if kind == "config":
-            return await self._config()
+            found: list[object] = []
+            if self._gui is not None:
+                found = await trio.to_thread.run_sync(self._gui.read_config, limiter=self._threads)
+            folder = str(self._gui.folder) if self._gui is not None else ""
+            environment = {
+                "version": f"trio_afrender {__version__}",
+                "builddate": "",
+                "buildrevision": "",
+                "platform": f"unix {platform.system().lower()} {platform.machine()}",
+                "hostname": socket.gethostname(),
+                "username": os.environ.get("USER", ""),
+                "location": folder,
+                "servedir": folder,
+            }
+            own = {"cgru_config": _GUI_SETTINGS}
+            return {"cgru_config": [own, *found, {"cgru_environment": environment}]}
         await trio.lowlevel.checkpoint()
         if kind not in self._methods:
             near = suggest(kind, _TYPES)
@@ -245,26 +256,6 @@ class GetRequests:
         found = _select(monitors, lambda monitor: monitor.name, asked)
         return {"monitors": [describe_monitor(monitor) for monitor in found]}
 
-    async def _config(self) -> Answer:
-        found: list[object] = [{"cgru_config": _GUI_SETTINGS}]
-        folder = ""
-        if self._gui is not None:
-            folder = str(self._gui.folder)
-            found = await trio.to_thread.run_sync(
-                _read_config, self._gui.folder, limiter=self._threads
-            )
-        environment = {
-            "version": f"trio_afrender {__version__}",
-            "builddate": "",
-            "buildrevision": "",
-            "platform": f"unix {platform.system().lower()} {platform.machine()}",
-            "hostname": socket.gethostname(),
-            "username": os.environ.get("USER", ""),
-            "location": folder,
-            "servedir": folder,
-        }
-        return {"cgru_config": [*found, {"cgru_environment": environment}]}
-
 
 def _select(by_id: Mapping[int, _T], name_of: Callable[[_T], str], asked: Answer) -> list[_T]:
     """The nodes with the ids of a request, else those its mask matches, else all."""
@@ -281,14 +272,3 @@ def _needs_one(mode: str, asked: Answer, what: str) -> Answer:
     if len(ids) == 1:
         return info("error", f"Invalid ID: there is no {what} {ids[0]}")
     return info("error", f'mode "{mode}" needs one id of a {what}')
-
-
-def _read_config(folder: Path) -> list[object]:
-    """The settings of a CGRU folder, without those of the studio, which may hold secrets. Blocking."""
-    found: list[object] = [{"cgru_config": _GUI_SETTINGS}]
-    for name in _CONFIG_FILES:
-        try:
-            found.append(json.loads(read_regular(folder / name, _MAX_CONFIG)))
-        except (OSError, ValueError, RecursionError):
-            continue  # the page works without
-    return found

@@ -6,6 +6,7 @@ Files of tasks are what a task has written: they are images or text, never a pag
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from base64 import b64encode
@@ -18,6 +19,8 @@ from trio_afrender.safe_files import read_regular
 __all__ = ("GuiFolder", "make_policy", "serve_task_file")
 
 INDEX = "/afanasy/browser/index.html"
+_CONFIG_FILES = ("config_default.json", "afanasy/config_default.json")
+_MAX_CONFIG = 4 * 1024 * 1024
 _MAX_FILE = 64 * 1024 * 1024
 _MAX_NAMES = 10_000
 """Names in the list of a folder."""
@@ -85,6 +88,16 @@ class GuiFolder:
         except OSError:
             names = []
         return sorted(name for name in names if not name.startswith("."))[:_MAX_NAMES]
+
+    def read_config(self) -> list[object]:
+        """The settings of CGRU, without those of the studio, which may hold secrets."""
+        found: list[object] = []
+        for name in _CONFIG_FILES:
+            try:
+                found.append(json.loads(read_regular(self.folder / name, _MAX_CONFIG)))
+            except (OSError, ValueError, RecursionError):
+                continue  # the page works without
+        return found
 
     def _find(self, target: str) -> Path | None:
         """The path of a name; None for one that is not served or that a link leads to."""
