@@ -111,7 +111,20 @@ class AgentSession:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write)
             try:
-                await self._read(handler)
+                while await self._handle(handler, await self._ws.receive()):
+                    size = self._ws.connection.message_size
+                    # The seat is free while this agent is held back, and so is the memory, to which
+                    # no name here refers. As the message does not count as consumed, no further
+                    # large one is read.
+                    self._ws.connection.leave_seat()
+                    # It is read more slowly if it sends too much: then TCP holds it back.
+                    now = trio.current_time()
+                    for_messages = self._messages.take(now)
+                    for_bytes = self._bytes.take(now, size)
+                    self._counters.held_up += for_messages > 0
+                    self._counters.held_up_bytes += for_bytes > 0
+                    if pause := max(for_messages, for_bytes):
+                        await trio.sleep(pause)
             except (LinkLost, ProtocolError) as error:
                 self.end(str(error))  # the writer sends the reason, if the agent is still there
             else:
@@ -128,20 +141,6 @@ class AgentSession:
             except LinkLost as error:
                 _log.debug("%s: %s", self, error)
         await self._ws.send_away(self._end_reason)
-
-    async def _read(self, handler: MessageHandler) -> None:
-        while await self._handle(handler, await self._ws.receive()):
-            size = self._ws.connection.message_size
-            # The seat is free while this agent is held back, and so is the memory, to which no name
-            # here refers. As the message does not count as consumed, no further large one is read.
-            self._ws.connection.leave_seat()
-            # It is read more slowly if it sends too much: then TCP holds it back.
-            now = trio.current_time()
-            for_messages, for_bytes = self._messages.take(now), self._bytes.take(now, size)
-            self._counters.held_up += for_messages > 0
-            self._counters.held_up_bytes += for_bytes > 0
-            if pause := max(for_messages, for_bytes):
-                await trio.sleep(pause)
 
     async def _handle(self, handler: MessageHandler, message: FromRender) -> bool:
         """Handle a message; return whether another one may follow."""
