@@ -33,7 +33,6 @@ __all__ = ("Gateway", "run_gateway")
 
 _log = logging.getLogger(__name__)
 
-"""Characters of a render's name."""
 _MAX_WAITING = 4
 """Websockets that registered under one name and wait for its render. An agent that reconnects has
 one, or a few while the server hangs."""
@@ -87,57 +86,45 @@ class Gateway:
                 self._log_session(session, "refused agents", f"refused: {why}", logging.WARNING)
                 await ws.send_away(why)
                 return
-            await self._run_session(ws, session, render, register)
+            timeout = self.config.timing.connect
+            try:
+                if self._stopping.is_set():
+                    raise LinkLost("this gateway is about to end")
+                # The agent gives up after the same time and connects again. Without a limit here its
+                # attempts would accumulate while the server hangs.
+                with trio.move_on_after(timeout) as attaching:
+                    answer = await render.attach(session, register)
+                if attaching.cancelled_caught:
+                    raise LinkLost(f"{self._exchanges.address.url}: no answer within {timeout:g} s")
+            except AfRenderError as error:
+                self._log_session(session, "failed registers", f"not registered: {error}")
+                await ws.send_away(str(error))
+                return
+            await ws.send(answer)
+            if isinstance(answer, Refused):
+                self.counters.refused += 1
+                text = f"refused: {answer.text or answer.reason}"
+                self._log_session(session, "refused agents", text, logging.WARNING)
+                return
+            self._log_session(session, "registered agents", f"registered as {answer.id}")
+            self.counters.sessions += 1
+            self.counters.agents += 1
+            try:
+                await session.run(render)
+            except LinkLost as error:
+                self.counters.sessions_lost += 1
+                self._lines.log(logging.INFO, session.name, "lost sessions", "%s", error)
+            finally:
+                self.counters.agents -= 1
         finally:
             render.pending_sessions -= 1
             session.over.set()
             render.detach(session)
 
-    async def _run_session(
-        self,
-        ws: WebSocketServerLink,
-        session: AgentSession,
-        render: RenderProxy,
-        register: Register,
-    ) -> None:
-        timeout = self.config.timing.connect
-        try:
-            if self._stopping.is_set():
-                raise LinkLost("this gateway is about to end")
-            # The agent gives up after the same time and connects again. Without a limit here its
-            # attempts would accumulate while the server hangs.
-            with trio.move_on_after(timeout) as attaching:
-                answer = await render.attach(session, register)
-            if attaching.cancelled_caught:
-                raise LinkLost(f"{self._exchanges.address.url}: no answer within {timeout:g} s")
-        except AfRenderError as error:
-            self._log_session(session, "failed registers", f"not registered: {error}")
-            await ws.send_away(str(error))
-            return
-        await ws.send(answer)
-        if isinstance(answer, Refused):
-            self.counters.refused += 1
-            text = f"refused: {answer.text or answer.reason}"
-            self._log_session(session, "refused agents", text, logging.WARNING)
-            return
-        self._log_session(session, "registered agents", f"registered as {answer.id}")
-        self.counters.sessions += 1
-        self.counters.agents += 1
-        try:
-            await session.run(render)
-        except LinkLost as error:
-            self.counters.sessions_lost += 1
-            self._lines.log(logging.INFO, session.name, "lost sessions", "%s", error)
-        finally:
-            self.counters.agents -= 1
-
     def _log_session(
         self, session: AgentSession, kind: str, text: str, level: int = logging.INFO
     ) -> None:
         self._lines.log(level, session.name, kind, "%s: %s", session, text)
-
-    def _log_registration(self, name: str, level: int, text: str) -> None:
-        self._lines.log(level, name, "registrations", "render %a: %s", name, text)
 
     async def _receive_register(self, ws: WebSocketServerLink) -> Register | None:
         """Receive the register; None if it is refused or does not come in time."""
@@ -151,8 +138,19 @@ class Gateway:
         if not isinstance(first, Register):
             await ws.connection.close(1002, "expected a register")
             raise ProtocolError(f"{ws.peer!a}: {type(first).__name__} before a register")
-        refused = _check_register(ws, first)
-        if refused is None:
+        name, runs = first.name, len(first.running) + len(first.undelivered)
+        if not ws.can_register(name):
+            refused = Refused(reason="unauthorized", text="the token is not for this name")
+        # The server puts names into its JSON without escaping them.
+        elif not is_node_name(name) or strip_json_breakers(name) != name:
+            text = (
+                f"a name has 1 to {MAX_NODE_NAME} printable characters, no quotes and backslashes"
+            )
+            refused = Refused(reason="bad-name", text=text)
+        elif runs > _MAX_RUNS or ws.connection.message_size > _MAX_REGISTER:
+            text = f"a register has at most {_MAX_RUNS} runs and {_MAX_REGISTER} bytes"
+            refused = Refused(reason="too-large", text=text)
+        else:
             return first
         self.counters.refused += 1
         self._lines.log(
@@ -161,7 +159,7 @@ class Gateway:
             "refused registers",
             "%a: refused %a: %s",
             ws.peer,
-            first.name,
+            name,
             refused.text,
         )
         await ws.send(refused)
@@ -176,7 +174,9 @@ class Gateway:
             link_state = LinkState(
                 identity=identity,
                 save=partial(self._identities.keep, name),
-                log=partial(self._log_registration, name),
+                log=lambda level, text: self._lines.log(
+                    level, name, "registrations", "render %a: %s", name, text
+                ),
                 pace=PollSchedule(heartbeat=timing.heartbeat, zombie=timing.zombie),
             )
             if name not in self._renders:  # another websocket may have added it meanwhile
@@ -239,22 +239,6 @@ class Gateway:
             async with trio.open_nursery() as nursery:
                 for render in self._renders.values():
                     nursery.start_soon(render.stop, "this gateway ends, another is to come")
-
-
-def _check_register(ws: WebSocketServerLink, register: Register) -> Refused | None:
-    """Return why a register is refused."""
-    name = register.name
-    if not ws.can_register(name):
-        return Refused(reason="unauthorized", text="the token is not for this name")
-    # The server puts names into its JSON without escaping them.
-    if not is_node_name(name) or strip_json_breakers(name) != name:
-        text = f"a name has 1 to {MAX_NODE_NAME} printable characters, no quotes and backslashes"
-        return Refused(reason="bad-name", text=text)
-    runs = len(register.running) + len(register.undelivered)
-    if runs > _MAX_RUNS or ws.connection.message_size > _MAX_REGISTER:
-        text = f"a register has at most {_MAX_RUNS} runs and {_MAX_REGISTER} bytes"
-        return Refused(reason="too-large", text=text)
-    return None
 
 
 async def run_gateway(
