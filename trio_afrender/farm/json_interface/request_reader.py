@@ -76,16 +76,10 @@ class RequestReader:
     """Reads one request of at most `limit` bytes of body."""
 
     def __init__(self, *, limit: int = MAX_BODY) -> None:
-        self.limit = limit
-        """May be lowered as long as no body has arrived."""
+        self._limit = limit
         self._data = bytearray()
         self._begun: _Begun | None = None
         self._searched = 0
-
-    @property
-    def head(self) -> HttpHead | None:
-        """The head of an HTTP request, once it has arrived: its body may still be on the way."""
-        return self._begun.head if self._begun else None
 
     def feed(self, data: bytes | bytearray) -> FramedRequest | None:
         """Add bytes and return the request once it is complete, None before.
@@ -149,12 +143,12 @@ class RequestReader:
         if end is None:
             return None
         head = parse_head(bytes(self._data[: end.start()]))
-        length = 0 if head.method == "GET" else body_length(head, self.limit)
+        length = 0 if head.method == "GET" else body_length(head, self._limit)
         return _Begun(end.end(), length, FrameKind.HTTP, head)
 
     def _check_length(self, length: int, kind: FrameKind) -> None:
-        if not 0 < length <= self.limit:
-            text = f"A message of {length:,} bytes: expected 1 to {self.limit:,}."
+        if not 0 < length <= self._limit:
+            text = f"A message of {length:,} bytes: expected 1 to {self._limit:,}."
             answer = frame_answer(kind, encode_json(info("error", text)))
             raise RequestRefused(text, answer)
 
