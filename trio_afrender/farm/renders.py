@@ -47,7 +47,14 @@ def register(
         return Refused(reason="bad-name", text=text)
     render = state.renders.get(message.name)
     if render is None:
-        render = _add(state, message)
+        render = RenderState(id=state.next_render, name=message.name, register=message)
+        state.next_render += 1
+        state.renders[render.name] = render
+        state.changes.note_render(render.id, "add")
+        if state.pool.new_nimby:
+            state.move_render(render, RenderEvent.NIMBY_ALL)
+        if state.pool.new_paused:
+            state.move_render(render, RenderEvent.PAUSE)
     elif render.session is not None:
         listed = (state.runs.get(task.run) for task in (*message.running, *message.undelivered))
         if not any(run is not None and run.render is render for run in listed):
@@ -79,19 +86,6 @@ def register(
         # It brings back tasks that a farm which was started anew has kept for it.
         state.move_render(render, RenderEvent.TASKS)
     return answer
-
-
-def _add(state: FarmState, message: Register) -> RenderState:
-    """Add a render that the farm has not seen before."""
-    render = RenderState(id=state.next_render, name=message.name, register=message)
-    state.next_render += 1
-    state.renders[render.name] = render
-    state.changes.note_render(render.id, "add")
-    if state.pool.new_nimby:
-        state.move_render(render, RenderEvent.NIMBY_ALL)
-    if state.pool.new_paused:
-        state.move_render(render, RenderEvent.PAUSE)
-    return render
 
 
 def _note_register(state: FarmState, render: RenderState, message: Register) -> None:
