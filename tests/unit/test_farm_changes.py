@@ -39,7 +39,7 @@ def test_the_largest_changed_part_of_a_block_is_kept() -> None:
     changes = Changes()
     changes.watch(on=True)
     changes.note_block(2, 0, "full")
-    changes.note_block(2, 0, "properties")
+    changes.note_block(2, 0, "progress")
     changes.note_task(TaskKey(2, 0, 0))
     assert changes.take().blocks == {(2, 0): "full"}
 
@@ -84,9 +84,9 @@ def test_users_pools_and_orders_are_noted() -> None:
     changes = Changes()
     changes.watch(on=True)
     changes.note_user(1, "add")
-    changes.note_pool(0, "change")
+    changes.note_pool()
     changes.note_jobs_order(1)
     batch = changes.take()
     assert list(batch.users.added) == [1]
-    assert list(batch.pools.changed) == [0]
+    assert batch.pool
     assert list(batch.orders) == [1]

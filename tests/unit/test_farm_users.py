@@ -33,9 +33,6 @@ def test_a_job_makes_its_user() -> None:
         1_000_000.0,
         [job],
     )
-    assert farm.state.user_by_id(2) is user
-    with pytest.raises(KeyError, match="no user 3"):
-        farm.state.user_by_id(3)
     farm.pass_time(5.0)
     job_of(farm, "joe", name="other")
     assert (user.time_activity, user.host_name, len(farm.state.users)) == (1_000_005.0, "w7", 1)

@@ -13,18 +13,11 @@ import attrs
 
 from trio_afrender.protocol.messages import TaskKey
 
-__all__ = ("BlockMode", "ChangeBatch", "ChangeKind", "Changes", "NodeChanges", "larger_mode")
+__all__ = ("BlockMode", "ChangeBatch", "ChangeKind", "Changes", "NodeChanges")
 
 ChangeKind = Literal["add", "change", "del"]
-BlockMode = Literal["progress", "properties", "full"]
-"""Which part of a block has changed; each contains the one before it."""
-
-_BLOCK_MODES: tuple[BlockMode, ...] = ("progress", "properties", "full")
-
-
-def larger_mode(one: BlockMode, other: BlockMode) -> BlockMode:
-    """The mode that contains the other one."""
-    return max(one, other, key=_BLOCK_MODES.index)
+BlockMode = Literal["progress", "full"]
+"""Which part of a block has changed; the second one contains the first."""
 
 
 @attrs.define(slots=True, eq=False)
@@ -54,7 +47,8 @@ class ChangeBatch:
     jobs: NodeChanges = attrs.field(factory=NodeChanges)
     renders: NodeChanges = attrs.field(factory=NodeChanges)
     users: NodeChanges = attrs.field(factory=NodeChanges)
-    pools: NodeChanges = attrs.field(factory=NodeChanges)
+    pool: bool = False
+    """Whether parameters of the pool have changed."""
     job_owners: dict[int, str] = attrs.field(factory=dict)
     """User names of deleted jobs: who watched them cannot be found in the farm any more."""
     tasks: dict[TaskKey, None] = attrs.field(factory=dict)
@@ -105,10 +99,10 @@ class Changes:
         if self._batch is not None:
             self._batch.users.note(user, kind)
 
-    def note_pool(self, pool: int, kind: ChangeKind) -> None:
-        """Note a change of a pool."""
+    def note_pool(self) -> None:
+        """Note a change of the pool's parameters."""
         if self._batch is not None:
-            self._batch.pools.note(pool, kind)
+            self._batch.pool = True
 
     def note_jobs_order(self, user: int) -> None:
         """Note that the jobs of a user have another order."""
@@ -126,6 +120,6 @@ class Changes:
     def note_block(self, job: int, block: int, mode: BlockMode) -> None:
         """Note a change of a block; its job has changed with it."""
         if self._batch is not None:
-            old = self._batch.blocks.get((job, block), "progress")
-            self._batch.blocks[job, block] = larger_mode(old, mode)
+            old = self._batch.blocks.get((job, block), mode)
+            self._batch.blocks[job, block] = old if old == "full" else mode
             self._batch.jobs.note(job, "change")

@@ -29,7 +29,7 @@ from trio_afrender.farm.node_log import Actor, NodeLog, describe_action
 from trio_afrender.farm.render_parameters import PoolParameters, RenderOverrides, resolve
 from trio_afrender.farm.render_sleep import order_sleep, wake
 from trio_afrender.farm.render_states import Presence, RenderEvent, RenderStates
-from trio_afrender.farm.state import ROOT_POOL, FarmState
+from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.user_requests import change_settings, instruct, return_task
 from trio_afrender.protocol.messages import Register
 from trio_afrender.text import compile_mask, count_text, show_json, suggest
@@ -241,7 +241,6 @@ def operate_render(
             state.outgoing.changed = True
             state.unstored.drop_render(render)
             state.changes.note_render(render.id, "del")
-            state.changes.note_pool(ROOT_POOL, "change")
             sentence = "Deleted."
         case "wol_sleep":
             order_sleep(state, render, now)
@@ -338,7 +337,7 @@ def edit_pool(state: FarmState, params: Mapping[str, object], actor: Actor, now:
     if not actor.admin:
         raise EditRefused('the pool "/" is for administrators to change')
     restore_pool(state, attrs.evolve(state.pool, **values))
-    state.changes.note_pool(ROOT_POOL, "change")
+    state.changes.note_pool()
     info = show_values(values)
     state.pool_log.add(state.wall(), describe_action(actor, "pools", "params", "/", info))
     state.unstored.note_pool()

@@ -31,7 +31,6 @@ from trio_afrender.protocol.messages import Reason, TaskKey
 from trio_afrender.text import utc_time
 
 __all__ = (
-    "ROOT_POOL",
     "AttemptOutput",
     "FarmState",
     "FileData",
@@ -44,8 +43,6 @@ __all__ = (
     "time_limits",
 )
 
-ROOT_POOL = 1
-"""The id of the pool "/"."""
 _TASK_EVENTS = (RenderEvent.TASKS, RenderEvent.NO_TASKS)
 _TRY = TaskBit.TRY.value
 _WHY_LIMIT = 200
@@ -249,13 +246,6 @@ class FarmState:
         self.check_by(now + left)
         return False
 
-    def user_by_id(self, user: int) -> User:
-        """Raises KeyError for an unknown user."""
-        for known in self.users.values():
-            if known.id == user:
-                return known
-        raise KeyError(f"no user {user}")
-
     def find_task(self, key: TaskKey) -> Task:
         """Raises KeyError for an unknown task."""
         job = self.find_job(key.job)
@@ -324,7 +314,6 @@ class FarmState:
     def _show_render(self, render: RenderState) -> None:
         self.outgoing.changed = True
         self.changes.note_render(render.id, "change")
-        self.changes.note_pool(ROOT_POOL, "change")
 
     def log_render(self, render: RenderState, text: str, what: str = "") -> None:
         """Add a line of the farm to a render's log, in the form of Afanasy's server."""

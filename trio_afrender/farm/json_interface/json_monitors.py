@@ -13,12 +13,7 @@ from collections.abc import Callable, Iterator
 import attrs
 import trio
 
-from trio_afrender.farm.changes import (
-    BlockMode,
-    ChangeKind,
-    NodeChanges,
-    larger_mode,
-)
+from trio_afrender.farm.changes import BlockMode, ChangeKind, NodeChanges
 from trio_afrender.farm.json_interface.answers import Answer
 from trio_afrender.farm.json_interface.node_fields import without_empty
 from trio_afrender.farm.node_log import NodeLog
@@ -275,7 +270,6 @@ class MonitorRegistry:
             for kind_of_node, changes in (
                 ("users", batch.users),
                 ("renders", batch.renders),
-                ("pools", batch.pools),
             ):
                 for node, kind in _each(changes):
                     monitor.note(kind_of_node, node, kind)
@@ -289,7 +283,7 @@ class MonitorRegistry:
                     monitor.note("jobs", job, kind)
             # The pool shows how many renders are busy, the branch which jobs are there and run.
             renders = batch.renders.added or batch.renders.changed or batch.renders.deleted
-            if renders:
+            if batch.pool or renders:
                 monitor.note("pools", ROOT, "change")
             if batch.jobs.added or batch.jobs.deleted or (renders and batch.tasks):
                 monitor.note("branches", ROOT, "change")
@@ -297,7 +291,7 @@ class MonitorRegistry:
             if monitor.task_jobs:
                 waiting.tasks.update((k, None) for k in batch.tasks if k.job in monitor.task_jobs)
                 waiting.blocks.update(
-                    (key, larger_mode(waiting.blocks.get(key, "progress"), mode))
+                    (key, "full" if waiting.blocks.get(key) == "full" else mode)
                     for key, mode in batch.blocks.items()
                     if key[0] in monitor.task_jobs
                 )
