@@ -17,23 +17,28 @@ from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.config.settings import Token
 from trio_afrender.errors import ConfigError
 from trio_afrender.farm import Farm, open_farm
-from trio_afrender.farm.json_interface import json_server, serve_json
+from trio_afrender.farm.json_interface import json_server, open_requests, serve_json
 from trio_afrender.transport import socket_owner
 from trio_afrender.transport.websocket_server import BoundAddress
 
 GUARD = 60.0
 """Seconds after which a test has failed."""
+TOKEN = Token("secret")
 USERS = {"get": {"type": "users"}}
 
 
 @asynccontextmanager
 async def open_port(
-    folder: Path | None = None, *, token: Token | None = None, gui_folder: Path | None = None
+    folder: Path | None = None, *, gui_folder: Path | None = None
 ) -> AsyncIterator[tuple[BoundAddress, Farm]]:
     """Open a farm, in memory without a folder, and serve its JSON on a free port."""
     with trio.fail_after(GUARD):
-        async with open_farm(folder) as farm, open_bare_nursery() as nursery:
-            serve = partial(serve_json, farm, "127.0.0.1", 0, token=token, gui_folder=gui_folder)
+        async with (
+            open_farm(folder) as farm,
+            open_requests(farm, gui_folder) as requests,
+            open_bare_nursery() as nursery,
+        ):
+            serve = partial(serve_json, requests, "127.0.0.1", 0, token=TOKEN)
             yield await nursery.start(serve), farm
 
 
@@ -60,7 +65,7 @@ async def test_the_user_of_the_farm_is_answered() -> None:
 
 async def test_another_user_is_refused_without_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket_owner, "find_owner", lambda peer, local: os.geteuid() + 1)
-    async with open_port(token=Token("secret")) as (address, _):
+    async with open_port() as (address, _):
         refused = await ask(address.port, USERS)
         assert "another user of this machine" in refused["info"]["text"]
         assert await ask(address.port, {**USERS, "token": "secret"}) == {"users": []}
@@ -76,15 +81,15 @@ async def test_a_client_whose_owner_is_not_found_is_another_user(
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org", ""])  # noqa: S104 - refused
 async def test_other_addresses_are_refused(host: str) -> None:
-    async with open_farm(None) as farm:
+    async with open_farm(None) as farm, open_requests(farm) as requests:
         with pytest.raises(ConfigError, match="only loopback addresses are allowed"):
-            await serve_json(farm, host, 0)
+            await serve_json(requests, host, 0, token=TOKEN)
 
 
 async def test_a_port_in_use_names_its_program() -> None:
-    async with open_port() as (address, farm):
+    async with open_port() as (address, farm), open_requests(farm) as requests:
         with pytest.raises(ConfigError, match=f"{address.port}: .* by .*process {os.getpid()}"):
-            await serve_json(farm, "127.0.0.1", address.port)
+            await serve_json(requests, "127.0.0.1", address.port, token=TOKEN)
 
 
 async def test_so_many_connections_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,8 +118,9 @@ async def test_so_many_connections_at_once(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_without_the_port_the_farm_collects_no_changes() -> None:
     with trio.fail_after(GUARD):
         async with open_farm(None) as farm:
-            async with open_bare_nursery() as nursery:
-                address = await nursery.start(partial(serve_json, farm, "127.0.0.1", 0))
+            async with open_requests(farm) as requests, open_bare_nursery() as nursery:
+                serve = partial(serve_json, requests, "127.0.0.1", 0, token=TOKEN)
+                address = await nursery.start(serve)
                 await ask(address.port, {"monitor": {"user_name": "u", "host_name": "h"}})
                 farm.state.changes.note_job(2, "change")
                 assert farm.state.changes.take().jobs.changed

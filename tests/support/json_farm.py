@@ -111,7 +111,7 @@ async def open_json_farm(
         async with open_farm(None, settings=settings or FarmSettings(), wall=wall) as farm:
             requests = RootRequests(farm, nursery, gui_folder)
             nursery.start_soon(requests.registry.run_clock)
-            server = JsonServer(farm, requests, TOKEN, _never_called)
+            server = JsonServer(requests, TOKEN, _never_called)
             made = JsonFarm(farm, server, nursery)
             server.is_own = made.is_own
             yield made

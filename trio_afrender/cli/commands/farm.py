@@ -184,11 +184,10 @@ class _OpenFarm:
         ):
             serve = partial(
                 serve_json,
-                farm,
+                requests,
                 self.json.host,
                 self.json.port,
                 token=token,
-                requests=requests,
             )
             await self.metrics.serve(servers, partial(self._collect, farm), PREFIX)
             bound: BoundAddress = await servers.start(serve)

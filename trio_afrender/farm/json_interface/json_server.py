@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
@@ -74,7 +74,10 @@ _REFUSED = (
 
 @asynccontextmanager
 async def open_requests(farm: Farm, gui_folder: Path | None = None) -> AsyncIterator[RootRequests]:
-    """Answer requests to a farm, from the port and from within this process. Once at a time."""
+    """Answer requests to a farm, from the port and from within this process. Once at a time.
+
+    `gui_folder` is a studio's CGRU folder, whose browser page is served.
+    """
     async with open_bare_nursery() as nursery:
         requests = RootRequests(farm, nursery, gui_folder)
         nursery.start_soon(requests.registry.run_clock)
@@ -94,20 +97,16 @@ async def keep_requests(
 
 
 async def serve_json(
-    farm: Farm,
+    requests: RootRequests,
     host: str,
     port: int,
     *,
-    token: Token | None = None,
-    gui_folder: Path | None = None,
-    requests: RootRequests | None = None,
+    token: Token,
     task_status: trio.TaskStatus[BoundAddress] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve Afanasy's JSON interface of a farm until cancelled. Once at a time for a farm.
+    """Serve Afanasy's JSON interface until cancelled.
 
-    `gui_folder` is a studio's CGRU folder, whose browser page is served. `requests` are the farm's,
-    if others use them too. Raises `ConfigError` for an address that is not loopback and for a port
-    that cannot be bound.
+    Raises `ConfigError` for an address that is not loopback and for a port that cannot be bound.
     """
     if not is_loopback(host):
         raise ConfigError(
@@ -118,22 +117,19 @@ async def serve_json(
     if port == 0:
         port = listeners[0].socket.getsockname()[1]
     url = make_url(host, port, tls=False, scheme="http")
-    async with AsyncExitStack() as stack:
-        if requests is None:
-            requests = await stack.enter_async_context(open_requests(farm, gui_folder))
-        nursery = await stack.enter_async_context(open_bare_nursery())
-        server = JsonServer(farm, requests, token, make_owner_check(_THREADS))
-        places = trio.Semaphore(MAX_CONNECTIONS)
-        limited = [
-            _LimitedListener(WaitingListener(each, "JSON clients"), places) for each in listeners
-        ]
+    server = JsonServer(requests, token, make_owner_check(_THREADS))
+    places = trio.Semaphore(MAX_CONNECTIONS)
+    limited = [
+        _LimitedListener(WaitingListener(each, "JSON clients"), places) for each in listeners
+    ]
 
-        async def serve(stream: trio.SocketStream) -> None:
-            try:
-                await server.serve(stream)
-            finally:
-                places.release()
+    async def serve(stream: trio.SocketStream) -> None:
+        try:
+            await server.serve(stream)
+        finally:
+            places.release()
 
+    async with open_bare_nursery() as nursery:
         task_status.started(BoundAddress(url=url, host=host, port=port))
         await trio.serve_listeners(serve, limited, handler_nursery=nursery)
 
@@ -163,9 +159,8 @@ class _LimitedListener(trio.abc.Listener[trio.SocketStream]):
 class JsonServer:
     """Serves connections, each with one request."""
 
-    farm: Farm
     requests: RootRequests
-    token: Token | None
+    token: Token
     is_own: OwnerCheck
     foreign: int = 0
     """Connections of other users."""
@@ -271,8 +266,6 @@ class JsonServer:
         return await trio.to_thread.run_sync(parse_root, body, limiter=self._parsing)
 
     def _knows_token(self, secret: str) -> bool:
-        if self.token is None:
-            return False
         digests = [
             hashlib.sha256(each.encode("utf-8", "surrogatepass")).digest()
             for each in (secret, self.token.secret)
