@@ -190,7 +190,7 @@ class Database:
         """Write a batch, all of it or nothing. Raises `StoreError`."""
         if self._connection is None:
             return
-        with self._explained(), self._transaction(self._connection) as connection:
+        with self._transaction(self._connection) as connection:
             for table, nodes in (("users", rows.users), ("renders", rows.renders)):
                 connection.executemany(_PUT_NODE.format(table), nodes)
             connection.executemany(_PUT_NODE.format("counters"), rows.counters)
@@ -217,21 +217,22 @@ class Database:
         """Note that the texts of deleted jobs are gone. Raises `StoreError`."""
         if self._connection is None:
             return
-        with self._explained(), self._transaction(self._connection) as connection:
+        with self._transaction(self._connection) as connection:
             keys = ((job,) for job in jobs)
             connection.executemany("DELETE FROM removed WHERE job = ?", keys)
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-        connection.execute("BEGIN")
-        try:
-            yield connection
-        except BaseException:
-            # Some errors, as that of a full disk, have ended the transaction already.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+        with self._explained():
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            except BaseException:
+                # Some errors, as that of a full disk, have ended the transaction already.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

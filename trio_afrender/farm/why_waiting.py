@@ -82,7 +82,7 @@ class WaitAnswer:
 
 def why_waiting(state: FarmState, job: Job, now: float) -> tuple[str, ...]:
     """Explain why tasks of a job do not start, each sentence once; () if none waits."""
-    if found := tuple(_why_job_waits(state, job, now)):
+    if found := tuple(_why_job_waits(job, now)):
         return tuple(obstacle.text for obstacle in found)
     answers = explain_job(state, job, now)
     return tuple(dict.fromkeys(text for answer in answers for text in answer.sentences))
@@ -110,7 +110,7 @@ def explain_task(state: FarmState, task: Task, now: float) -> WaitAnswer:
     answer = WaitAnswer(key=task.key, block_name=block.spec.name)
     if task.state is TaskState.RUNNING or task.state.over:
         return answer
-    found = list(_why_job_waits(state, block.job, now))
+    found = list(_why_job_waits(block.job, now))
     if task.marks & TaskBit.SUS:
         found.append(Obstacle(ObstacleKind.SUSPENDED))
     if block.job.awaits_approval and block.previews is not None:
@@ -146,7 +146,7 @@ def explain_task(state: FarmState, task: Task, now: float) -> WaitAnswer:
     return attrs.evolve(answer, renders=tuple(renders))
 
 
-def _why_job_waits(state: FarmState, job: Job, now: float) -> Iterator[Obstacle]:
+def _why_job_waits(job: Job, now: float) -> Iterator[Obstacle]:
     if job.over:
         return
     if job.ending:

@@ -173,7 +173,7 @@ class MonitorRegistry:
             self.state.changes.watch(on=True)
         self.next_id += 1
         self.monitors[monitor.id] = monitor
-        self._note_all("monitors", monitor.id, "add")
+        self._note_monitor(monitor.id, "add")
         self.earlier.set()
         return monitor
 
@@ -183,7 +183,7 @@ class MonitorRegistry:
             return
         for scope in monitor.listens.values():
             scope.cancel()
-        self._note_all("monitors", monitor.id, "del")
+        self._note_monitor(monitor.id, "del")
         if not self.monitors:
             self.state.changes.watch(on=False)
 
@@ -304,9 +304,9 @@ class MonitorRegistry:
                 )
                 self.drop(monitor)
 
-    def _note_all(self, kind_of_node: str, node: int, kind: ChangeKind) -> None:
+    def _note_monitor(self, node: int, kind: ChangeKind) -> None:
         for monitor in self.monitors.values():
-            monitor.note(kind_of_node, node, kind)
+            monitor.note("monitors", node, kind)
 
 
 def _each(changes: NodeChanges) -> Iterator[tuple[int, ChangeKind]]:
