@@ -157,6 +157,15 @@ def test_a_variable_with_an_invalid_value_is_an_error(
         load({variable: text})
 
 
+def test_all_variables_with_invalid_values_are_reported_together() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({"CGRU_AF_PRIORITY": "high", "CGRU_AF_SERVERPORT": "x"})
+    assert str(caught.value).splitlines() == [
+        'CGRU_AF_PRIORITY: expected a whole number, got "high"',
+        'CGRU_AF_SERVERPORT: expected a whole number, got "x"',
+    ]
+
+
 def test_variables_of_unknown_keys_count_only_for_keys_of_a_file(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", gui_size=5, gui_on=True, gui_what=["a"], gui_o={"a": 1}, gui_f=1.5, gui_t="")  # fmt: skip
     environment = {

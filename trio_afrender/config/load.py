@@ -138,8 +138,7 @@ def load_settings(
         # files and below CGRU_AF_SERVERNAME.
         reading.set("af_servername", name, "environment AF_SERVERNAME")
     errors = _Errors()
-    with errors.caught():
-        _apply_environment(reading, environment)
+    _apply_environment(reading, environment, errors)
     if "AF_CMD_PREFIX" in environment:
         # It counts when it is empty, too: that is how one host drops the site's prefix.
         prefix = environment["AF_CMD_PREFIX"]
@@ -228,7 +227,9 @@ def _read_cgru_files(reading: FileSettings, environment: Mapping[str, str]) -> N
         reading.read(Path(environment["HOME"]) / ".cgru" / "config.json")
 
 
-def _apply_environment(reading: FileSettings, environment: Mapping[str, str]) -> None:
+def _apply_environment(
+    reading: FileSettings, environment: Mapping[str, str], errors: _Errors
+) -> None:
     """Apply ``CGRU_<KEY>`` for keys that are known or in a file; an empty variable is unset."""
     for variable, text in environment.items():
         key = variable[5:].lower()
@@ -237,8 +238,9 @@ def _apply_environment(reading: FileSettings, environment: Mapping[str, str]) ->
         # Variables of other programs have this prefix, too: only keys that are known or in a file
         # count. The object ``trio_afrender{}`` cannot be a text.
         if kind := _find_kind(key, reading):
-            value = _read_text(kind, text, variable)
-            reading.set(key, value, f"environment {variable}")
+            with errors.caught():
+                value = _read_text(kind, text, variable)
+                reading.set(key, value, f"environment {variable}")
 
 
 def _read_own_variables(
