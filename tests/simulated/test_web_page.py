@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import trio
-from support.farm import make_update
+from support.farm import FakeLink, make_update
 from support.web_page import open_own_page
 from trio.testing import MockClock
 
+from trio_afrender.afserver.remote_farm import EventMonitor, RemoteFarm
 from trio_afrender.afserver.remote_nodes import TaskNode
 from trio_afrender.protocol.messages import (
     AskedOutput,
@@ -176,6 +178,71 @@ async def test_an_output_is_followed(autojump_clock: MockClock) -> None:
             await viewer.expect("change", "output.2.0.0", running=False)
         answer = (await page.get("/api/output/2.0.0?before=12&limit=8")).json
         assert (answer["start"], answer["text"], answer["attempts"]) == (4, "zwei ü\n", 1)
+
+
+async def stay_online(link: FakeLink) -> None:
+    while True:
+        await link.update()
+        await trio.sleep(5)
+
+
+async def test_an_output_without_viewers_is_sent_no_more(autojump_clock: MockClock) -> None:
+    """A farm sends the outputs of 64 tasks to one page: those that were left must not count."""
+    async with (
+        open_own_page(listed(1), renders=("r1",)) as page,
+        trio.open_nursery() as nursery,
+    ):
+        link = page.links["r1"]
+        nursery.start_soon(stay_online, link)
+        async with page.view("output.2.0.0") as viewer:
+            await viewer.expect("snapshot", "output.2.0.0", running=True)
+            while not (await link.expect(Events)).listens_add:
+                pass
+        with trio.fail_after(60):
+            while not (await link.expect(Events)).listens_rem:
+                pass
+        assert page.page.watch.renders[1].tasks, "it runs on"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_viewer_comes_while_the_tasks_are_left(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """The farm may answer two requests in another order: the later one waits for the first."""
+    leaving, left = trio.Event(), trio.Event()
+    async with open_own_page(listed(1), renders=("r1",)) as page:
+        farm_type = type(page.page.watch.farm)
+        ask = farm_type.watch
+
+        async def ask_slowly(
+            farm: RemoteFarm,
+            monitor: EventMonitor,
+            kind: str,
+            asked: Mapping[str, object],
+            *,
+            on: bool = True,
+        ) -> None:
+            if kind == "tasks" and not on:
+                leaving.set()
+                await trio.sleep(2)
+            await ask(farm, monitor, kind, asked, on=on)
+            if kind == "tasks" and not on:
+                left.set()
+
+        monkeypatch.setattr(farm_type, "watch", ask_slowly)
+        link = page.links["r1"]
+        (exec_,) = (await link.expect(Events)).tasks
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stay_online, link)
+            async with page.view("tasks.2") as viewer:
+                await viewer.expect("snapshot", "tasks.2")
+            await leaving.wait()
+            async with page.view("tasks.2") as viewer:
+                await viewer.expect("snapshot", "tasks.2")
+                await left.wait()
+                await link.update(make_update(exec_, TaskStatus.FinishedSuccess))
+                await viewer.expect("change", "tasks.2")
+            nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("query", ["from=x", "limit=-1", "attempt=2", "before=99999999999999999"])

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import attrs
@@ -27,7 +27,7 @@ from trio_afrender.afserver.remote_nodes import (
     text_of,
 )
 from trio_afrender.async_helpers import RepeatedEvent
-from trio_afrender.errors import JobGone, LinkLost, LinkRefused, ProtocolError
+from trio_afrender.errors import AfRenderError, JobGone, LinkLost, LinkRefused, ProtocolError
 from trio_afrender.web.job_outlook import JobPace
 from trio_afrender.web.job_tasks import JobTasks, TaskKeyTuple
 from trio_afrender.web.load_history import LoadHistory, PercentCurves
@@ -98,6 +98,9 @@ class FarmWatch:
     outputs: dict[TaskKeyTuple, TaskOutput] = attrs.field(factory=dict)
     """The outputs that are followed."""
     _listeners: dict[TaskKeyTuple, list[TaskListener]] = attrs.field(factory=dict)
+    _subscribing: trio.Lock = attrs.field(factory=trio.Lock)
+    """Held while the farm is asked to send something, or no more: of two requests at a time, the
+    first may be done last."""
 
     def __attrs_post_init__(self) -> None:
         self._since = self.clock()
@@ -201,9 +204,10 @@ class FarmWatch:
                 self._watched[job].changed.set()
         self._hand_output(events)
         self.round.set()
-        unwatched, self._unwatched = self._unwatched - {*self._watched}, set()
-        if unwatched:
-            await self.farm.watch(monitor, "tasks", {"ids": sorted(unwatched)}, on=False)
+        async with self._subscribing:
+            unwatched, self._unwatched = self._unwatched - {*self._watched}, set()
+            if unwatched:
+                await self.farm.watch(monitor, "tasks", {"ids": sorted(unwatched)}, on=False)
 
     def _hand_output(self, events: Mapping[str, Any]) -> None:
         for name in ("tasks_outputs", "tasks_listens"):
@@ -378,7 +382,7 @@ class FarmWatch:
             if node is not None:
                 with suppress(JobGone):
                     # First, so that no change is missed.
-                    await self.farm.watch(self.monitor, "tasks", {"ids": [tasks.job]})
+                    await self._subscribe("tasks", {"ids": [tasks.job]})
                     names = await self.farm.task_names(node)
                     await tasks.load(node, names, await self.farm.progress(tasks.job))
                     return
@@ -391,23 +395,37 @@ class FarmWatch:
         found = tasks.find(block, task) if tasks is not None and not tasks.stale else None
         return found[0] if found is not None else None
 
-    @contextmanager
-    def receive_output(self, key: TaskKeyTuple, take: TaskListener) -> Iterator[None]:
-        """Have `take` called with what a running task prints; `listen_task` asks the farm for it."""
+    @asynccontextmanager
+    async def listen(self, key: TaskKeyTuple, take: TaskListener) -> AsyncIterator[None]:
+        """Have the farm send what a running task prints, and `take` called with it.
+
+        Raises what requests raise.
+        """
+        asked = {"job": key[0], "block": key[1], "task": key[2]}
         self._listeners.setdefault(key, []).append(take)
+        monitor = None
         try:
+            monitor = await self._subscribe("listen", asked)
             yield
         finally:
             self._listeners[key].remove(take)
             if not self._listeners[key]:
                 del self._listeners[key]
+            # Also when it is cancelled: a farm sends the outputs of so many tasks, not of more.
+            with trio.CancelScope(shield=True), trio.move_on_after(2), suppress(AfRenderError):
+                async with self._subscribing:
+                    left = key not in self._listeners and key[0] in self.jobs
+                    if left and monitor is not None and monitor is self.monitor:
+                        await self.farm.watch(monitor, "listen", asked, on=False)
 
-    async def listen_task(self, key: TaskKeyTuple, *, on: bool) -> None:
-        """Have the farm send what a running task prints, or no more. Raises what requests raise."""
-        if self.monitor is None:
-            raise LinkLost(self.problem)
-        asked = {"job": key[0], "block": key[1], "task": key[2]}
-        await self.farm.watch(self.monitor, "listen", asked, on=on)
+    async def _subscribe(self, kind: str, asked: Mapping[str, object]) -> EventMonitor:
+        """Have the farm send events, by the registration that is returned."""
+        async with self._subscribing:
+            if self.monitor is None:
+                raise LinkLost(self.problem)
+            monitor = self.monitor
+            await self.farm.watch(monitor, kind, asked)
+            return monitor
 
 
 def _ids(fields: Mapping[str, Any], key: str) -> list[int]:

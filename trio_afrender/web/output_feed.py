@@ -105,11 +105,13 @@ class _Follower:
         output.attempt, output.running, output.shown = node.starts, True, 0
         topic.describe = lambda: output.describe(topic.name)
         topic.replace()
-        with watch.receive_output(self._key, self._take):
-            connection = watch.connections
-            await watch.listen_task(self._key, on=True)
+        connection = watch.connections
+        async with watch.listen(self._key, self._take):
             ask_at, asked = trio.current_time() + _ASK_AFTER, False
-            while self._is_current(node) and watch.connections == connection:
+            while watch.connections == connection and not self._tasks.gone:
+                found = self._tasks.find(*self._key[1:])
+                if found is None or not found[0].is_in_run(node.starts):
+                    break
                 due = trio.current_time() >= ask_at or (self._pieces.early and not asked)
                 if due and not self._pieces.begun and watch.monitor is not None:
                     text = await watch.farm.ask_output(node, watch.monitor)
@@ -120,11 +122,8 @@ class _Follower:
                 with trio.move_on_after(_INTERVAL):
                     await self._tasks.changed.wait()
                 await trio.sleep(_INTERVAL / 2)
-            if watch.connections != connection:
-                return  # some of it may be lost: it is read again as a whole
-            if watch.monitor is not None and node.job in watch.jobs:
-                with trio.CancelScope(shield=True), trio.move_on_after(2):
-                    await watch.listen_task(self._key, on=False)
+        if watch.connections != connection:
+            return  # some of it may be lost: it is read again as a whole
         text = await watch.farm.task_text(node, "output", run=node.starts)
         rest = self._pieces.finish(text) if self._pieces.begun else text
         if rest:
@@ -138,10 +137,6 @@ class _Follower:
             # What the farm has stored is shortened, or some pieces were lost: show what is stored.
             output.buffer, output.running, output.shown = stored, False, stored.end
             topic.replace()
-
-    def _is_current(self, node: TaskNode) -> bool:
-        found = self._tasks.find(*self._key[1:])
-        return not self._tasks.gone and found is not None and found[0].is_in_run(node.starts)
 
     def _publish(self) -> None:
         """Publish what is new; of much, the end."""
