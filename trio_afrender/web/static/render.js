@@ -2,7 +2,7 @@
 
 import { button, differs, el, fill, icon, makeLines, outside, setText, short } from "./dom.js";
 import { oncePerFrame } from "./feed.js";
-import { bytes, clock, count, longMoment, number, rate, span } from "./format.js";
+import { bytes, clock, longMoment, number, rate, span } from "./format.js";
 import { stateChips } from "./jobs.js";
 import { drawMeter, makePlot, showPlot } from "./plots.js";
 import { FIGURES, since, taskLine } from "./renders.js";
