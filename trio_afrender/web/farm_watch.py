@@ -318,36 +318,27 @@ class FarmWatch:
             render = self.renders.get(number)
             if render is None:
                 continue
-            if (percents := self._take_percents(render, answer, now)) is not None:
-                changed.append(percents)
+            percents = answer.get("tasks_percents")
+            if isinstance(percents, list) and len(percents) == len(render.tasks):
+                tasks = tuple(
+                    attrs.evolve(task, percent=percent if isinstance(percent, int) else -1)
+                    for task, percent in zip(render.tasks, percents, strict=True)
+                )
+                for task in tasks:
+                    key = (task.job, task.block, task.task)
+                    self.curves.add(key, task.started, task.percent, now)
+                if tasks != render.tasks:
+                    self.renders[number] = attrs.evolve(render, tasks=tasks)
+                    changed.append(render_row(self.renders[number]))
             load = answer.get("host_resources")
-            if not isinstance(load, dict) or not render.online:
-                continue
-            self.loads[number] = load
-            figures = load_figures(load)
-            shown = self._figures[number] = settle_load(self._figures.get(number), figures)
-            rows.append({"id": number, "load": list(shown)})
-            self.history.add(number, now, figures)
+            if isinstance(load, dict) and render.online:
+                self.loads[number] = load
+                figures = load_figures(load)
+                shown = self._figures[number] = settle_load(self._figures.get(number), figures)
+                rows.append({"id": number, "load": list(shown)})
+                self.history.add(number, now, figures)
         self.tables["loads"].update(rows)
         self.tables["renders"].update(changed)
-
-    def _take_percents(
-        self, render: RenderNode, answer: Mapping[str, Any], now: float
-    ) -> dict[str, Any] | None:
-        """Note how far the tasks of a render are; return its row if that is new."""
-        percents = answer.get("tasks_percents")
-        if not isinstance(percents, list) or len(percents) != len(render.tasks):
-            return None
-        tasks = tuple(
-            attrs.evolve(task, percent=percent if isinstance(percent, int) else -1)
-            for task, percent in zip(render.tasks, percents, strict=True)
-        )
-        for task in tasks:
-            self.curves.add((task.job, task.block, task.task), task.started, task.percent, now)
-        if tasks == render.tasks:
-            return None
-        render = self.renders[render.id] = attrs.evolve(render, tasks=tasks)
-        return render_row(render)
 
     # What single viewers watch
 

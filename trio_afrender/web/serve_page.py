@@ -75,7 +75,13 @@ async def serve_page(
     listeners = await open_listeners(settings.host, settings.port, "cannot serve the page on")
     port = int(listeners[0].socket.getsockname()[1])
     tls = settings.ssl_context is not None
-    url = make_url(_shown_host(settings.host), port, tls=tls, scheme="http")
+    try:
+        everywhere = ipaddress.ip_address(settings.host).is_unspecified
+    except ValueError:
+        everywhere = not settings.host
+    # An address that means all addresses is no place to go to.
+    shown = socket.gethostname() if everywhere else settings.host
+    url = make_url(shown, port, tls=tls, scheme="http")
     full_name = await trio.to_thread.run_sync(socket.getfqdn)
     names = {settings.host, socket.gethostname(), full_name, "localhost", *settings.names}
     async with open_bare_nursery() as nursery:
@@ -135,12 +141,3 @@ async def _keep_watching(watch: FarmWatch) -> None:
         except Exception:  # noqa: BLE001 - it is logged
             _log.exception("the page: watching the farm has failed, and begins again")
         await trio.sleep(_RESTART)
-
-
-def _shown_host(host: str) -> str:
-    """The host in links: an address that means all addresses is no place to go to."""
-    try:
-        everywhere = ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        everywhere = not host
-    return socket.gethostname() if everywhere else host
