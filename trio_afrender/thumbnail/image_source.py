@@ -148,12 +148,18 @@ def _make_source(image: oiio.ImageInput, path: Path, name: str) -> ImageSource:
 
     part = _find_part(image)
     spec = image.spec(part)
+    size = f"{spec.width} x {spec.height} pixels"
     if not 0 < spec.width <= MAX_WIDTH or spec.height <= 0 or spec.nchannels <= 0:
-        size = f"{spec.width} x {spec.height} pixels"
         raise ImageError(f"cannot read {path}: {size} is not a valid size")
     flat = None
     if spec.deep:
-        flat = _flatten(path, name, part)
+        if spec.width * spec.height > MAX_DEEP // 4:
+            raise ImageError(f"cannot read {path}: a deep image of {size} is too large")
+        deep = oiio.ImageBuf(name, part, 0)
+        flat = oiio.ImageBufAlgo.flatten(deep)
+        if deep.has_error or flat.has_error:
+            error = first_line(deep.geterror() or flat.geterror())
+            raise ImageError(f"{path} is damaged or not complete: {error}")
         spec = flat.spec()
     channels, is_data = find_colours(spec.channelnames)
     chromaticities = spec.getattribute("chromaticities")
@@ -225,21 +231,6 @@ def find_colours(names: Sequence[str]) -> tuple[tuple[int, ...], bool]:
         return (0, 1, 2), False  # the file has no channel names
     alone = names[0].rpartition(".")[2].upper() if names else ""
     return (0,), alone not in ("A", "R", "G", "B", "CHANNEL0")
-
-
-def _flatten(path: Path, name: str, part: int) -> oiio.ImageBuf:
-    import OpenImageIO as oiio
-
-    deep = oiio.ImageBuf(name, part, 0)
-    spec = deep.spec()
-    if spec.width * spec.height > MAX_DEEP // 4:
-        size = f"{spec.width} x {spec.height} pixels"
-        raise ImageError(f"cannot read {path}: a deep image of {size} is too large")
-    flat = oiio.ImageBufAlgo.flatten(deep)
-    if deep.has_error or flat.has_error:
-        error = first_line(deep.geterror() or flat.geterror())
-        raise ImageError(f"{path} is damaged or not complete: {error}")
-    return flat
 
 
 def first_line(error: str) -> str:
