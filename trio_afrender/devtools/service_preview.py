@@ -15,7 +15,6 @@ from trio_afrender.farm.model import Block, Job, RenderState, Run, Task, User
 from trio_afrender.farm.scheduler import make_exec
 from trio_afrender.jobs.host_masks import NO_MASKS
 from trio_afrender.jobs.job_file import load_job
-from trio_afrender.jobs.job_spec import BlockSpec
 from trio_afrender.plugins.interfaces import PluginSpec
 from trio_afrender.plugins.task_worker import TaskWorker
 from trio_afrender.protocol.messages import Register, TaskExec, TaskKey
@@ -125,20 +124,19 @@ def read_tasks(path: Path) -> tuple[dict[str, object], ...]:
         return (data,)
     spec = load_job(path)
     job = Job(id=1, user=User(id=1, name=spec.user_name), spec=spec, masks=NO_MASKS)
-    return tuple(_first_task(job, block, at) for at, block in enumerate(job.spec.blocks))
-
-
-def _first_task(job: Job, spec: BlockSpec, number: int) -> dict[str, object]:
-    """The taskInfo that an agent of the embedded farm would have."""
-    block = Block(job=job, spec=spec, masks=NO_MASKS, ranks=None)
     render = RenderState(id=1, name="check", register=Register(name="check"))
-    run = Run(
-        id="check",
-        task=Task(key=TaskKey(job.id, number, 0, 0), block=block),
-        attempt=1,
-        render=render,
-        capacity=spec.capacity,
-        assigned=0.0,
-        progressed=0.0,
-    )
-    return make_task_info(make_exec(run, 0, 0.0), tempfile.gettempdir())
+    found = []
+    for number, block in enumerate(spec.blocks):
+        # What an agent of the embedded farm would have.
+        made = Block(job=job, spec=block, masks=NO_MASKS, ranks=None)
+        run = Run(
+            id="check",
+            task=Task(key=TaskKey(job.id, number, 0, 0), block=made),
+            attempt=1,
+            render=render,
+            capacity=block.capacity,
+            assigned=0.0,
+            progressed=0.0,
+        )
+        found.append(make_task_info(make_exec(run, 0, 0.0), tempfile.gettempdir()))
+    return tuple(found)
