@@ -15,7 +15,6 @@ import trio
 from trio_afrender.afserver.job_view import RemoteTexts, make_view
 from trio_afrender.afserver.output_follower import is_error_text
 from trio_afrender.afserver.remote_farm import RemoteFarm
-from trio_afrender.afserver.remote_nodes import JobNode
 from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.errors import JobGone, LinkLost, LinkRefused, ProtocolError
 from trio_afrender.jobs.job_spec import JobSpec
@@ -128,22 +127,20 @@ class RemoteJob:
         failed = [t for t in view.tasks if _failures(t) > _failures(before.get(t.key))]
         if shown := failed[: max(0, _MAX_TEXTS - len(self.texts.outputs))]:
             await self.fetch_texts(shown)
-        self._publish(view, await self._reasons(job, view))
-        return view
-
-    async def _reasons(self, job: JobNode, view: JobView) -> tuple[str, ...]:
-        """Return why nothing runs. Asks for it at most every `_IDLE_INTERVAL`."""
-        if "OFF" in job.states:
-            return (f"job {self.number} is paused on the server",)
+        reasons: tuple[str, ...] = ()
         now = trio.current_time()
-        if view.state != "running" or any(task.state == "running" for task in view.tasks):
+        if "OFF" in job.states:
+            reasons = (f"job {self.number} is paused on the server",)
+        elif view.state != "running" or any(task.state == "running" for task in view.tasks):
             self._idle_since = self._renders_asked = now
-            return ()
-        if now - self._renders_asked < _IDLE_INTERVAL:
-            return self._waiting if self._renders_asked > self._idle_since else ()
-        self._renders_asked = now
-        reasons = await self.farm.why_waiting(job)
-        return tuple(dict.fromkeys(text for each in reasons for text in each.sentences))
+        elif now - self._renders_asked >= _IDLE_INTERVAL:
+            self._renders_asked = now
+            waits = await self.farm.why_waiting(job)
+            reasons = tuple(dict.fromkeys(text for each in waits for text in each.sentences))
+        elif self._renders_asked > self._idle_since:
+            reasons = self._waiting  # the server is asked at most every `_IDLE_INTERVAL`
+        self._publish(view, reasons)
+        return view
 
     def _publish(self, view: JobView | None, waiting: tuple[str, ...]) -> None:
         self._view, self._waiting = view, waiting
