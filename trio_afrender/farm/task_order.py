@@ -20,7 +20,7 @@ def rank_tasks(block: BlockSpec) -> list[int] | None:
         # The first and the last task, the one in the middle, those at the quarters, and so on.
         parts = 1
         while parts < count:
-            order += (min(i * count // parts, count - 1) for i in range(parts + 1))
+            order += [min(i * count // parts, count - 1) for i in range(parts + 1)]
             parts *= 2
     elif step > 1 and count:
         order += (0, count - 1, *_every(block, count, step))
