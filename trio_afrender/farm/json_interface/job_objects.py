@@ -6,7 +6,12 @@ import time
 from collections.abc import Iterable
 
 from trio_afrender.farm.json_interface.answers import Answer
-from trio_afrender.farm.json_interface.node_fields import needs_fields, unix_time, without_empty
+from trio_afrender.farm.json_interface.node_fields import (
+    ERROR_RULES,
+    needs_fields,
+    unix_time,
+    without_empty,
+)
 from trio_afrender.farm.model import Block, Job, Task, TaskState
 from trio_afrender.farm.placement import why_avoided_by_block, why_not_for_task
 from trio_afrender.farm.state import FarmState
@@ -27,13 +32,6 @@ __all__ = (
 )
 
 BLOCK_MODES = ("progress", "properties", "full")
-_ERROR_LIMITS = (
-    "errors_retries",
-    "errors_avoid_host",
-    "errors_task_same_host",
-    "errors_forgive_time",
-)
-"""-1: the user's."""
 _SOLVING = {"solve_method": "solve_order", "solve_need": "solve_tasksnum"}
 """How the tasks of a node share the renders: what this farm does."""
 _COUNTS = {
@@ -174,7 +172,7 @@ def describe_block(state: FarmState, block: Block, number: int, now: float, mode
     }
     if spec.sequential != 1:
         made["sequential"] = spec.sequential
-    for name in _ERROR_LIMITS:
+    for name in ERROR_RULES:  # -1: the user's
         if (limit := getattr(spec, name)) >= 0:
             made[name] = limit
     made |= needs_fields(spec.needs)

@@ -10,8 +10,15 @@ import ipaddress
 from trio_afrender.farm.json_interface.answers import Answer
 from trio_afrender.jobs.job_spec import HostNeeds
 
-__all__ = ("describe_address", "needs_fields", "unix_time", "without_empty")
+__all__ = ("ERROR_RULES", "describe_address", "needs_fields", "unix_time", "without_empty")
 
+ERROR_RULES = (
+    "errors_retries",
+    "errors_avoid_host",
+    "errors_task_same_host",
+    "errors_forgive_time",
+)
+"""What blocks, users and the farm have each."""
 _LIMITS = (
     "max_tasks_per_second",
     "max_running_tasks",

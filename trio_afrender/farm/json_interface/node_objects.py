@@ -8,6 +8,7 @@ from trio_afrender.farm.json_interface.answers import Answer
 from trio_afrender.farm.json_interface.job_objects import running_services
 from trio_afrender.farm.json_interface.json_monitors import NODE_CLASSES, ROOT, JsonMonitor
 from trio_afrender.farm.json_interface.node_fields import (
+    ERROR_RULES,
     describe_address,
     needs_fields,
     unix_time,
@@ -26,13 +27,6 @@ __all__ = ("ROOT", "describe_branch", "describe_monitor", "describe_pool", "desc
 _MAX_ACTIVE = 1000
 """Jobs that a branch lists."""
 _SOLVING = {"solve_method": "solve_order", "solve_need": "solve_capacity"}
-_ERROR_RULES = (
-    "errors_retries",
-    "errors_avoid_host",
-    "errors_task_same_host",
-    "errors_forgive_time",
-)
-"""Of a user; -1: the farm's."""
 _POOL_SHOWN = ("priority", "hidden", "annotation", "custom_data")
 _POOL_OWN = (*_POOL_SHOWN, "paused", "capacity_host", "max_tasks_host")
 
@@ -58,7 +52,7 @@ def describe_user(state: FarmState, user: User) -> Answer:
     )
     made["time_register"] = unix_time(user.time_register)
     made["time_activity"] = unix_time(user.time_activity)
-    for name in _ERROR_RULES:
+    for name in ERROR_RULES:  # -1: the farm's
         own: int = getattr(user, name)
         made[name] = own if own >= 0 else getattr(state.settings, name)
     if user.jobs_life_time > 0:
