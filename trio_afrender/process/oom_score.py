@@ -26,16 +26,16 @@ def read_score() -> int:
         return 0
 
 
-def protect(score: int = PROTECTED_SCORE) -> bool:
+def protect() -> bool:
     """Lower the score of this process; False where that is not permitted.
 
     For programs of this package alone: it affects the whole process. A lower score (set by a unit
     file) stays.
     """
-    if read_score() <= score:
+    if read_score() <= PROTECTED_SCORE:
         return True
     try:
-        _SCORE.write_text(str(score))
+        _SCORE.write_text(str(PROTECTED_SCORE))
     except OSError:
         return False
     return True

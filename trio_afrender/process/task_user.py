@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -70,13 +71,9 @@ def find_barrier(path: Path, ids: UserIds) -> Path | None:
             allowed = facts.st_mode & stat.S_IXGRP
         else:
             allowed = facts.st_mode & stat.S_IXOTH
-        if not allowed and not _has_access_list(folder):
+        if not allowed:
+            with suppress(OSError):
+                if "system.posix_acl_access" in os.listxattr(folder):
+                    continue
             return folder
     return None
-
-
-def _has_access_list(folder: Path) -> bool:
-    try:
-        return "system.posix_acl_access" in os.listxattr(folder)
-    except OSError:
-        return False
