@@ -38,7 +38,7 @@ NOT_REACHED = {
     r"plugins\.host\.host_pool.*resolve": "plugin folders",
     r"plugins\.host\.parent_death": "in a child of the agent, before its program starts",
     r"private_folder.*(chmod|resolve|_is_own_group|is_locked)": "stores of another mode: test_private_folder.py",
-    r"process\.task_user|_start_as|_share|task_user_trial|fchown|_make_folders_of|read_regular: os\.fstat": (
+    r"process\.task_user|_share|task_user_trial|fchown|_make_folders_of|read_regular: os\.fstat": (
         "tasks.user: test_supervisor_users.py"
     ),
     r"supervisor\.run_folders.*(_remove_flat|_lift)": "folders nested too deep for rmtree",

@@ -41,7 +41,6 @@ from trio_afrender.supervisor.signal_pipe import SignalPipe
 from trio_afrender.supervisor.spawn import StartError, start_process
 from trio_afrender.supervisor.unix_sockets import BACKLOG
 from trio_afrender.supervisor.user_spawn import start_as_user
-from trio_afrender.user_switch import UserIds
 
 __all__ = ("HostCapabilities", "TaskSupervisor")
 
@@ -199,11 +198,17 @@ class TaskSupervisor:
                 and self._cgroup is not None
                 and self._cgroup.limit_processes(spec.processes)
             )
+            scores = self._host.oom_scores
             if spec.user is None:
-                scores = self._host.oom_scores
                 self._state.pid = start_process(spec, outputs, scores, counted=counted)
             else:
-                self._state.pid = self._start_as(spec.user, outputs, counted=counted)
+                user, score = spec.user, scores[0] if scores is not None else None
+                if self._output is not None:
+                    # The pipe is this user's: the task could not open it again (``> /dev/stderr``).
+                    os.fchown(self._output.writing, user.uid, user.gid)
+                self._state.pid = start_as_user(
+                    spec, user, outputs, oom_score=score, cgroup=self._cgroup, counted=counted
+                )
         finally:
             # Or the pipe would never end: its reader sees the end when the last writer is closed.
             for output in outputs:
@@ -217,20 +222,6 @@ class TaskSupervisor:
             # The leader runs already: children that it has forked meanwhile were born outside.
             with contextlib.suppress(OSError):  # the rest is found when it is looked for
                 self._cgroup.add((self._state.pid, *list_children(self._state.pid)))
-
-    def _start_as(self, user: UserIds, outputs: tuple[int, ...], *, counted: bool) -> int:
-        if self._output is not None:
-            # The pipe is this user's: the task could not open it again (``> /dev/stderr``).
-            os.fchown(self._output.writing, user.uid, user.gid)
-        scores = self._host.oom_scores
-        return start_as_user(
-            self._spec,
-            user,
-            outputs,
-            oom_score=scores[0] if scores is not None else None,
-            cgroup=self._cgroup,
-            counted=counted,
-        )
 
     def _report_failure(self, failure: dict[str, object]) -> None:
         if self._channel is not None:
@@ -304,10 +295,27 @@ class TaskSupervisor:
         self._wakeup.clear()
         if self._wakeup.take_term():
             self._stop_tree(time.monotonic(), "the task supervisor received SIGTERM")
-        if self._listener is not None and self._listener.fileno() in events:
-            self._accept()
-        if self._channel is not None and self._channel.fileno() in events:
-            self._receive()
+        listener, channel = self._listener, self._channel
+        if (
+            listener is not None
+            and listener.fileno() in events
+            and (sock := listener.accept()) is not None
+        ):
+            # It counts as the agent's only after a request ``attach``.
+            self._peers.append(Channel(sock))
+            # The oldest goes: an agent sends its request at once.
+            for peer in self._peers[:-MAX_PEERS]:
+                self._drop_peer(peer)
+        if channel is not None and channel.fileno() in events:
+            try:
+                for message in channel.receive():
+                    self._answer(channel, message)
+            except FrameError:
+                self._drop_agent()
+            else:
+                channel.flush()
+                if channel.over:
+                    self._drop_agent()
         for peer in [peer for peer in self._peers if peer.fileno() in events]:
             self._receive_from_peer(peer)
 
@@ -375,15 +383,6 @@ class TaskSupervisor:
 
     # -- the agent ------------------------------------------------------------------------------
 
-    def _accept(self) -> None:
-        """Accept a connection, which counts as the agent's only after a request ``attach``."""
-        assert self._listener is not None  # noqa: S101 - polled just now
-        if (sock := self._listener.accept()) is not None:
-            self._peers.append(Channel(sock))
-            # The oldest goes: an agent sends its request at once.
-            for peer in self._peers[:-MAX_PEERS]:
-                self._drop_peer(peer)
-
     def _drop_peer(self, peer: Channel) -> None:
         self._peers.remove(peer)
         peer.close()
@@ -429,20 +428,6 @@ class TaskSupervisor:
             self._channel.close()
             self._channel = None
         self._agent_left_at = time.monotonic()
-
-    def _receive(self) -> None:
-        """Execute the requests that have arrived and queue their answers."""
-        channel = self._channel
-        assert channel is not None  # noqa: S101 - polled just now
-        try:
-            for message in channel.receive():
-                self._answer(channel, message)
-        except FrameError:
-            self._drop_agent()
-            return
-        channel.flush()
-        if channel.over:
-            self._drop_agent()
 
     def _answer(self, channel: Channel, message: dict[str, object], until: float = 0.0) -> None:
         try:
