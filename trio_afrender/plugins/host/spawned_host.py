@@ -109,8 +109,14 @@ async def open_spawned_host() -> AsyncIterator[SpawnedHost]:
                 raise PluginError(f"it cannot be started: {error}") from error
             try:
                 host = SpawnedHost(process, job, ours)
+                assert process.stdin is not None  # noqa: S101 - asked for just now
+                assert process.stdout is not None  # noqa: S101 - as above
                 with trio.move_on_after(START_TIMEOUT):
-                    await _pass_socket(process, theirs)
+                    copied: bytes = getattr(theirs, _SHARE)(process.pid)
+                    with contextlib.suppress(trio.BrokenResourceError):
+                        async with process.stdin as stdin:
+                            await stdin.send_all(copied)
+                    await process.stdout.receive_some(1)  # it has the socket, or has ended
                 # Closed only now: the process makes its copy of ours.
                 theirs.close()
                 yield host
@@ -120,14 +126,3 @@ async def open_spawned_host() -> AsyncIterator[SpawnedHost]:
     finally:
         trio.lowlevel.notify_closing(ours)
         ours.close()
-
-
-async def _pass_socket(process: trio.Process, link: socket.socket) -> None:
-    """Send a copy of a socket to the process, and wait until it has it, or has ended."""
-    assert process.stdin is not None  # noqa: S101 - asked for when it was started
-    assert process.stdout is not None  # noqa: S101 - as above
-    shared: bytes = getattr(link, _SHARE)(process.pid)
-    with contextlib.suppress(trio.BrokenResourceError):
-        async with process.stdin as stdin:
-            await stdin.send_all(shared)
-    await process.stdout.receive_some(1)

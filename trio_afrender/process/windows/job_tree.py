@@ -36,6 +36,8 @@ OUTSIDERS_INTERVAL = 0.05
 MAX_WINDOWS = 100
 READ_SIZE = 256 * 1024
 CONSOLE_HOST = "conhost.exe"
+_LOWLEVEL: Mapping[str, Any] = vars(trio.lowlevel)
+"""By name, because trio has what is used of it on Windows alone."""
 
 
 def make_exit_status(code: int) -> ExitStatus:
@@ -46,15 +48,21 @@ def make_exit_status(code: int) -> ExitStatus:
     return ExitStatus(code=code, signal=None, raw=code << 8)
 
 
-async def _find_none() -> tuple[int, ...]:
-    return ()
-
-
 @final
 class JobTree:
-    """A `ProcessTree`. Made by `spawn_job`, which has assigned the leader to the job."""
+    """A `ProcessTree`. Made by `JobTrees`, which has assigned the leader to the job."""
 
-    def __init__(self, win32: Win32, started: StartedProcess, job: int, output: JobOutput) -> None:
+    def __init__(
+        self,
+        win32: Win32,
+        started: StartedProcess,
+        job: int,
+        output: JobOutput,
+        *,
+        end_outsiders: Callable[[], Awaitable[tuple[int, ...]]],
+        on_reaped: Callable[[], object],
+    ) -> None:
+        """`end_outsiders` ends what the tree has outside of its job; it returns the pids that it found."""
         self._win32 = win32
         self._leader = started
         self._job = job
@@ -67,9 +75,8 @@ class JobTree:
         self._refused = 0
         self.closed_windows: trio.MemoryReceiveChannel[ClosedWindow]
         self._windows, self.closed_windows = trio.open_memory_channel[ClosedWindow](MAX_WINDOWS)
-        self.on_reaped: Callable[[], None] = lambda: None
-        self.end_outsiders: Callable[[], Awaitable[tuple[int, ...]]] = _find_none
-        """Ends what the tree has outside of its job; returns the pids that were found."""
+        self._end_outsiders = end_outsiders
+        self._on_reaped = on_reaped
 
     @property
     def pid(self) -> int:
@@ -102,7 +109,7 @@ class JobTree:
     async def exited(self) -> None:
         await trio.lowlevel.checkpoint()
         if self._status is None and self._win32.exit_code(self._leader.process) is None:
-            await _wait_for(self._leader.process)
+            await _LOWLEVEL["WaitForSingleObject"](self._leader.process)
 
     def living(self) -> tuple[int, ...]:
         """Return the pids of the members, the leader's first, without what serves their console."""
@@ -111,11 +118,12 @@ class JobTree:
         pids = set(self._win32.list_members(self._job))
         if self._win32.exit_code(self._leader.process) is not None:
             pids.discard(self.pid)
-        hosts = {pid for pid in pids - {self.pid} if self._is_console_host(pid)}
+        hosts = {
+            pid
+            for pid in pids - {self.pid}
+            if self._win32.image_name(pid).lower().endswith(f"\\{CONSOLE_HOST}")
+        }
         return tuple(sorted(pids - hosts, key=lambda pid: (pid != self.pid, pid)))
-
-    def _is_console_host(self, pid: int) -> bool:
-        return self._win32.image_name(pid).lower().endswith(f"\\{CONSOLE_HOST}")
 
     async def members(self) -> tuple[int, ...]:
         await trio.lowlevel.checkpoint()
@@ -158,23 +166,18 @@ class JobTree:
         await trio.lowlevel.checkpoint()
         outside: tuple[int, ...] = ()
         with trio.move_on_after(deadline):
-            await self._empty_job()
+            # The count has also what `living` leaves out, as the hosts of consoles.
+            while self.living() or (self._job and self._win32.read_usage(self._job).active):
+                self._kill()
+                with trio.move_on_after(COUNT_INTERVAL):
+                    await self._changed.wait()
             # After the job: no member is left that could have another one made.
             while self._job:
-                outside = await self.end_outsiders()
+                outside = await self._end_outsiders()
                 if not outside:
                     break
                 await trio.sleep(OUTSIDERS_INTERVAL)
         return (*self.living(), *outside)
-
-    async def _empty_job(self) -> None:
-        while self.living() or self._count():
-            self._kill()
-            with trio.move_on_after(COUNT_INTERVAL):
-                await self._changed.wait()
-
-    def _count(self) -> int:
-        return self._win32.read_usage(self._job).active if self._job else 0
 
     async def reap(self) -> ExitStatus:
         await self.exited()
@@ -182,20 +185,19 @@ class JobTree:
             if self._status is None:
                 code = self._win32.exit_code(self._leader.process)
                 self._status = make_exit_status(code or 0)
-                self._usage = self._read_usage()
+                with suppress(OSError):
+                    used = self._win32.read_usage(self._job)
+                    # Wine counts nothing: no figure instead of a wrong one.
+                    if used.cpu or used.peak:
+                        self._usage = FinalUsage(
+                            cpu=used.cpu, peak=used.peak, refused_forks=self._refused
+                        )
                 job, self._job = self._job, 0
                 # The members that are left, if any, end with the last handle of the job.
                 self._win32.close(job)
                 self._win32.close(self._leader.process)
-                self.on_reaped()
+                self._on_reaped()
         return self._status
-
-    def _read_usage(self) -> FinalUsage | None:
-        with suppress(OSError):
-            used = self._win32.read_usage(self._job)
-            if used.cpu or used.peak:  # Wine counts nothing: no figure instead of a wrong one
-                return FinalUsage(cpu=used.cpu, peak=used.peak, refused_forks=self._refused)
-        return None
 
     async def detach(self) -> bool:
         # The job ends with its last handle, which is this process's.
@@ -216,7 +218,7 @@ class JobOutput:
         self._closed = False
         self._pumping: trio.CancelScope | None = None
         if reading:
-            _register(reading)
+            _LOWLEVEL["register_with_iocp"](reading)
 
     async def pump(self, log: RunLog) -> None:
         """Write what comes through the pipe to the log on disk, and report its size to `log`.
@@ -231,7 +233,7 @@ class JobOutput:
             buffer = bytearray(READ_SIZE)
             while self._reading and not self._closed and self._writer is not None:
                 try:
-                    count = await _read_into(self._reading, buffer)
+                    count = await _LOWLEVEL["readinto_overlapped"](self._reading, buffer)
                 except BrokenPipeError:  # the last writer has closed it
                     count = 0
                 if not count:
@@ -283,20 +285,3 @@ class JobOutput:
         reading, self._reading = self._reading, 0
         if reading:
             self._win32.close(reading)
-
-
-# trio has these on Windows alone.
-_LOWLEVEL: Mapping[str, Any] = vars(trio.lowlevel)
-
-
-async def _wait_for(handle: int) -> None:
-    await _LOWLEVEL["WaitForSingleObject"](handle)
-
-
-def _register(handle: int) -> None:
-    _LOWLEVEL["register_with_iocp"](handle)
-
-
-async def _read_into(handle: int, buffer: bytearray) -> int:
-    count: int = await _LOWLEVEL["readinto_overlapped"](handle, buffer)
-    return count

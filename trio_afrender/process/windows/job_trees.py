@@ -111,17 +111,25 @@ class JobTrees:
     async def _start(self, launch: Launch, line: str) -> JobTree:
         number = next(_numbers)
         with ExitStack() as stack:
-            writer = None
+            writer: SegmentWriter | None = None
             if not launch.console:
-                writer = await work_in_thread(partial(_open_log, launch))
+                folder, quota = Path(launch.persistence.log), launch.persistence.quota
+                writer = await work_in_thread(
+                    partial(open_writer, folder, quota=quota, segment=SEGMENT_SIZE, held=MAX_HELD)
+                )
             start = partial(self._start_in_job, launch, line, number, stack)
             started, job, reading = await call_in_thread(start)
             output = JobOutput(self._win32, reading, writer)
-            tree = JobTree(self._win32, started, job, output)
+            tree = JobTree(
+                self._win32,
+                started,
+                job,
+                output,
+                end_outsiders=partial(self._end_outsiders, launch.environment[MARKER]),
+                on_reaped=partial(self._trees.pop, number, None),
+            )
             # Before the first thread runs: no message of the job may come to a tree that is not known.
             self._trees[number] = tree
-            tree.on_reaped = partial(self._forget, number)
-            tree.end_outsiders = partial(self._end_outsiders, launch.environment[MARKER])
             try:
                 self._win32.resume_thread(started.thread)
             except OSError:
@@ -196,9 +204,6 @@ class JobTrees:
             with suppress(trio.RunFinishedError):
                 token.run_sync_soon(self._note, number, message)
 
-    def _forget(self, number: int) -> None:
-        self._trees.pop(number, None)
-
     def _note(self, number: int, message: int) -> None:
         if (tree := self._trees.get(number)) is not None:
             tree.note(message)
@@ -218,13 +223,6 @@ class JobTrees:
     def end(self) -> None:
         """Have `run` return."""
         self._win32.post_message(self._port, END_MESSAGE, 0)
-
-
-def _open_log(launch: Launch) -> SegmentWriter:
-    persistence = launch.persistence
-    return open_writer(
-        Path(persistence.log), quota=persistence.quota, segment=SEGMENT_SIZE, held=MAX_HELD
-    )
 
 
 def _name_fault(launch: Launch, error: OSError) -> None:

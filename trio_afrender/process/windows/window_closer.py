@@ -98,7 +98,10 @@ class WindowCloser:
                 logger.warning("cannot look for windows to close: %s", error)
                 continue
             for owner, window in found:
-                self._report(owner, window)
+                if owner is not None:
+                    owner.note_window(window)
+                what = "closed" if window.answered else "cannot close, because it does not answer,"
+                logger.info("%s the window %r of pid %s", what, window.title, window.pid)
 
     def close_round(
         self, members: Mapping[int, WindowOwner]
@@ -139,17 +142,8 @@ class WindowCloser:
             return False, None
         if window.title and window.title in self._titles:
             return True, members.get(window.pid)
-        if not members or not self._is_reporter(window.pid):
+        image = self._win32.image_name(window.pid) if members else ""
+        if not image.lower().endswith(f"\\{CRASH_REPORTER}"):
             return False, None
         owner = members.get(window.pid) or members.get(self._crashed(window.pid))
         return owner is not None, owner
-
-    def _is_reporter(self, pid: int) -> bool:
-        return self._win32.image_name(pid).lower().endswith(f"\\{CRASH_REPORTER}")
-
-    @staticmethod
-    def _report(owner: WindowOwner | None, window: ClosedWindow) -> None:
-        if owner is not None:
-            owner.note_window(window)
-        what = "closed" if window.answered else "cannot close, because it does not answer,"
-        logger.info("%s the window %r of pid %s", what, window.title, window.pid)
