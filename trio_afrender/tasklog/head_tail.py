@@ -86,7 +86,17 @@ def _try_window(reader: LogReader, limit: int, redact: Redactor) -> tuple[Window
             break  # a gap
         head += chunk.data
     # Not from before the end of the head, so that no byte is shown twice.
-    start, tail = _read_tail(reader, max(len(head), size - (limit - limit // 2)), size)
+    start = at = max(len(head), size - (limit - limit // 2))
+    tail = b""
+    while at < size:
+        chunk = reader.read(at, size - at)
+        if chunk.offset >= size or not chunk.data:
+            start, tail = size, b""  # all from `at` on is missing: the log ends with a gap
+            break
+        if chunk.offset != at:
+            start, tail = chunk.offset, b""  # only what follows the last gap
+        tail += _until(chunk, size)
+        at = start + len(tail)
     known = len(redact.learned)
     redact.learn(_decode(head))
     redact.learn(_decode(tail))
@@ -109,21 +119,6 @@ def _try_window(reader: LogReader, limit: int, redact: Redactor) -> tuple[Window
         left_out_lines=lines,
     )
     return window, reader.missing(size) == missing and len(redact.learned) == known
-
-
-def _read_tail(reader: LogReader, start: int, size: int) -> tuple[int, bytes]:
-    """Read from `start`, or from the end of the last gap after it, up to `size`; return where it
-    starts and the bytes."""
-    at, tail = start, b""
-    while at < size:
-        chunk = reader.read(at, size - at)
-        if chunk.offset >= size or not chunk.data:
-            return size, b""  # all from `at` on is missing: the log ends with a gap
-        if chunk.offset != at:
-            start, tail = chunk.offset, b""
-        tail += _until(chunk, size)
-        at = start + len(tail)
-    return start, tail
 
 
 def _until(chunk: Chunk, end: int) -> bytes:
