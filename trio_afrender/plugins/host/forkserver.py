@@ -9,8 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack
 from itertools import count
 
 import attrs
@@ -28,8 +27,8 @@ __all__ = (
     "ForkServers",
     "describe_end",
     "make_links",
-    "open_forkserver",
     "receive_messages",
+    "run_forkserver",
 )
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ class _PendingFork:
 
 
 class ForkServer:
-    """A running fork server. Made by `open_forkserver`, which also ends it."""
+    """A running fork server. Made by `run_forkserver`, which also ends it."""
 
     def __init__(self, process: trio.Process, control: socket.socket) -> None:
         self.gone: trio.Event = trio.Event()
@@ -285,21 +284,15 @@ class ForkServers:
         """The running fork server. Raises `PluginError` when it cannot be started."""
         async with self._making:
             if self._server is None or self._server.gone.is_set():
-                self._server = await self._nursery.start(self._keep)
+                self._server = await self._nursery.start(run_forkserver)
             return self._server
 
-    @staticmethod
-    async def _keep(task_status: trio.TaskStatus[ForkServer]) -> None:
-        async with open_forkserver() as server:
-            task_status.started(server)
-            await server.gone.wait()
 
+async def run_forkserver(*, task_status: trio.TaskStatus[ForkServer]) -> None:
+    """Run a fork server until it has ended or this is cancelled; end it after all its hosts are reaped.
 
-@asynccontextmanager
-async def open_forkserver() -> AsyncIterator[ForkServer]:
-    """Start a fork server; leaving ends it, after all hosts it has forked are reaped.
-
-    Raises `PluginError` when it cannot be started.
+    To be started with `nursery.start`, which returns the `ForkServer` and raises `PluginError` when it
+    cannot be started.
     """
     ours, theirs, ((their_pipe, our_pipe),) = make_links(1)
     try:
@@ -333,7 +326,8 @@ async def open_forkserver() -> AsyncIterator[ForkServer]:
         async with process.stdout, trio.open_nursery() as nursery:
             nursery.start_soon(_serve, server, serving)
             try:
-                yield server
+                task_status.started(server)
+                await server.gone.wait()
             finally:
                 with trio.CancelScope(shield=True):
                     await server.end()
