@@ -168,12 +168,8 @@ class SupervisorClient:
             f" that adopts its orphans; {cgroups}; {protected} when memory is short"
         )
 
-    async def connect(self) -> None:
-        """Connect to the supervisor of this store, or start one. Raises `SupervisorError`."""
-        async with self._lock:
-            await self._connect()
-
     async def _connect(self) -> None:
+        """Connect to the supervisor of this store, or start one. Raises `SupervisorError`."""
         path = supervisor_path(str(self._store), "sock")
         problem = "it does not answer"
         with trio.move_on_after(START_TIMEOUT):
@@ -415,7 +411,11 @@ class SupervisorClient:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Receive the messages of task supervisors while this is open; `aclose` at the end."""
+        """Connect, and receive the messages of task supervisors while this is open; `aclose` at the end.
+
+        Raises `SupervisorError`.
+        """
+        await self._connect()
         async with open_bare_nursery() as nursery:
             listening: trio.CancelScope = await nursery.start(self._hold_listeners)
             nursery.start_soon(self._watch)
@@ -501,7 +501,6 @@ async def open_supervisor(store: Path) -> AsyncIterator[SupervisorClient]:
     `SupervisorError`.
     """
     supervisor = SupervisorClient(store)
-    await supervisor.connect()
     async with supervisor.open():
         yield supervisor
 
