@@ -80,6 +80,7 @@ def write_user_file(path: Path, data: bytes) -> None:
 def _find_stream(found: os.stat_result) -> int:
     """Return 1 or 2 if that is this process's stdout or stderr, as with ``/dev/stdout``, else -1."""
     with suppress(OSError):
+        # Windows gives it the numbers of every pipe.
         if os.path.samestat(found, os.stat(os.devnull)):  # noqa: PTH116 - a constant
             return -1
     for number in (1, 2):
@@ -154,7 +155,9 @@ def _write_through(path: Path, data: bytes) -> None:
     try:
         view = memoryview(data)
         while view:
-            if not select.select([], [handle], [], READER_TIME)[1]:
+            # Windows, which has no other such files than the null device, can wait for sockets alone.
+            waits = hasattr(os, "O_NONBLOCK")
+            if waits and not select.select([], [handle], [], READER_TIME)[1]:
                 raise TimeoutError(errno.ETIMEDOUT, "its reader reads no more", str(path))
             with suppress(BlockingIOError):
                 view = view[os.write(handle, view[:65536]) :]

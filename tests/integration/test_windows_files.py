@@ -73,6 +73,10 @@ def test_bytes_of_files_that_a_user_names_are_kept(tmp_path: Path) -> None:
         assert path.read_bytes() == data
 
 
+def test_the_null_device_takes_what_a_user_has_written() -> None:
+    write_user_file(Path("NUL"), b"text")
+
+
 def test_a_token_and_a_log_file_are_written(tmp_path: Path) -> None:
     assert main(["token", "r1", "--out", str(tmp_path / "token")]) == 0
     assert read_token_file(tmp_path / "token").secret
