@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from trio_afrender import private_folder
 from trio_afrender.cli.doctor import files
 from trio_afrender.cli.doctor.files import (
     check_mounts,
@@ -183,6 +184,17 @@ def test_token(tmp_path: Path, token: str | None, mode: int, level: str, fix: st
         path.chmod(mode)
     [finding] = check_token(Config(name="n1"), str(path))
     assert (finding.level, finding.fix) == (level, f"{fix}'{path}'" if fix else "")
+
+
+def test_a_token_on_windows_has_no_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "token"
+    path.write_text("x" * 32)
+    path.chmod(0o666)  # what Windows shows for every file
+    for name in ("getuid", "geteuid"):
+        monkeypatch.delattr(os, name, raising=False)
+    monkeypatch.setattr(private_folder, "_WINDOWS", True)
+    [finding] = check_token(Config(name="n1"), str(path))
+    assert (finding.level, finding.text) == ("ok", f"{path} has a token")
 
 
 def test_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -226,17 +226,18 @@ def check_token(config: Config, path: str) -> Iterator[Finding]:
             yield Finding("token", WARNING, text, fix, HAND)
         return
     try:
-        mode = stat.S_IMODE(Path(path).stat().st_mode)
-        if mode & 0o077:
-            text = f"{path} can be read by others (mode {mode:o})"
-            how = RUN if Path(path).stat().st_uid == os.getuid() else ROOT
+        facts, by_mode = Path(path).stat(), hasattr(os, "getuid")  # Windows has no modes
+        if by_mode and facts.st_mode & 0o077:
+            text = f"{path} can be read by others (mode {stat.S_IMODE(facts.st_mode):o})"
+            how = RUN if facts.st_uid == os.getuid() else ROOT
             yield Finding("token", ERROR, text, f"chmod 600 {quote(path)}", how)
             return
         read_token_file(Path(path))
     except (ConfigError, OSError) as error:
         yield Finding("token", ERROR, str(error), f"ls -l {quote(path)}")
     else:
-        yield Finding("token", OK, f"{path} has a token that only its owner can read")
+        whose = " that only its owner can read" if by_mode else ""
+        yield Finding("token", OK, f"{path} has a token{whose}")
 
 
 def check_plugin_folders(config: Config) -> Iterator[Finding]:
