@@ -24,6 +24,7 @@ from trio_afrender.transport.address import parse_url
 from trio_afrender.transport.tls import explain_tls, make_client_context
 
 __all__ = (
+    "UNIT",
     "check_server",
     "check_unit",
     "compare_clock",
@@ -42,7 +43,8 @@ SKEW, BAD_SKEW = 2.0, 60.0
 SUSPEND_LIMIT = 60.0
 STOP_MARGIN = 10.0
 """Seconds that systemd should wait longer than a drain takes."""
-UNITS = ("trio_afrender.service",)
+UNIT = "trio_afrender.service"
+"""The unit of the examples."""
 PROPERTIES = (
     "LoadState", "Delegate", "KillMode", "Type", "Restart", "OOMPolicy", "WatchdogUSec",
     "TimeoutStopUSec",
@@ -174,7 +176,7 @@ def check_unit(
         with suppress(OSError):
             own = Path("/proc/self/cgroup").read_text().strip().rpartition("/")[2]
     problem = ""
-    candidates = [name] if name else [unit for unit in (own, *UNITS) if unit.endswith(".service")]
+    candidates = [name] if name else [unit for unit in (own, UNIT) if unit.endswith(".service")]
     for unit in candidates:
         for user in (False, True):
             settings, failure = show_unit(unit, PROPERTIES, user=user)

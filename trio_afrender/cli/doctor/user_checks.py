@@ -11,7 +11,7 @@ from pathlib import Path
 from shlex import quote
 
 from trio_afrender.cli.doctor.finding import ERROR, HAND, OK, ROOT, WARNING, Finding, drop_in
-from trio_afrender.cli.doctor.network import show_unit
+from trio_afrender.cli.doctor.network import UNIT, show_unit
 from trio_afrender.config import Config
 from trio_afrender.errors import ConfigError
 from trio_afrender.process.task_user import TaskUser, find_barrier, find_user
@@ -19,8 +19,6 @@ from trio_afrender.task.task_users import list_names, refuse_user
 from trio_afrender.user_switch import CAPABILITIES, find_missing_capabilities
 
 __all__ = ("check_task_users",)
-
-UNIT = "trio_afrender.service"
 
 
 def check_task_users(
