@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trio_afrender.cli.command_model import OptionModel, ValueModel, list_commands
+from trio_afrender.cli.command_model import ValueModel, list_commands
 from trio_afrender.config.settings import CGRU
 from trio_afrender.version import __version__
 
@@ -56,14 +56,16 @@ def make_manual() -> str:
     for command in list_commands():
         # A heading in quotes: its blanks are part of it.
         lines.append(f'.SS "trio_afrender {_escape(command.name)}"')
-        words = " ".join(_word(value) for value in command.words)
+        words = " ".join(map(_show, command.words))
         start = rf"\fBtrio_afrender {_escape(command.name)}\fR [\fIoptions\fR] {words}".rstrip()
         lines += [start, ".PP", f"{_escape(command.help)}."]
         for value, text in zip(command.words, command.word_helps, strict=True):
             lines += [".TP", rf"\fI{_escape(value.name)}\fR", _escape(text)]
         for option in command.options:
             if "--help" not in option.names:
-                lines += [".TP", _option(option), _escape(option.help)]
+                names = ", ".join(rf"\fB{_escape(name)}\fR" for name in option.names)
+                value_text = f" {_show(option.value)}" if option.value is not None else ""
+                lines += [".TP", f"{names}{value_text}", _escape(option.help)]
         if command.epilog and "Any key of the config files" not in command.epilog:
             lines += [".PP", _escape(command.epilog)]
     for title, rows in (
@@ -79,17 +81,9 @@ def make_manual() -> str:
     return "\n".join([*lines, ".SH SEE ALSO", _escape(pages), ""])
 
 
-def _word(value: ValueModel) -> str:
+def _show(value: ValueModel) -> str:
     text = rf"\fI{_escape(value.name)}\fR" + (" ..." if value.repeated else "")
     return f"[{text}]" if value.optional else text
-
-
-def _option(option: OptionModel) -> str:
-    names = ", ".join(rf"\fB{_escape(name)}\fR" for name in option.names)
-    if option.value is None:
-        return names
-    text = rf"\fI{_escape(option.value.name)}\fR"
-    return f"{names} [{text}]" if option.value.optional else f"{names} {text}"
 
 
 def _escape(text: str) -> str:
