@@ -95,7 +95,12 @@ async def test_a_farm_runs_the_jobs_it_is_given_and_closes(tmp_path: Path) -> No
         assert render["states"][0] == "ONL"
         code, out, err = await ask(tmp_path, "why", f"{found.id}.0.1")
         assert code == 0
-        assert "exit code 5" in out
+        assert out.startswith(f"{found.id}.0.1  task ")
+        [_, log] = out.split("\n  Its log:\n")
+        assert "exit code 5" in log
+        explained = await look(tmp_path, "why", f"{found.id}.0.1")
+        assert (explained["job_name"], explained["why"]) == ("j", None)
+        assert any("exit code 5" in line for line in explained["log"])
         command.process.send_signal(signal.SIGHUP)
         assert await command.wait() == 0
     assert "no new tasks; the farm closes after the running ones" in command.err
@@ -241,6 +246,10 @@ async def test_commands_steer_jobs_and_renders(tmp_path: Path) -> None:
         assert why["tasks"] == 2
         assert "capacity" in why["renders"][name][0]
         number = str(waiting["id"])
+        code, out, _ = await ask(tmp_path, "why", f"{number}.0.2")
+        assert code == 0
+        assert "\n  It waits:\n    " in out
+        assert "capacity" in out
         for words, line in (
             (("pause", number), f'paused job {number} "j" on {url}\n'),
             (("start", number), f'started job {number} "j" on {url}\n'),
