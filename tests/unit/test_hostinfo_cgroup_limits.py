@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import types
 from pathlib import Path
 
 import psutil
 import pytest
 
-from trio_afrender.hostinfo.cgroup_limits import CgroupLimits, CgroupReader
+from trio_afrender.hostinfo.cgroup_limits import CgroupLimits, CgroupReader, read_small
 from trio_afrender.hostinfo.cpu import Processors
 from trio_afrender.hostinfo.memory import read_memory
 from trio_afrender.supervisor.cgroup import find_own, parse_groups, parse_mounts
@@ -174,6 +176,17 @@ def test_swap_and_kills_are_read_from_the_kernels_tables(monkeypatch: pytest.Mon
     memory = read_memory(CgroupLimits())
     assert (memory.swap_total, memory.swap_used) == (400 * 1024, 300 * 1024)
     assert memory.oom_kills == 7
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the other end needs a pipe of packets")
+def test_a_file_that_comes_in_parts_is_read_to_its_end() -> None:
+    """The kernel gives files of many records, such as /proc/vmstat, in parts of a page."""
+    reader, writer = os.pipe2(os.O_DIRECT)  # one read gets one packet
+    with os.fdopen(reader, "rb"):
+        os.write(writer, b"pgfault 5\n")
+        os.write(writer, b"oom_kill 7\n")
+        os.close(writer)
+        assert read_small(f"/proc/self/fd/{reader}") == b"pgfault 5\noom_kill 7\n"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import attrs
 
-from trio_afrender.process.procfs import read_file
 from trio_afrender.supervisor.cgroup import parse_groups, parse_mounts
 
 __all__ = ("CgroupLimits", "CgroupReader", "read_small")
@@ -169,7 +168,8 @@ def _text(folder: Path, name: str) -> str:
 def read_small(path: str) -> bytes:
     """Return a small file of the kernel; empty if it cannot be read."""
     try:
-        return read_file(path)
+        # To its end: the kernel gives /proc/vmstat in parts of a page, and `read_file` reads one part.
+        return Path(path).read_bytes()
     except OSError:
         return b""
 
