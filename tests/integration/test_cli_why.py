@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -87,6 +88,16 @@ async def test_several_runs_are_shown_newest_last_without_control_characters(
     assert out.index("GiveBack") < out.index("FinishedSuccess") < out.index("running")
     _, out, _ = await run_command("why", "r0", "--store", "store", home=tmp_path)
     assert "FinishedSuccess" not in out
+
+
+async def test_a_journal_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    folder = tmp_path / "store" / "trio_afrender" / "n1"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "journal")
+    with trio.fail_after(30):
+        code, _, err = await run_command("why", "1.0.2", "--store", "store", home=tmp_path)
+    assert code == 2
+    assert f"{folder}: not a regular file; run this as the agent's user" in err
 
 
 def test_incomplete_and_invalid_lines_are_left_out(tmp_path: Path) -> None:

@@ -29,11 +29,11 @@ from trio_afrender.safe_files import (
 )
 from trio_afrender.tasklog.io_threads import work_in_thread
 
-__all__ = ("DiskJournal", "open_journal")
+__all__ = ("MAX_SIZE", "DiskJournal", "open_journal")
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-_MAX_SIZE = 1024 * 1024 * 1024
+MAX_SIZE = 1024 * 1024 * 1024
 """Bytes of a journal that is read."""
 COMPACT_AFTER = 4 * 1024 * 1024
 """Bytes appended since the last rewrite after which the journal is rewritten."""
@@ -161,7 +161,7 @@ def open_journal(path: Path) -> DiskJournal:
     """
     data = b""
     try:
-        data = read_regular(path, _MAX_SIZE)
+        data = read_regular(path, MAX_SIZE)
     except FileNotFoundError:
         pass
     except OSError as error:

@@ -9,9 +9,11 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from trio_afrender.agent.journal import MAX_SIZE
 from trio_afrender.agent.journal_format import read_records, replay
 from trio_afrender.agent.run_history import read_history
 from trio_afrender.cli.farm_record import find_open_farms
@@ -19,6 +21,7 @@ from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.task_explanation import run_at_farm
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
+from trio_afrender.safe_files import read_regular
 from trio_afrender.text import utc_time
 
 __all__ = ("run",)
@@ -73,8 +76,10 @@ def _runs(folder: Path) -> Iterator[RunExplanation]:
     """Yield the runs in an agent's store: ended ones from its history, running ones of its journal."""
     try:
         ended = list(read_history(folder))
-        journal = folder / "journal"
-        pending = replay(read_records(journal.read_bytes()) if journal.exists() else ())
+        journal = b""
+        with suppress(FileNotFoundError):
+            journal = read_regular(folder / "journal", MAX_SIZE)
+        pending = replay(read_records(journal))
     except OSError as error:
         raise ConfigError(
             f"{folder}: {error.strerror or error}; run this as the agent's user, or choose another"
