@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,27 @@ def test_the_identity_is_created_once_for_each_directory(tmp_path: Path) -> None
         assert len(other.identity()) == len(first)
     with open_state_dir(tmp_path, "n1") as store:
         assert store.identity() == first
+
+
+def test_an_identity_is_kept_when_there_is_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(number: int) -> Callable[..., bytes]:
+        def read(*_: object) -> bytes:
+            raise OSError(number, os.strerror(number))
+
+        return read
+
+    with open_state_dir(tmp_path, "n1") as store:
+        assert store.read_server_identity() == ""
+        store.save_server_identity("render 7")
+        monkeypatch.setattr("trio_afrender.agent.state_dir.read_regular", fail(errno.EMFILE))
+        with pytest.raises(OSError, match="Too many open files"):
+            store.read_server_identity()
+        monkeypatch.setattr("trio_afrender.agent.state_dir.read_regular", fail(errno.EACCES))
+        assert store.read_server_identity() == ""
+        monkeypatch.undo()
+        assert store.read_server_identity() == "render 7"
 
 
 def test_the_token_of_a_run_is_the_same_for_a_later_agent(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
         await do(partial(work_in_thread, partial(store.remove_runs, kept)))
         spool = await do(partial(work_in_thread, partial(FileSpool, store.spool)))
         await do(partial(work_in_thread, partial(spool.remove_others, journal.held.tasks)))
-        server_identity = await work_in_thread(store.read_server_identity)
+        server_identity = await do(partial(work_in_thread, store.read_server_identity))
 
         async def save_server_identity(text: str) -> None:
             await work_in_thread(partial(store.save_server_identity, text))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import attrs
 
-from trio_afrender.errors import StoreError
+from trio_afrender.errors import StoreError, is_exhausted
 from trio_afrender.private_folder import lock_folder, make_private
 from trio_afrender.safe_files import read_regular, write_whole
 from trio_afrender.supervisor.run_folders import remove_folders
@@ -109,10 +109,17 @@ class StateDir:
         return text
 
     def read_server_identity(self) -> str:
-        """Return the stored identity on an afserver (`afserver.Identity`); empty without one."""
+        """Return the stored identity on an afserver (`afserver.Identity`); empty without one.
+
+        Raises `OSError` only while the host has nothing left for it (`errors.is_exhausted`).
+        """
         try:
             return read_regular(self.path / "render", MAX_FILE).decode("utf-8", "replace")
-        except OSError:
+        except OSError as error:
+            # Without the identity the server takes this agent for another one, and refuses its name
+            # until it has given the earlier one up: an error that passes must not cost that.
+            if is_exhausted(error):
+                raise
             return ""
 
     def save_server_identity(self, text: str) -> None:
