@@ -110,6 +110,21 @@ async def test_without_a_poll_a_monitor_is_dropped(autojump_clock: trio.abc.Cloc
         assert await register(farm) == 2
 
 
+async def test_a_monitor_that_goes_at_once_ends_nothing(autojump_clock: trio.abc.Clock) -> None:
+    async with open_json_farm() as farm:
+        await trio.testing.wait_all_tasks_blocked()
+        registry = farm.server.requests.registry
+        names = {"user_name": "user1", "host_name": "ws1", "engine": "", "address": ""}
+        monitor = registry.register(**names, now=trio.current_time())
+        assert monitor is not None
+        # Before the task that watches over them has run: two clients at the same moment.
+        registry.drop(monitor)
+        await trio.testing.wait_all_tasks_blocked()
+        assert await register(farm) == 2
+        await trio.sleep(ZOMBIE_TIME + 1)
+        assert not registry.monitors
+
+
 async def test_monitors_see_each_other_come_and_go(autojump_clock: trio.abc.Clock) -> None:
     async with open_json_farm() as farm:
         await register(farm)

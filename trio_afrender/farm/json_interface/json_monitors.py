@@ -202,7 +202,8 @@ class MonitorRegistry:
     async def run_clock(self) -> None:
         """Drop monitors when their time is over, until cancelled."""
         while True:
-            if not self.monitors:
+            # Again, because one that has come may have gone before this task runs.
+            while not self.monitors:
                 self.earlier = trio.Event()
                 await self.earlier.wait()
             first = min(monitor.last_poll for monitor in self.monitors.values())
