@@ -438,6 +438,7 @@ def test_new_renders_of_the_pool() -> None:
     [
         ({"busy_cpu": 101}, "busy_cpu: 101 is not within -1 to 100"),
         ({"zombie_time": 86_401}, "zombie_time: 86401 is not within -1 to 86400"),
+        ({"zombie_time": 0}, "zombie_time: 0 is not within 1 to 86400"),
         ({"pattern": ".*"}, "pattern: a pattern chooses renders for a pool"),
         ({"no_task_event_time": 5}, "no_task_event_time: this farm has no jobs for events"),
         ({"sick_errors_cout": 1}, 'did you mean "sick_errors_count"?'),

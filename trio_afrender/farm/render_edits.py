@@ -71,6 +71,14 @@ def _names(key: str, value: object) -> tuple[str, ...]:
     return found
 
 
+def _zombie_time(key: str, value: object) -> int:
+    """Seconds, but not none: each render would count as lost at once."""
+    found: int = number(-1, 86_400)(key, value)
+    if found == 0:
+        raise EditRefused(f"{key}: 0 is not within 1 to 86400, nor is it -1, for the default")
+    return found
+
+
 _HOST_READERS: Mapping[str, Reader] = {
     "priority": number(0, 255),
     "annotation": text,
@@ -95,7 +103,7 @@ _POOL_READERS: Mapping[str, Reader] = {
     "paused": flag,
     "heartbeat_sec": number(-1, 86_400),
     "resources_update_period": number(-1, 86_400),
-    "zombie_time": number(-1, 86_400),
+    "zombie_time": _zombie_time,
     "exit_no_task_time": number(-1, 86_400),
     "new_nimby": flag,
     "new_paused": flag,
