@@ -21,6 +21,7 @@ from trio_afrender.errors import StoreError, StoreInUse
 from trio_afrender.farm import Farm, FarmSettings, open_farm
 from trio_afrender.farm.database import DamagedRecords, Database, RecordRows
 from trio_afrender.farm.job_edits import edit_job, operate_job
+from trio_afrender.farm.record_batches import RecordBatches
 from trio_afrender.farm.record_rows import make_rows, restore
 from trio_afrender.farm.scheduler import make_exec
 from trio_afrender.farm.state import FarmState
@@ -301,6 +302,36 @@ async def test_a_full_disk_loses_no_record(
         assert farm.jobs == (first, second)
         assert farm.state.jobs[first].spec.priority == 5
         assert farm.view(second).state == "stopped"
+
+
+async def test_a_farm_without_events_writes_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No render and no request makes it try again: the disk has room, and that is all."""
+    monkeypatch.setattr("trio_afrender.farm.record_batches._RETRY", 0.05)
+    wrote, written = Database.write, RecordBatches.written
+    failed = trio.Event()
+    stored = trio.Event()
+
+    def fail_once(self: Database, rows: RecordRows) -> None:
+        monkeypatch.setattr(Database, "write", wrote)
+        trio.from_thread.run_sync(failed.set)
+        raise StoreError(self.path, "database or disk is full")
+
+    def note(self: RecordBatches) -> None:
+        written(self)
+        if failed.is_set():
+            stored.set()
+
+    monkeypatch.setattr(RecordBatches, "written", note)
+    async with open_farm(tmp_path) as farm:
+        await farm.dispatch_and_store()
+        monkeypatch.setattr(Database, "write", fail_once)
+        farm.submit(one_job())
+        with trio.fail_after(20):
+            await failed.wait()
+            await stored.wait()
+        assert not farm.state.unstored
 
 
 async def test_a_deleted_job_leaves_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ __all__ = ("RecordBatches", "open_records")
 _log = logging.getLogger(__name__)
 
 _RETRY = 5.0
-"""Seconds after which a failed batch is written again, if nothing else is written before."""
+"""Seconds after which who writes tries a failed batch again, if nothing else is written before."""
 
 
 @asynccontextmanager
@@ -81,6 +82,11 @@ class RecordBatches:
         """Note that the texts of deleted jobs are gone. Blocking. Raises `StoreError`."""
         self._database.forget_removed(jobs)
 
+    @property
+    def retry_after(self) -> float:
+        """Seconds after which the next batch is due, also if nothing has changed until then."""
+        return _RETRY if self._failing else math.inf
+
     def written(self) -> None:
         """Note that the rows taken last are in the database."""
         self._taken = ChangedRecords()
@@ -89,10 +95,9 @@ class RecordBatches:
             _log.warning("records are stored again")
 
     def failed(self, error: StoreError) -> None:
-        """Have the rows taken last written again with the next batch, in a few seconds at the latest."""
+        """Have the rows taken last written again with the next batch."""
         if not self._failing:
             self._failing = True
             _log.error("records are not stored, tried again every %.0f s: %s", _RETRY, error)
         self._state.unstored.put_back(self._taken)
         self._taken = ChangedRecords()
-        self._state.check_by(self._clock() + _RETRY)

@@ -6,6 +6,7 @@ output. A job that is gone leaves the database before its texts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import trio
@@ -88,7 +89,8 @@ class TextWriter:
         """Store until `stop`, also when cancelled."""
         with self._running:
             while True:
-                await self._work.wait()
+                with trio.move_on_after(self._batches.retry_after if self._batches else math.inf):
+                    await self._work.wait()
                 self._work = trio.Event()
                 batch, self._queue = self._queue, []
                 queued = self._queued
