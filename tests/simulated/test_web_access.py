@@ -277,7 +277,7 @@ async def test_places_for_viewers(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize(
     "topics", ["", "nothing", "tasks", "tasks.x", "task.1", "jobs.2", "render.1.2", "a" * 5000,
-               "tasks.99999999999", ",".join(f"tasks.{n}" for n in range(9)), "..%2f"],
+               "tasks.99999999999", "tasks.02", "output.2.0.00", "tasks.%D9%A2", ",".join(f"tasks.{n}" for n in range(9)), "..%2f"],
 )  # fmt: skip
 async def test_wrong_topics(topics: str, autojump_clock: MockClock) -> None:
     async with open_own_page() as page:

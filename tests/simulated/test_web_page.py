@@ -23,6 +23,8 @@ from trio_afrender.protocol.messages import (
     TaskFile,
     TaskStatus,
 )
+from trio_afrender.web.topic import Topic
+from trio_afrender.web.topic_feeds import feed_tasks
 
 
 def listed(count: int = 2, **more: object) -> dict[str, object]:
@@ -84,6 +86,33 @@ async def test_all_tasks_of_a_job(autojump_clock: MockClock) -> None:
         await page.links["r1"].update(make_update(tasks[1], TaskStatus.FinishedSuccess))
         (row,) = (await viewer.expect("change", "tasks.2"))["rows"]
         assert row[:5] == [0, 1, 16, 100, 1]
+
+
+async def test_a_feed_that_ends_leaves_the_changes_to_the_next_one(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_own_page(listed(1)) as page, trio.open_nursery() as nursery:
+        watch = page.page.watch
+        old, new = (Topic("tasks.2", watch.changed.set) for _ in range(2))
+        scope = trio.CancelScope()
+
+        async def feed_until_cancelled() -> None:
+            with scope:
+                await feed_tasks(watch, old, (2,))
+
+        nursery.start_soon(feed_until_cancelled)
+        while old.describe is None:
+            await watch.changed.wait()
+        nursery.start_soon(feed_tasks, watch, new, (2,))
+        while new.describe is None:
+            await watch.changed.wait()
+        scope.cancel()
+        await watch.round.wait()
+        before = new.position
+        await page.change("task", "skip", ("2.0.0", 1))
+        await watch.round.wait()
+        assert new.position == before + 1
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_render_that_is_new_to_a_job(autojump_clock: MockClock) -> None:

@@ -25,7 +25,7 @@ from trio_afrender.web.task_feed import feed_task
 from trio_afrender.web.task_rows import tail_lines
 from trio_afrender.web.topic import TableTopic, Topic, encode_json_text
 
-__all__ = ("FEEDS", "Feed")
+__all__ = ("FEEDS", "Feed", "feed_tasks")
 
 Feed: TypeAlias = Callable[[FarmWatch, Topic, tuple[int, ...]], Awaitable[None]]
 _WHY_INTERVAL = 4.0
@@ -64,7 +64,9 @@ async def feed_tasks(watch: FarmWatch, topic: Topic, numbers: tuple[int, ...]) -
                     topic.replace()
                 await tasks.wait()
         finally:
-            tasks.publish = None
+            # A feed that ends may still wait for an answer while the next one has begun.
+            if tasks.publish is publish:
+                tasks.publish = None
     topic.end(tasks.gone)
 
 

@@ -23,7 +23,8 @@ MAX_TOPICS = 256
 """Topics of single jobs, tasks and renders at once."""
 _LINGER = 20.0
 """Seconds for which a topic is fed on without viewers: a user who reloads the page comes back."""
-_NAME = re.compile(r"([a-z]{1,10})((?:\.\d{1,9}){0,3})")
+_NAME = re.compile(r"([a-z]{1,10})((?:\.(?:0|[1-9][0-9]{0,8})){0,3})")
+"""Each number in one spelling alone: two topics of one job would take its changes from each other."""
 
 
 class UnknownTopic(Exception):
