@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
+import pytest
 import trio
 from support.farm import FakeLink, make_update
 from support.json_farm import JsonFarm, open_json_farm
@@ -15,6 +16,7 @@ from support.web_page import WebPage, open_page
 from trio.testing import MockClock
 
 from trio_afrender.afserver.client import Dialer
+from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.protocol.messages import (
     AskedOutput,
     Events,
@@ -110,6 +112,33 @@ async def test_a_forgotten_registration(autojump_clock: MockClock) -> None:
         await viewer.expect("server", connected=True)
         await remote.page.change("job", "set", (2, 1), annotation="seen")
         await viewer.expect_row("jobs", 2, annotation="seen")
+
+
+async def test_a_farm_that_is_back_before_its_tasks_are_read(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """The farm has been asked for changes by a registration that is gone since."""
+    async with open_remote() as remote:
+        watch = remote.page.page.watch
+        progress = RemoteFarm.progress
+
+        async def read_slowly(farm: RemoteFarm, job: int) -> list[list[object]]:
+            monkeypatch.setattr(RemoteFarm, "progress", progress)
+            found = await progress(farm, job)
+            before = watch.connections
+            remote.own.server.requests.registry.drop_all()
+            while watch.connections == before:
+                await watch.round.wait()
+            return found
+
+        monkeypatch.setattr(RemoteFarm, "progress", read_slowly)
+        (exec_, *_) = (await remote.link.expect(Events)).tasks
+        async with remote.page.view("tasks.2") as viewer:
+            await viewer.expect("snapshot", "tasks.2")
+            await trio.sleep(2)
+            await remote.link.update(make_update(exec_, TaskStatus.FinishedSuccess))
+            rows = (await viewer.expect("change", "tasks.2"))["rows"]
+            assert rows[0][2] & 16
 
 
 async def test_an_output_is_followed_again(autojump_clock: MockClock) -> None:

@@ -12,7 +12,7 @@ from support.web_page import open_own_page
 from trio.testing import MockClock
 
 from trio_afrender.afserver.remote_farm import EventMonitor, RemoteFarm
-from trio_afrender.afserver.remote_nodes import TaskNode
+from trio_afrender.afserver.remote_nodes import JobNode, TaskNode
 from trio_afrender.protocol.messages import (
     AskedOutput,
     CustomMeter,
@@ -65,6 +65,63 @@ async def test_a_block_that_has_begun_waits_no_more(autojump_clock: MockClock) -
         await page.links["r1"].update(make_update(exec_, TaskStatus.FinishedSuccess))
         row = await viewer.expect_row("blocks.2", 1, depends="after blocks render")
         assert "WDP" not in row["states"]
+
+
+async def test_a_block_that_waits_no_more_when_its_tasks_are_read(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    tasks = [{"name": "t", "command": "true"}]
+    blocks = [{"name": "a", "tasks": tasks}, {"name": "b", "tasks": tasks, "depend_mask": "a"}]
+    async with open_own_page({"blocks": blocks}) as page:
+        watch = page.page.watch
+        farm_type = type(watch.farm)
+        progress = farm_type.progress
+
+        async def read_slowly(farm: RemoteFarm, job: int) -> list[list[object]]:
+            monkeypatch.setattr(farm_type, "progress", progress)
+            found = await progress(farm, job)
+            await page.change("task", "skip", ("2.0.0", 1))
+            await watch.round.wait()
+            return found
+
+        monkeypatch.setattr(farm_type, "progress", read_slowly)
+        async with page.view("tasks.2") as viewer:
+            shown: dict[int, int] = {}
+            with trio.move_on_after(10):
+                while True:
+                    data = await viewer.expect("snapshot", "tasks.2")
+                    shown = {row[0]: row[2] for row in data["rows"]}
+            assert shown[1] == 1, "the second block waits for nothing any more"
+
+
+@pytest.mark.parametrize("event", ["block", "job"])
+async def test_what_is_stale_before_it_is_read_is_read_again(
+    event: str, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    async with open_own_page(listed(1)) as page:
+        farm_type = type(page.page.watch.farm)
+        names = farm_type.task_names
+
+        async def read_slowly(farm: RemoteFarm, job: JobNode) -> list[list[str]]:
+            monkeypatch.setattr(farm_type, "task_names", names)
+            found = await names(farm, job)
+            if event == "block":
+                await page.change("block", "set", ("2.0", 1), tasks_name="new @#@")
+            else:
+                assert page.json_farm is not None
+                more = {"type": "append_tasks", "tasks": [{"name": "t1", "command": "true"}]}
+                await page.json_farm.act("jobs", [2], block_ids=[0], operation=more)
+            await page.page.watch.round.wait()
+            return found
+
+        monkeypatch.setattr(farm_type, "task_names", read_slowly)
+        async with page.view("tasks.2") as viewer:
+            shown: object = None
+            with trio.move_on_after(10):
+                while True:
+                    (block,) = (await viewer.expect("snapshot", "tasks.2"))["blocks"]
+                    shown = block["names"]
+            assert shown == (["new t0"] if event == "block" else ["t0", "t1"])
 
 
 async def test_changes_have_changed_fields_alone(autojump_clock: MockClock) -> None:

@@ -158,7 +158,7 @@ class FarmWatch:
         await self._read_all("renders")
         await self._read_all("jobs")
         for tasks in self._watched.values():
-            tasks.stale = True
+            tasks.mark_stale()
         self.monitor = monitor
         self.connections += 1
         self.problem = ""
@@ -200,8 +200,7 @@ class FarmWatch:
         ):
             # The properties of a block have changed: its job is read again.
             if mode != "progress" and job in self._watched:
-                self._watched[job].stale = True
-                self._watched[job].changed.set()
+                self._watched[job].mark_stale()
         self._hand_output(events)
         self.round.set()
         async with self._subscribing:
@@ -373,9 +372,15 @@ class FarmWatch:
             if node is not None:
                 with suppress(JobGone):
                     # First, so that no change is missed.
-                    await self._subscribe("tasks", {"ids": [tasks.job]})
+                    marks = tasks.marks
+                    monitor = await self._subscribe("tasks", {"ids": [tasks.job]})
                     names = await self.farm.task_names(node)
-                    await tasks.load(node, names, await self.farm.progress(tasks.job))
+                    await tasks.load(node, names, await self.farm.progress(tasks.job), marks)
+                    # Both may be others since they were read.
+                    if (latest := self.jobs.get(tasks.job)) is not None:
+                        tasks.take_node(latest)
+                    if monitor is not self.monitor:
+                        tasks.mark_stale()
                     return
             tasks.gone = f"there is no job {tasks.job}"
             tasks.changed.set()

@@ -70,6 +70,8 @@ class JobTasks:
     """Why there is nothing to be watched."""
     stale: bool = True
     """Whether all tasks have to be read."""
+    marks: int = 0
+    """How often they were found to be stale."""
     changed: RepeatedEvent = attrs.field(factory=RepeatedEvent)
     names: list[list[str]] = attrs.field(factory=list)
     publish: Callable[[list[str]], None] | None = None
@@ -80,10 +82,17 @@ class JobTasks:
     _waiting: list[tuple[Mapping[str, Any], float]] = attrs.field(factory=list)
     """Events that have come while all tasks were read."""
 
+    def mark_stale(self) -> None:
+        """Have all tasks read, also if they are being read now."""
+        self.stale = True
+        self.marks += 1
+        self.changed.set()
+
     async def load(
-        self, node: JobNode, names: list[list[str]], progress: list[list[object]]
+        self, node: JobNode, names: list[list[str]], progress: list[list[object]], marks: int
     ) -> None:
-        """Take the whole job. Events that have come meanwhile are applied to it."""
+        """Take the whole job, which was asked for at so many `marks`. Events that have come
+        meanwhile are applied to it."""
         shown = _ShownTasks(node)
         shown.items = [
             [each if isinstance(each, dict) else {} for each in items] for items in progress
@@ -94,7 +103,7 @@ class JobTasks:
                     shown.show(block, task)
                 await trio.lowlevel.checkpoint()
         self.node, self.names, self._shown = node, names, shown
-        self.stale = False
+        self.stale = self.marks != marks
         waiting, self._waiting = self._waiting, []
         for event, now in waiting:
             self._apply(event, now)
@@ -122,7 +131,7 @@ class JobTasks:
             if not (isinstance(block, int) and isinstance(task, int) and isinstance(item, dict)):
                 continue
             if not (0 <= block < len(shown.items) and 0 <= task < len(shown.items[block])):
-                self.stale = True  # tasks were added
+                self.mark_stale()  # tasks were added
                 break
             shown.items[block][task] = item
             key = (self.job, block, task)
@@ -139,15 +148,12 @@ class JobTasks:
             return
         if old.serial != node.serial:
             self.gone = f"job {self.job} is another one now"
-        elif [b.tasks for b in old.blocks] != [b.tasks for b in node.blocks]:
-            self.stale = True
-        else:
-            # Whether a block waits for others is a state of the block.
-            for before, after in zip(old.blocks, node.blocks, strict=True):
-                if ("WDP" in before.states) is not ("WDP" in after.states):
-                    self.stale = True
-        if self.stale or self.gone:
             self.changed.set()
+        # Whether a block waits for others is a state of the block.
+        elif [(b.tasks, "WDP" in b.states) for b in old.blocks] != [
+            (b.tasks, "WDP" in b.states) for b in node.blocks
+        ]:
+            self.mark_stale()
 
     async def wait(self) -> None:
         """Wait for a change, unless all tasks have to be read, or are gone."""
