@@ -8,6 +8,8 @@ import pytest
 from support.web_page import WebPage, change_body, open_own_page
 from trio.testing import MockClock
 
+from trio_afrender.afserver.remote_farm import RemoteFarm
+from trio_afrender.errors import LinkLost, LinkRefused
 from trio_afrender.web.page_steering import KINDS, describe_actions
 
 
@@ -72,6 +74,62 @@ async def test_a_change_and_its_undo(
         await viewer.expect_row("log", number, undone=True)
         again = await page.post("/api/undo", {"id": number})
         assert again.status == 409
+
+
+@pytest.mark.parametrize("failing", [1, 2], ids=["at once", "in the middle"])
+async def test_an_undo_that_the_farm_interrupts(
+    failing: int, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """What it did not do is left to be undone."""
+    async with open_own_page(renders=("r1", "r2")) as page, page.view("log") as viewer:
+        watch = page.page.watch
+        await done(page, "render", "nimby", (1, "r1"))
+        number = (await done(page, "render", "NIMBY", (1, "r1"), (2, "r2")))["log"]
+        farm_type = type(watch.farm)
+        act = farm_type.act
+        asked = 0
+
+        async def act_once(farm: RemoteFarm, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - as `act`
+            nonlocal asked
+            asked += 1
+            if asked == failing:
+                raise LinkLost("connection lost")
+            await act(farm, *arguments, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(farm_type, "act", act_once)
+            answer = await page.post("/api/undo", {"id": number})
+        if failing == 1:
+            assert answer.status == 503
+        else:
+            assert answer.status == 200
+            assert "connection lost" in answer.json["problems"][-1]
+            row = await viewer.expect_row("log", answer.json["log"])
+            assert ("r1" in row["text"], "r2" in row["text"]) == (True, False)
+            assert row["problems"] == answer.json["problems"]
+        await viewer.expect_row("log", number, undone=False)
+        assert (await page.post("/api/undo", {"id": number})).status == 200
+        await viewer.expect_row("log", number, undone=True)
+        await watch.round.wait()
+        assert "NbY" in watch.renders[1].states
+        assert not {"NbY", "NBY"} & {*watch.renders[2].states}
+        assert (await page.post("/api/undo", {"id": number})).status == 409
+
+
+async def test_an_undo_that_does_nothing_may_be_tried_again(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    async with open_own_page(job()) as page:
+        number = (await done(page, "job", "pause", (2, 1)))["log"]
+
+        async def refuse(*_: object, **__: object) -> None:
+            raise LinkRefused("not now")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(page.page.watch.farm), "act", refuse)
+            answer = await page.post("/api/undo", {"id": number})
+        assert (answer.status, "not now" in answer.error) == (409, True)
+        assert (await page.post("/api/undo", {"id": number})).status == 200
 
 
 async def test_undo_restores_what_was_there(autojump_clock: MockClock) -> None:

@@ -68,3 +68,9 @@ class ActionLog:
             return ()
         self.topic.update([{**row, "undone": True}])
         return steps
+
+    def return_undo(self, number: int, steps: Sequence[PageChange]) -> None:
+        """Let an action be undone again, by the steps that were not done."""
+        if (row := self.topic.rows.get(number)) is not None:
+            self._steps[number] = steps
+            self.topic.update([{**row, "undone": False}])

@@ -498,7 +498,19 @@ async def _undo(page: Page, request: Request) -> Response:
     steps = page.log.take_undo(number)
     if not steps:
         return _refuse(409, "this action cannot be undone, or was undone already")
-    report = await _steering_of(page, session).undo(steps)
+    left = list(steps)
+    report = ChangeReport()
+    try:
+        while left:
+            await _steering_of(page, session).undo(left[0], report)
+            del left[0]
+    except (LinkLost, LinkRefused, ProtocolError) as error:
+        if not report.done:
+            raise
+        report.problems.append(f"the rest is not undone, and can be undone still: {error}")
+    finally:
+        if left or not report.done:
+            page.log.return_undo(number, left or steps)
     return _log_action(page, session, report, "", ())
 
 

@@ -301,17 +301,17 @@ class Steering:
             report.names = {_spoken(change): names}
         return report, undo, steps if report.done else ()
 
-    async def undo(self, steps: Sequence[PageChange]) -> ChangeReport:
-        """Take a change back. Raises what requests raise."""
-        whole = ChangeReport()
-        for step in steps:
-            report, _, _ = await self.act(step)
-            whole.done += report.done
-            whole.problems += report.problems
-            whole.hints += report.hints
-            for did, names in report.names.items():
-                whole.names.setdefault(did, []).extend(names)
-        return whole
+    async def undo(self, step: PageChange, whole: ChangeReport) -> None:
+        """Do a step that takes a change back, and note it in the report of all of them.
+
+        Raises `ConfigError` and what requests raise.
+        """
+        report, _, _ = await self.act(step)
+        whole.done += report.done
+        whole.problems += report.problems
+        whole.hints += report.hints
+        for did, names in report.names.items():
+            whole.names.setdefault(did, []).extend(names)
 
     async def _find(self, change: PageChange) -> _Found:
         if change.kind in ("task", "block"):
