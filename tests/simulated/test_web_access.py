@@ -243,6 +243,37 @@ async def test_a_session_has_a_rate_beside_that_of_its_address(autojump_clock: M
         assert (await page.get("/api/session")).status == 200
 
 
+async def test_addresses_of_one_network_share_a_rate_and_lines(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    """Whoever has one IPv6 address has all of its /64 network."""
+    async with open_own_page() as page:
+        page.own = False
+        page.page.rates = RequestRates(1.0, 20.0, trio.current_time)
+        peers = [f"2001:db8::{number:x}" for number in range(1, 31)]
+        refused = [(await page.get("/", headers={"Host": "evil"}, peer=each)) for each in peers]
+        assert {each.status for each in refused} == {403}
+        assert caplog.text.count("the page: refused a request") == 5
+        links = [(await page.get("/login?token=x", peer=each)) for each in peers]
+        assert {each.status for each in links} == {403, 429}
+        assert caplog.text.count("has opened a link that is not valid") == 5
+        assert (await page.get("/", peer="2001:db8:0:1::1")).status == 200
+
+
+async def test_each_session_of_an_address_has_a_rate(autojump_clock: MockClock) -> None:
+    async with open_own_page(JOB) as page:
+        page.own = False
+        busy, quiet = [await log_in(page, steer=True) for _ in range(2)]
+        page.page.rates = RequestRates(1.0, 50.0, trio.current_time)
+        statuses = [(await page.get("/api/session", headers=busy)).status for _ in range(110)]
+        assert statuses[-1] == 429
+        assert (await page.get("/api/session", headers=quiet)).status == 200
+        page.page.rates = RequestRates(200.0, 4000.0, trio.current_time)
+        changes = [(await page.post("/api/preview", PAUSE, headers=busy)).status for _ in range(60)]
+        assert changes[-1] == 429
+        assert (await page.post("/api/preview", PAUSE, headers=quiet)).status == 200
+
+
 async def test_changes_have_a_rate_of_their_own(autojump_clock: MockClock) -> None:
     async with open_own_page(JOB) as page:
         statuses = [(await page.post("/api/preview", PAUSE)).status for _ in range(120)]

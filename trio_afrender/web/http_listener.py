@@ -20,7 +20,7 @@ from hypercorn.typing import ASGIFramework
 from hypercorn.utils import wrap_app
 from starlette.types import ASGIApp
 
-from trio_afrender.transport.connection_seats import ConnectionSeats
+from trio_afrender.transport.connection_seats import ConnectionSeats, address_group
 from trio_afrender.transport.repeated_lines import RepeatedLines
 from trio_afrender.web.turns import Turns
 
@@ -122,7 +122,7 @@ async def serve_http(
             # Others can cause it, as often as they like: no traceback each time.
             lines.log(
                 logging.ERROR,
-                host,
+                address_group(host),
                 "the page: failed connections",
                 "the page: a connection has failed: %r",
                 error,

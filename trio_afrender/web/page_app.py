@@ -28,6 +28,7 @@ from trio_afrender.afserver.node_selection import TaskSelection
 from trio_afrender.afserver.remote_nodes import TaskNode, read_tasks
 from trio_afrender.errors import ConfigError, JobGone, LinkLost, LinkRefused, ProtocolError
 from trio_afrender.text import base_name, printable
+from trio_afrender.transport.connection_seats import address_group
 from trio_afrender.transport.repeated_lines import RepeatedLines
 from trio_afrender.transport.socket_owner import OwnerCheck
 from trio_afrender.version import __version__
@@ -183,13 +184,14 @@ class _Guard:
             # and so not mark, what its clients send.
             problem = "this page is served by HTTP/1.1 only"
         peer = (scope.get("client") or ("", 0))[0]
+        group = address_group(peer)
         problem = problem or find_refusal(
             scope["method"], scope["path"], headers, tls=page.tls, names=page.names
         )
         if problem:
             page.lines.log(
                 logging.WARNING,
-                peer,
+                group,
                 "the page: refused requests",
                 "the page: refused a request from %s: %s",
                 peer,
@@ -199,13 +201,13 @@ class _Guard:
             headers = {} if scope["http_version"].startswith("2") else {"Connection": "close"}
             return _refuse(403, f"refused: {problem}", **headers)
         needed = scope["path"].startswith("/api/")
-        wait = page.rates.wait_time(peer)
+        wait = page.rates.wait_time(group)
         session = None
         if needed or wait:
             session = await page.find_session(Request(scope), headers)
         if wait and session is not None:
             # Another user of the same address may have used up what that has.
-            wait = page.rates.wait_time(session.name)
+            wait = page.rates.wait_time(session.key)
         if wait:
             return _refuse(429, "too many requests", **{"Retry-After": str(math.ceil(wait))})
         if needed and session is None:
@@ -283,7 +285,7 @@ async def _log_in(page: Page, request: Request) -> Response:
     except TokenRefused as refused:
         page.lines.log(
             logging.WARNING,
-            address,
+            address_group(address),
             "the page: links that are not valid",
             "the page: %s has opened a link that is not valid",
             address,
@@ -563,7 +565,7 @@ def make_app(page: Page) -> ASGIApp:
             session = _session(request)
             if not session.steer:
                 return _refuse_change()
-            if wait := page.changes.wait_time(session.name):
+            if wait := page.changes.wait_time(session.key):
                 return _refuse(429, "too many changes", **{"Retry-After": str(math.ceil(wait))})
             return await handler(page, request)
 

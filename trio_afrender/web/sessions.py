@@ -41,6 +41,13 @@ class PageSession:
     """The clock at the last request."""
     local: bool = False
     """Whether it is the user of this program, without a link."""
+    number: int = 0
+    """Tells it from other sessions of that name; 0: of the user of this program."""
+
+    @property
+    def key(self) -> str:
+        """What its requests are counted under."""
+        return f"session {self.number}"
 
 
 class SessionTable:
@@ -51,6 +58,7 @@ class SessionTable:
         self._tokens: dict[bytes, bool] = {}
         self._used: OrderedDict[bytes, None] = OrderedDict()
         self._sessions: OrderedDict[bytes, PageSession] = OrderedDict()
+        self._last = 0
 
     def make_token(self, *, steer: bool) -> str:
         """Return a token that opens one session."""
@@ -76,7 +84,9 @@ class SessionTable:
             self._used.popitem(last=False)
         secret = secrets.token_urlsafe(32)
         kind = "a visitor" if steer else "a visitor who may look"
-        session = PageSession(f"{kind} at {address}", steer, address, self._clock())
+        self._last += 1
+        name = f"{kind} at {address}"
+        session = PageSession(name, steer, address, self._clock(), number=self._last)
         self._sessions[_digest(secret)] = session
         if len(self._sessions) > _MAX_SESSIONS:
             self._sessions.popitem(last=False)
@@ -137,7 +147,8 @@ class ViewerSeats:
 
 
 class RequestRates:
-    """How many requests each address may make: `rate` a second over time, `burst` at once."""
+    """How many requests each address or session may make: `rate` a second over time, `burst` at
+    once."""
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float]) -> None:
         self._rate = rate
