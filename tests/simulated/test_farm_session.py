@@ -469,6 +469,24 @@ async def test_a_slow_listener_gets_a_mark_for_omitted_text(autojump_clock: Mock
             assert set(received[:-1]) == {"123\n"}
 
 
+async def test_a_slow_listener_gets_a_mark_for_omitted_text_at_the_end(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_farm_and_nursery() as (farm, nursery):
+        job = farm.submit(one_job())
+        link = serve(farm, nursery)
+        await link.register()
+        task = (await link.expect(Events)).tasks[0]
+        async with farm.listen(TaskKey(job, 0, 0)) as texts:
+            await link.expect(Events)
+            for n in range(260):
+                await link.update(listened=(ListenedEntry(run=task.run, n=n, text="123\n"),))
+            await link.update(make_update(task, TaskStatus.FinishedSuccess))
+            await farm.wait(job)
+            received = [text async for text in texts]
+            assert received == ["123\n"] * 256 + ["\n[16 characters were left out here]\n"]
+
+
 async def test_requesting_output(autojump_clock: MockClock) -> None:
     async with open_farm_and_nursery() as (farm, nursery):
         job = farm.submit(one_job(listed(2)))

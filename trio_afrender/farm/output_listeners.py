@@ -5,6 +5,8 @@ Sending never waits: a listener that reads slowly delays neither the farm nor ot
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import attrs
 import trio
 
@@ -26,15 +28,27 @@ class Listener:
 
     def publish(self, text: str) -> None:
         """Deliver a piece of text, after a mark if text before it was left out."""
-        mark = f"\n[{self.missed} characters were left out here]\n" if self.missed else ""
         try:
-            self.send.send_nowait(mark + text)
-        except trio.WouldBlock:
-            self.missed += len(text)
+            # One place stays for the mark at the end.
+            if self.send.statistics().current_buffer_used >= _PIECES:
+                self.missed += len(text)
+            else:
+                self.send.send_nowait(self._mark + text)
+                self.missed = 0
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the listener has just left, or the task ended before this piece arrived
-        else:
+
+    def end(self) -> None:
+        """Close the channel, after a mark if text at the end was left out. May be called again."""
+        if self.missed:
+            with suppress(trio.BrokenResourceError):  # the listener has just left
+                self.send.send_nowait(self._mark)
             self.missed = 0
+        self.send.close()
+
+    @property
+    def _mark(self) -> str:
+        return f"\n[{self.missed} characters were left out here]\n" if self.missed else ""
 
 
 class Listeners:
@@ -45,7 +59,7 @@ class Listeners:
 
     def add(self, key: TaskKey) -> tuple[Listener, trio.MemoryReceiveChannel[str]]:
         """Add a listener of a task. The caller removes it and closes the channel it gets."""
-        send, receive = trio.open_memory_channel[str](_PIECES)
+        send, receive = trio.open_memory_channel[str](_PIECES + 1)
         listener = Listener(send)
         self._of.setdefault(key, set()).add(listener)
         return listener, receive
@@ -66,7 +80,7 @@ class Listeners:
     def end(self, key: TaskKey) -> None:
         """Close the channels of a task that is over. Text that waits in them can still be read."""
         for listener in self._of.get(key, ()):
-            listener.send.close()
+            listener.end()
 
 
 class Answers:
