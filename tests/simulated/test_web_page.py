@@ -331,6 +331,18 @@ async def test_a_viewer_comes_while_the_tasks_are_left(
             nursery.cancel_scope.cancel()
 
 
+async def test_outputs_of_many_tasks_are_not_kept_for_ever(autojump_clock: MockClock) -> None:
+    async with open_own_page(listed(300)) as page:
+        for number in range(300):
+            answer = await page.get(f"/api/output/2.0.{number}")
+            assert (answer.status, answer.json["size"]) == (200, 0)
+        kept = page.page.texts._kept
+        assert len(kept) == 256
+        await trio.sleep(31)
+        await page.get("/api/output/2.0.0")
+        assert len(kept) == 1
+
+
 @pytest.mark.parametrize("query", ["from=x", "limit=-1", "attempt=2", "before=99999999999999999"])
 async def test_wrong_places_in_an_output(query: str, autojump_clock: MockClock) -> None:
     async with open_own_page(listed(1), renders=("r1",)) as page:

@@ -18,6 +18,8 @@ MAX_PIECE = 256 * 1024
 """Bytes of a piece."""
 _MAX_KEPT = 64 * 1024 * 1024
 """Bytes of the outputs that are kept."""
+_MAX_OUTPUTS = 256
+"""How many are kept: most tasks print little, and some nothing."""
 _AT_ONCE = 3
 """Outputs that are read at once."""
 _KEPT_FOR = 30.0
@@ -77,6 +79,16 @@ class OutputReader:
             buffer = await make_stored_output(text)
             self._kept[key] = (now, buffer)
             self._kept.move_to_end(key)
-            while len(self._kept) > 1 and sum(b.end for _, b in self._kept.values()) > _MAX_KEPT:
-                self._kept.popitem(last=False)
+            self._forget(now)
             return buffer
+
+    def _forget(self, now: float) -> None:
+        """Forget what is old, and the oldest of too much, but not the newest."""
+        size = sum(buffer.end for _, buffer in self._kept.values())
+        while len(self._kept) > 1:
+            key, (read_at, buffer) = next(iter(self._kept.items()))
+            old = read_at + _KEPT_FOR <= now
+            if not old and size <= _MAX_KEPT and len(self._kept) <= _MAX_OUTPUTS:
+                return
+            del self._kept[key]
+            size -= buffer.end
