@@ -474,6 +474,22 @@ def test_file_names_are_reduced_and_sizes_checked() -> None:
     assert farm.store.files[task.key, "passwd"] == b"1"
 
 
+@pytest.mark.parametrize("when", [1e300, -1e18, -1.0])
+def test_a_time_that_is_no_date_does_not_lose_an_outcome(when: float) -> None:
+    farm = FarmHarness()
+    job = farm.job()
+    render = farm.render()
+    task = render.take_one()
+    why = (Reason(time=when, event="cause", text="no licence"),)
+    status = TaskStatus.FinishedParserFatalError
+    render.send(make_update(task, status, started=when, finished=when, why=why))
+    view = farm.task(job)
+    assert view.state == "error"
+    assert [step.text for step in view.why] == ["no licence"]
+    assert {view.why[0].time, view.finished, view.started} == {farm.state.wall()}
+    assert "cause: no licence" in farm.logs()
+
+
 def test_an_update_whose_key_is_not_that_of_its_run_is_closed() -> None:
     farm = FarmHarness()
     job = farm.job(frames(1, 2))

@@ -17,6 +17,7 @@ from trio_afrender.farm.task_bits import STATUS_MARKS, TaskBit
 from trio_afrender.farm.transitions import finish, put_back, queue_again, resume_lost_run
 from trio_afrender.protocol.messages import (
     FilesEntry,
+    Reason,
     RunRef,
     TaskStatus,
     TaskUpdate,
@@ -32,6 +33,8 @@ _MAX_TEXT = 2000
 """Characters kept of each text in a view; outputs and logs go to the store."""
 _MAX_WHY = 200
 """Reasons taken from one outcome, the last ones."""
+_MAX_TIME = 250_000_000_000.0
+"""Unix time in the year 9892: not all systems have dates beyond 9999."""
 _MAX_FILES = 1000
 """Names kept for a task."""
 _REPLACING = (FarmStopKind.RESTART, FarmStopKind.SKIP, FarmStopKind.DONE)
@@ -135,11 +138,13 @@ def _apply_task(state: FarmState, render: RenderState, update: TaskUpdate, now: 
     # One number for both, as in `jobs.report`: a signal is negative.
     if update.exit_code is None and update.exit_signal is not None:
         task.exit_code = -update.exit_signal
-    task.started = task.started if update.started is None else update.started
-    task.finished = state.wall() if update.finished is None else update.finished
+    if update.started is not None and _is_time(update.started):
+        task.started = update.started
+    finished = update.finished
+    task.finished = finished if finished is not None and _is_time(finished) else state.wall()
     if update.output:
         state.outgoing.writes.append(AttemptOutput(task.key, run.attempt, update.output))
-    why = tuple(attrs.evolve(step, text=step.text[:_MAX_TEXT]) for step in update.why[-_MAX_WHY:])
+    why = tuple(_bounded(state, step) for step in update.why[-_MAX_WHY:])
     state.add_why(task, why)
     if run.log_n < 0:
         # A render that sends log entries has put its reasons at their end.
@@ -152,6 +157,16 @@ def _apply_task(state: FarmState, render: RenderState, update: TaskUpdate, now: 
         render.given_back = 0
     _apply_outcome(state, run, update, now)
     return True
+
+
+def _is_time(when: float) -> bool:
+    """Whether a time of a render is one that can be shown as a date."""
+    return 0 <= when < _MAX_TIME
+
+
+def _bounded(state: FarmState, step: Reason) -> Reason:
+    time = step.time if _is_time(step.time) else state.wall()
+    return attrs.evolve(step, time=time, text=step.text[:_MAX_TEXT])
 
 
 def _apply_outcome(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
