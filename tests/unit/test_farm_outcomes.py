@@ -474,6 +474,21 @@ def test_file_names_are_reduced_and_sizes_checked() -> None:
     assert farm.store.files[task.key, "passwd"] == b"1"
 
 
+def test_files_beyond_the_limit_are_refused_by_name() -> None:
+    farm = FarmHarness()
+    job = farm.job()
+    render = farm.render()
+    task = render.take_one()
+    files = tuple(TaskFile(name=f"{number}.png", data=b"1") for number in range(1001))
+    render.send(files=(FilesEntry(run=task.run, n=1, files=files),))
+    view = farm.task(job)
+    assert len(view.files) == 1000
+    assert [step.text for step in view.why] == ["file '1000.png': the task has 1000 files already"]
+    # One that is there is replaced.
+    render.send(files=(FilesEntry(run=task.run, n=2, files=files[:1]),))
+    assert len(farm.task(job).why) == 1
+
+
 @pytest.mark.parametrize("when", [1e300, -1e18, -1.0])
 def test_a_time_that_is_no_date_does_not_lose_an_outcome(when: float) -> None:
     farm = FarmHarness()

@@ -102,6 +102,8 @@ def _apply_files(state: FarmState, render: RenderState, entry: FilesEntry) -> No
             task.block.job.thumbnail = (task.key, name)
             state.outgoing.writes.append(FileData(task.key, name, file.data))
             state.touch(task)
+        else:
+            state.why(task, "refused", f"file {name!r}: the task has {_MAX_FILES} files already")
 
 
 def _apply_task(state: FarmState, render: RenderState, update: TaskUpdate, now: float) -> bool:
