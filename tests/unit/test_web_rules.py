@@ -195,6 +195,12 @@ def test_a_thumbnail_by_its_path() -> None:
     assert job_row(other, JobPace())["thumbnail"] == ""
 
 
+def test_a_wait_that_no_browser_has_a_date_for() -> None:
+    """A user has given microseconds: the list of all jobs must not fail with it."""
+    job = read_job({"id": 2, "st": 8, "time_wait": 2**53, "blocks": [{}]})
+    assert job_row(job, JobPace())["waits"] * 1000 == 8.64e15
+
+
 def test_unknown_figures_are_none() -> None:
     assert load_figures({}) == (0, None, None, None, None, 0, None, None, None)
 

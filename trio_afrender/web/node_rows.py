@@ -44,6 +44,8 @@ _MAX_TEXT = 10_000
 """Characters of a name or a note that a row shows."""
 _IMAGE_PATH = re.compile(r"/(\d{1,9})\.(\d{1,9})/(?:files/)?[^/]+$")
 """The end of the path of a task's image in a farm's store."""
+_LAST_DATE = 8_640_000_000_000
+"""Unix time of the last date that browsers have; of a later one they make an error."""
 _MAX_METERS = 32
 _MAX_NETIFS = 32
 
@@ -60,7 +62,7 @@ def _short(text: str) -> str:
 def job_row(job: JobNode, pace: JobPace) -> Row:
     """A row of the list of jobs."""
     fields = job.fields
-    wait = integer_of(fields, "time_wait")
+    wait = min(integer_of(fields, "time_wait"), _LAST_DATE)
     return {
         "id": job.id,
         "serial": job.serial,
