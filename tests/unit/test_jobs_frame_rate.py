@@ -29,6 +29,14 @@ def test_a_long_wait_before_the_first_frame_does_not_count() -> None:
     assert rate.update(10, 86_400.0) == pytest.approx(2.0)
 
 
+def test_a_clock_that_is_set_back() -> None:
+    rate = FrameRate(2.0)
+    for second in range(61):
+        rate.update(second, 10_000.0 + second)
+    assert rate.update(61, 5_000.0) == pytest.approx(61.0)
+    assert rate.update(62, 5_001.0) == pytest.approx(61.0, rel=0.02)
+
+
 def test_restarted_tasks_begin_anew() -> None:
     rate = FrameRate(2.0)
     rate.update(0, 0.0)

@@ -284,6 +284,21 @@ def test_the_past_of_a_host_has_a_limit() -> None:
     assert history.points(1) == []
 
 
+def test_the_past_of_a_host_when_the_clock_is_set_back() -> None:
+    history = LoadHistory(1)
+    for second in range(0, 60, 10):
+        history.add(1, 10_000.0 + second, (second,))
+    history.add(1, 5_000.0, (60,))
+    history.add(1, 5_010.0, (70,))
+    times = [5_000.0 + second for second in range(-50, 20, 10)]
+    assert history.points(1) == [
+        [when, each] for when, each in zip(times, (0, 10, 20, 30, 40, 50, 70), strict=True)
+    ]
+    # A time that was rounded up is none that was set back.
+    history.add(1, 5_009.6, (80,))
+    assert len(history.points(1)) == 7
+
+
 def test_curves_of_tasks_have_a_limit() -> None:
     curves = PercentCurves()
     for second in range(10_000):

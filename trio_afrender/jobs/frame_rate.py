@@ -30,6 +30,10 @@ class FrameRate:
         """
         if self._counts and frames < self._counts[-1][1]:
             self._counts.clear()
+        if self._counts and (early := self._counts[-1][0] - now) > 0:
+            # The clock was set back: the past moves with it.
+            moved = [(when - early, count) for when, count in self._counts]
+            self._counts = deque(moved, maxlen=_MAX_COUNTS)
         if not self._counts or frames != self._counts[-1][1]:
             self._counts.append((now, frames))
         while len(self._counts) > 1 and self._counts[1][0] <= now - _WINDOW:

@@ -38,6 +38,11 @@ class LoadHistory:
                 return
             points = self._of[render] = array("d")
         step = self.width + 1
+        if points and points[-step] > now + 1:
+            # The clock was set back: the past moves with it, or there would be no point until then.
+            early = points[-step] - round(now)
+            for at in range(0, len(points), step):
+                points[at] -= early
         if points and now - points[-step] < _SPACING:
             return
         points.append(round(now))

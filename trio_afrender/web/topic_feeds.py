@@ -127,10 +127,14 @@ async def feed_render(watch: FarmWatch, topic: Topic, numbers: tuple[int, ...]) 
         before, after = shown.get("render"), changes.get("render")
         if isinstance(before, dict) and isinstance(after, dict):
             changes["render"] = {k: v for k, v in after.items() if before.get(k) != v}
-        points = [each for each in watch.history.points(number) if (each[0] or 0) > last_point]
-        last_point = points[-1][0] or 0.0 if points else last_point
+        past = watch.history.points(number)
+        newest = (past[-1][0] or 0.0) if past else last_point
+        # Of a clock that was set back, all points have other times.
+        moved = newest < last_point
+        points = [each for each in past if (each[0] or 0) > last_point]
+        last_point = newest
         shown = now
-        if topic.describe is None:
+        if topic.describe is None or moved:
             topic.describe = describe
             topic.replace()
         elif changes or points:
