@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from trio_afrender.afserver.remote_nodes import read_job
 from trio_afrender.web.action_log import ActionLog
 from trio_afrender.web.job_outlook import JobPace
+from trio_afrender.web.job_tasks import JobTasks
 from trio_afrender.web.load_history import LoadHistory, PercentCurves
 from trio_afrender.web.node_rows import draw_bar, job_row, load_figures, meter_objects, settle_load
 from trio_afrender.web.output_buffer import OutputBuffer
@@ -343,6 +344,13 @@ def test_an_output_of_a_gigabyte() -> None:
     # What is not kept any more: the first piece that is.
     assert buffer.after(1000, 16).start == buffer.start
     assert buffer.before(1000, 16).text == ""
+
+
+async def test_a_task_that_was_added_after_the_names_were_read() -> None:
+    tasks = JobTasks(2, PercentCurves())
+    await tasks.load(make_job(tasks_num=2), [["t0"]], [[{"st": 1}, {"st": 1}]], tasks.marks)
+    found = [tasks.find(0, number) for number in range(3)]
+    assert [each and each[0].name for each in found] == ["t0", "task 1", None]
 
 
 # Rights

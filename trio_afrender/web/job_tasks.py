@@ -201,5 +201,7 @@ class JobTasks:
         item = items[block][task]
         one = attrs.evolve(node, blocks=(node.blocks[block],))
         read = read_tasks(one, [[item]])[0]
-        name = self.names[block][task] if block < len(self.names) else f"task {task}"
+        # Names are read before the progress: tasks may have been added in between.
+        names = self.names[block] if block < len(self.names) else []
+        name = names[task] if task < len(names) else f"task {task}"
         return attrs.evolve(read, task=task, name=name), item
