@@ -76,6 +76,30 @@ async def test_a_change_and_its_undo(
         assert again.status == 409
 
 
+async def test_a_change_that_the_farm_may_have_done_is_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """The farm is lost before it has answered."""
+    async with open_own_page(job()) as page, page.view("log") as viewer:
+        watch = page.page.watch
+        farm_type = type(watch.farm)
+        act = farm_type.act
+
+        async def act_and_lose(farm: RemoteFarm, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - as `act`
+            await act(farm, *arguments, **more)
+            raise LinkLost("connection lost")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(farm_type, "act", act_and_lose)
+            assert (await page.change("job", "pause", (2, 1))).status == 503
+        row = await viewer.expect_row("log", 1)
+        assert (row["text"], row["who"]) == ('pause job 2 "j"', "ann on this machine")
+        assert "whether this is done is not known: connection lost" in row["problems"][0]
+        assert (await page.post("/api/undo", {"id": 1})).status == 200
+        await watch.round.wait()
+        assert "OFF" not in watch.jobs[2].states
+
+
 @pytest.mark.parametrize("failing", [1, 2], ids=["at once", "in the middle"])
 async def test_an_undo_that_the_farm_interrupts(
     failing: int, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock

@@ -38,7 +38,13 @@ from trio_afrender.web.farm_watch import FarmWatch
 from trio_afrender.web.node_reads import read_node_log, read_values
 from trio_afrender.web.node_rows import LOAD_FIELDS
 from trio_afrender.web.output_reader import OutputReader
-from trio_afrender.web.page_steering import PageChange, Steering, describe_actions, read_change
+from trio_afrender.web.page_steering import (
+    BegunChange,
+    PageChange,
+    Steering,
+    describe_actions,
+    read_change,
+)
 from trio_afrender.web.request_checks import (
     ANSWER_HEADERS,
     collect_headers,
@@ -487,7 +493,24 @@ async def _preview(page: Page, request: Request) -> Response:
 async def _act(page: Page, request: Request) -> Response:
     session = _session(request)
     change = read_change(await _read_body(request))
-    report, undo, steps = await _steering_of(page, session).act(change)
+    begun: list[BegunChange] = []
+    try:
+        report, undo, steps = await _steering_of(page, session).act(change, begun.append)
+    except (LinkLost, ProtocolError) as error:
+        # The farm may have done it before it was lost: then this is the only way back.
+        for each in begun:
+            problem = f"the farm was lost, so whether this is done is not known: {error}"
+            page.log.add(
+                now=page.watch.clock(),
+                who=session.name,
+                address=session.address,
+                text=each.text,
+                problems=[problem],
+                undo=each.undo,
+                steps=each.steps,
+            )
+            _log.info("the page: %s: %s", session.name, f"{each.text}: {problem}")
+        raise
     return _log_action(page, session, report, undo, steps)
 
 

@@ -46,7 +46,7 @@ from trio_afrender.afserver.set_parameters import check_block_masks, set_blocks,
 from trio_afrender.errors import ConfigError
 from trio_afrender.text import count_text, shorten, suggest
 
-__all__ = ("PageChange", "Steering", "describe_actions", "read_change")
+__all__ = ("BegunChange", "PageChange", "Steering", "describe_actions", "read_change")
 
 MAX_NODES = 10_000
 _MAX_VALUES = 100
@@ -183,6 +183,15 @@ class PageChange:
     params: Mapping[str, Any] = attrs.field(factory=dict)
 
 
+@attrs.frozen(slots=True, kw_only=True)
+class BegunChange:
+    """A change that the farm is asked for, and what undoes it."""
+
+    text: str
+    undo: str
+    steps: Sequence[PageChange]
+
+
 def read_change(body: object) -> PageChange:
     """Check a request. Raises `ConfigError`."""
     if not isinstance(body, dict):
@@ -271,10 +280,13 @@ class Steering:
             "problems": list(found.problems)[:_SHOWN_PROBLEMS],
         }
 
-    async def act(self, change: PageChange) -> tuple[ChangeReport, str, Sequence[PageChange]]:
+    async def act(
+        self, change: PageChange, begin: Callable[[BegunChange], None] = lambda _: None
+    ) -> tuple[ChangeReport, str, Sequence[PageChange]]:
         """Do a change; return what was done, and what undoes it.
 
-        Raises `ConfigError` and what requests raise.
+        `begin` is called before the farm is asked for it. Raises `ConfigError` and what requests
+        raise.
         """
         found = await self._find(change)
         report = ChangeReport(problems=list(found.problems))
@@ -282,6 +294,8 @@ class Steering:
         undo = _undo_text(change, found, steps)
         if not found.count:
             return report, "", ()
+        text = f"{_spoken(change)} {quote_names(_names(change, found))}"
+        begin(BegunChange(text=text, undo=undo, steps=steps))
         if change.kind in ("task", "block") and change.verb != "set":
             await apply_task_change(self.farm, found.tasks, _TASK_VERBS[change.verb], report)
         elif change.kind == "block":
