@@ -291,6 +291,44 @@ async def test_an_output_without_viewers_is_sent_no_more(autojump_clock: MockClo
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("on", [True, False], ids=["beginning", "ending"])
+async def test_an_output_of_a_slow_farm_is_sent_no_more(
+    on: bool, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """The last listener has left before the farm has answered that it begins, or ends, to send."""
+    async with open_own_page(listed(1), renders=("r1",)) as page, trio.open_nursery() as nursery:
+        assert page.json_farm is not None
+        (monitor,) = page.json_farm.server.requests.registry.monitors.values()
+        farm_type = type(page.page.watch.farm)
+        ask = farm_type.watch
+
+        async def ask_slowly(
+            farm: RemoteFarm,
+            to: EventMonitor,
+            kind: str,
+            place: Mapping[str, object],
+            **more: bool,
+        ) -> None:
+            if kind != "listen":
+                await ask(farm, to, kind, place, **more)
+            elif more.get("on", True):
+                await ask(farm, to, kind, place, **more)
+                await trio.sleep(8 if on else 0)
+            else:
+                await trio.sleep(0 if on else 3)
+                await ask(farm, to, kind, place, **more)
+
+        monkeypatch.setattr(farm_type, "watch", ask_slowly)
+        nursery.start_soon(stay_online, page.links["r1"])
+        with trio.move_on_after(4):
+            async with page.page.watch.listen((2, 0, 0), lambda *_: None):
+                await trio.sleep_forever()
+        assert len(monitor.listens) == 1
+        await trio.sleep(8)
+        assert not monitor.listens
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_viewer_comes_while_the_tasks_are_left(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:

@@ -27,7 +27,7 @@ from trio_afrender.afserver.remote_nodes import (
     text_of,
 )
 from trio_afrender.async_helpers import RepeatedEvent
-from trio_afrender.errors import AfRenderError, JobGone, LinkLost, LinkRefused, ProtocolError
+from trio_afrender.errors import JobGone, LinkLost, LinkRefused, ProtocolError
 from trio_afrender.web.job_outlook import JobPace
 from trio_afrender.web.job_tasks import JobTasks, TaskKeyTuple
 from trio_afrender.web.load_history import LoadHistory, PercentCurves
@@ -95,6 +95,9 @@ class FarmWatch:
     _watched: dict[int, JobTasks] = attrs.field(factory=dict)
     _unwatched: set[int] = attrs.field(factory=set)
     """Jobs without viewers of their tasks: the next poll ends their events."""
+    _unheard: set[TaskKeyTuple] = attrs.field(factory=set)
+    """Tasks without listeners: the next poll ends these, because a farm sends the outputs of so many
+    tasks, not of more."""
     outputs: dict[TaskKeyTuple, TaskOutput] = attrs.field(factory=dict)
     """The outputs that are followed."""
     _listeners: dict[TaskKeyTuple, list[TaskListener]] = attrs.field(factory=dict)
@@ -207,6 +210,10 @@ class FarmWatch:
             unwatched, self._unwatched = self._unwatched - {*self._watched}, set()
             if unwatched:
                 await self.farm.watch(monitor, "tasks", {"ids": sorted(unwatched)}, on=False)
+            unheard, self._unheard = self._unheard - {*self._listeners}, set()
+            for key in sorted(key for key in unheard if key[0] in self.jobs):
+                with suppress(LinkRefused):  # its job has just been deleted
+                    await self.farm.watch(monitor, "listen", _place(key), on=False)
 
     def _hand_output(self, events: Mapping[str, Any]) -> None:
         for name in ("tasks_outputs", "tasks_listens"):
@@ -397,22 +404,15 @@ class FarmWatch:
 
         Raises what requests raise.
         """
-        asked = {"job": key[0], "block": key[1], "task": key[2]}
         self._listeners.setdefault(key, []).append(take)
-        monitor = None
         try:
-            monitor = await self._subscribe("listen", asked)
+            await self._subscribe("listen", _place(key))
             yield
         finally:
             self._listeners[key].remove(take)
             if not self._listeners[key]:
                 del self._listeners[key]
-            # Also when it is cancelled: a farm sends the outputs of so many tasks, not of more.
-            with trio.CancelScope(shield=True), trio.move_on_after(2), suppress(AfRenderError):
-                async with self._subscribing:
-                    left = key not in self._listeners and key[0] in self.jobs
-                    if left and monitor is not None and monitor is self.monitor:
-                        await self.farm.watch(monitor, "listen", asked, on=False)
+                self._unheard.add(key)
 
     async def _subscribe(self, kind: str, asked: Mapping[str, object]) -> EventMonitor:
         """Have the farm send events, by the registration that is returned."""
@@ -422,6 +422,10 @@ class FarmWatch:
             monitor = self.monitor
             await self.farm.watch(monitor, kind, asked)
             return monitor
+
+
+def _place(key: TaskKeyTuple) -> dict[str, object]:
+    return dict(zip(("job", "block", "task"), key, strict=True))
 
 
 def _ids(fields: Mapping[str, Any], key: str) -> list[int]:
