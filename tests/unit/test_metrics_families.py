@@ -68,7 +68,8 @@ def test_help_texts_are_one_line() -> None:
 
 
 def test_large_counts_keep_their_digits() -> None:
-    assert "x_total 12345678\n" in format_families([counter("x", "A figure.", 12_345_678)])
+    for value in (12_345_678, 12_345_678_901_234):
+        assert f"x_total {value}\n" in format_families([counter("x", "A figure.", value)])
 
 
 @pytest.mark.parametrize("program", ["agent", "farm", "gateway"])

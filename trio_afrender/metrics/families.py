@@ -128,4 +128,5 @@ def _format_labels(labels: Mapping[str, str]) -> str:
 
 
 def _figure(number: float) -> str:
-    return f"{number:.10g}"
+    # Whole numbers exactly: a counter of bytes soon has more than ten digits.
+    return f"{number:d}" if isinstance(number, int) else f"{number:.10g}"
