@@ -201,6 +201,23 @@ async def test_old_sessions_end(autojump_clock: MockClock) -> None:
         assert (await page.get("/api/session", headers=headers)).status == 401
 
 
+async def test_the_session_of_a_page_that_is_open_goes_on(autojump_clock: MockClock) -> None:
+    """A display in a studio is watched for days, by one stream."""
+    async with open_own_page() as page:
+        page.own = False
+        now = 0.0
+        page.page.sessions = SessionTable(lambda: now)
+        headers = await log_in(page, steer=True)
+        async with page.view("jobs", headers=headers) as viewer:
+            await viewer.expect("snapshot", "jobs")
+            now = 48 * 3600.0
+            assert (await page.get("/api/session", headers=headers)).status == 200
+            now = 96 * 3600.0
+        assert (await page.get("/api/session", headers=headers)).status == 200
+        now += 25 * 3600
+        assert (await page.get("/api/session", headers=headers)).status == 401
+
+
 async def test_a_link_for_looking_does_not_steer(autojump_clock: MockClock) -> None:
     async with open_own_page(JOB) as page:
         page.own = False

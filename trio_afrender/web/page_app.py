@@ -336,6 +336,7 @@ async def _stream_events(page: Page, request: Request) -> Response:
         return _refuse(429, full, **{"Retry-After": "30"})
     with ExitStack() as stack:
         stack.enter_context(page.seats.take(address))
+        stack.enter_context(page.sessions.use(session))
         try:
             topics = [stack.enter_context(page.topics.open(name)) for name in names]
         except UnknownTopic as error:

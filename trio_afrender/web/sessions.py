@@ -21,7 +21,7 @@ _MAX_SESSIONS = 1000
 _MAX_USED = 1000
 """Used tokens that are remembered, to say why they are refused."""
 _IDLE = 24 * 3600.0
-"""Seconds without a request after which a session is over."""
+"""Seconds without a request and without a stream after which a session is over."""
 _MAX_ADDRESSES = 4096
 
 
@@ -41,6 +41,8 @@ class PageSession:
     """The clock at the last request."""
     local: bool = False
     """Whether it is the user of this program, without a link."""
+    streams: int = 0
+    """Streams of events that are open."""
     number: int = 0
     """Tells it from other sessions of that name; 0: of the user of this program."""
 
@@ -99,12 +101,22 @@ class SessionTable:
         if session is None:
             return None
         now = self._clock()
-        if session.used + _IDLE <= now:
+        if not session.streams and session.used + _IDLE <= now:
             del self._sessions[digest]
             return None
         session.used = now
         self._sessions.move_to_end(digest)
         return session
+
+    @contextmanager
+    def use(self, session: PageSession) -> Iterator[None]:
+        """Count a session as used while the body runs: the page is open somewhere."""
+        session.streams += 1
+        try:
+            yield
+        finally:
+            session.streams -= 1
+            session.used = self._clock()
 
 
 def _digest(secret: str) -> bytes:
