@@ -201,7 +201,7 @@ async def test_old_sessions_end(autojump_clock: MockClock) -> None:
         assert (await page.get("/api/session", headers=headers)).status == 401
 
 
-async def test_the_session_of_a_page_that_is_open_goes_on(autojump_clock: MockClock) -> None:
+async def test_the_session_of_a_page_that_is_open_continues(autojump_clock: MockClock) -> None:
     """A display in a studio is watched for days, by one stream."""
     async with open_own_page() as page:
         page.own = False
@@ -263,7 +263,7 @@ async def test_a_session_has_a_rate_beside_that_of_its_address(autojump_clock: M
 async def test_addresses_of_one_network_share_a_rate_and_lines(
     caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
 ) -> None:
-    """Whoever has one IPv6 address has all of its /64 network."""
+    """A host with one IPv6 address has all of its /64 network."""
     async with open_own_page() as page:
         page.own = False
         page.page.rates = RequestRates(1.0, 20.0, trio.current_time)
