@@ -23,6 +23,7 @@ from trio_afrender.config import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound
 from trio_afrender.plugins.host import forkserver
 from trio_afrender.plugins.host.host_pool import HostRunner, open_plugin_host
+from trio_afrender.plugins.host.task_proxy import BYTES_PER_REQUEST
 from trio_afrender.plugins.in_process import InlineRunner
 from trio_afrender.plugins.interfaces import Conclusion, ParserState, PluginSpec, PluginTask
 from trio_afrender.tasklog.memory_log import MemoryLog
@@ -232,6 +233,13 @@ async def test_a_plugin_that_fails_costs_only_its_own_run(
             assert await bad.log() == ""
         assert runner.pid == pid
         await until(lambda: runner.pids == (pid,))
+
+
+async def test_a_secret_that_an_early_request_names_is_known_at_the_end(tmp_path: Path) -> None:
+    async with runner_of() as runner, task_of(runner, tmp_path, make_spec("counts")) as (task, log):
+        await log.append(b"::add-mask::early-secret\n" + b"z\n" * BYTES_PER_REQUEST)
+        await log.append(b"::add-mask::late-secret\n")
+        assert (await task.parse(log.size)).masks == ("early-secret", "late-secret")
 
 
 HANGS = [("bad_regex", b"x" * 64 + b"\n"), ("bad_loop", b"LOOP\n"), ("bad_sleep", b"WAIT\n")]

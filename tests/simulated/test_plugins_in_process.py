@@ -75,3 +75,15 @@ async def test_all_calls_are_checkpoints() -> None:
         for call in (task.log, partial(task.run_end_checks, 0, check_files=True, post=True)):
             with assert_checkpoints():
                 await call()
+
+
+async def test_a_secret_that_an_early_step_names_is_known_at_the_end() -> None:
+    runner, log = InlineRunner(folders=[PLUGINS]), MemoryLog()
+    await log.append(
+        b"::add-mask::early-secret\n"
+        + b"z\n" * BYTES_PER_CHECKPOINT
+        + b"::add-mask::late-secret\n::add-mask::early-secret\n"
+    )
+    async with runner.open_task(make_spec("counts"), log) as task:
+        state = await task.parse(log.size)
+    assert state.masks == ("early-secret", "late-secret")

@@ -223,6 +223,7 @@ def merge_states(earlier: ParserState | None, later: ParserState) -> ParserState
         later,
         files_onthefly=earlier.files_onthefly + later.files_onthefly,
         replaced=earlier.replaced + later.replaced,
+        masks=tuple(dict.fromkeys(earlier.masks + later.masks)),
         problem="\n".join(filter(None, (earlier.problem, later.problem))),
         **flags,
     )
