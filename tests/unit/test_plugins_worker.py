@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import math
 import sys
 import weakref
 from itertools import product
@@ -22,7 +23,7 @@ from trio_afrender.plugins.host.host_protocol import dump_facts, load_facts
 from trio_afrender.plugins.interfaces import Conclusion, ParserState, Replaced
 from trio_afrender.plugins.lookup import list_plugins
 from trio_afrender.plugins.task_worker import TaskWorker
-from trio_afrender.plugins.validation import read_facts
+from trio_afrender.plugins.validation import read_facts, read_number, read_seconds
 from trio_afrender.tasklog.interfaces import Chunk, Missing
 from trio_afrender.tasklog.memory_log import MemoryLogStore
 
@@ -326,6 +327,35 @@ def test_problems_are_reported_once_then_at_powers_of_ten() -> None:
     assert problems.take() == ()
 
 
+def test_a_problem_without_a_text_is_one() -> None:
+    problems = Problems()
+    for _ in range(10):
+        problems.add(" \n")
+    reports = problems.take()
+    assert len(reports) == 2
+    assert reports[1] == f"{reports[0]} (10 times)"
+
+
+@pytest.mark.parametrize(
+    ("value", "number", "seconds"),
+    [
+        (10**400, None, None),
+        (-(10**400), None, None),
+        (math.nan, None, None),
+        (math.inf, None, None),
+        (2**31 - 1, 2**31 - 1, 2.0**31 - 1),
+        (2**31, None, 2.0**31),
+        (1.5, 1, 1.5),
+        (-1, -1, None),
+    ],
+)
+def test_numbers_of_any_size_are_read(
+    value: float, number: int | None, seconds: float | None
+) -> None:
+    assert read_number(value) == number
+    assert read_seconds(value) == seconds
+
+
 def test_the_number_and_size_of_problems_is_limited() -> None:
     problems = Problems()
     for number in range(1000):
@@ -433,6 +463,8 @@ def test_a_run_of_a_base_class_changed_by_a_plugin_is_not_settled(
         ("ab", 7, {}),
         ((3,), (-1, ("a",)), {}),
         (("3", "x"), ("1", ()), {}),
+        # More digits than a float has.
+        ((10**400, "x"), None, {"deciding_line": 0, "deciding_text": "x"}),
         ({}, object(), {}),
     ],
 )

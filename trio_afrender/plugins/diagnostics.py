@@ -34,7 +34,7 @@ class Problems:
 
     def add(self, text: str) -> str:
         """Count a problem. Return the text to report for it now, empty if it was reported before."""
-        text = shorten_middle(text.strip())
+        text = shorten_middle(text.strip()) or "a problem without a text"
         if text not in self._times and len(self._times) > MAX_DIFFERENT:
             return ""
         times = self._times[text] = self._times.get(text, 0) + 1

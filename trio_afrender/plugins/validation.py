@@ -8,6 +8,7 @@ progress.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -73,7 +74,8 @@ def read_number(value: object) -> int | None:
     if type(value) not in (int, bool) and not isinstance(value, float):
         return None
     assert isinstance(value, int | float)  # noqa: S101 - repeats the test above for mypy
-    if not math.isfinite(value) or abs(value) > MAX_NUMBER:
+    # In this order: an int with hundreds of digits has no float, which `isfinite` would make of it.
+    if abs(value) > MAX_NUMBER or not math.isfinite(value):
         return None
     return int(value)
 
@@ -87,7 +89,7 @@ def read_seconds(value: object) -> float | None:
     """A finite number of seconds, 0 or more; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) and value >= 0 else None
+    return float(value) if 0 <= value <= sys.float_info.max else None
 
 
 def read_facts(parser: object) -> dict[str, Any]:
