@@ -70,6 +70,17 @@ def test_mounts_that_cannot_be_read_once_are_read_again(tmp_path: Path) -> None:
     assert cgroups.read().memory == 100 * MIB
 
 
+def test_names_of_any_bytes_hide_no_other(tmp_path: Path) -> None:
+    """The kernel escapes white space of ASCII alone in the names of mount points and cgroups."""
+    cgroups = make_tree(tmp_path, "", "", {"a/memory.max": f"{100 * MIB}\n"})
+    odd = b"40 31 8:17 / /media/Fran\xe7ois\x0b\r\xe2\x80\xa8 rw - vfat /dev/sdb1 rw\n"
+    (tmp_path / "proc" / "mountinfo").write_bytes(odd + MOUNT_V2.encode() + odd)
+    (tmp_path / "proc" / "cgroup").write_bytes(b"0::/a/\xff\xe2\x80\xa80::/\n")
+    (tmp_path / "cg" / "a" / "\udcff\u20280::").mkdir()
+    assert cgroups.read().memory == 100 * MIB
+    assert find_own(tmp_path / "proc") == Path("/cg/a/\udcff\u20280::")
+
+
 def test_v1_trees_are_found_although_the_path_is_that_of_the_host(tmp_path: Path) -> None:
     files = {
         "memory/memory.limit_in_bytes": f"{2000 * MIB}\n",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import attrs
 
-from trio_afrender.supervisor.cgroup import parse_groups, parse_mounts
+from trio_afrender.supervisor.cgroup import parse_groups, parse_mounts, read_names
 
 __all__ = ("CgroupLimits", "CgroupReader", "read_small")
 
@@ -70,7 +70,7 @@ class CgroupReader:
         if groups == self._seen:
             return
         try:
-            mounts = parse_mounts((self._proc / "mountinfo").read_text())
+            mounts = parse_mounts(read_names(self._proc / "mountinfo"))
         except OSError:
             return  # tried again at the next call
         self._seen = groups

@@ -20,6 +20,7 @@ __all__ = (
     "move_self_to_subcgroup",
     "parse_groups",
     "parse_mounts",
+    "read_names",
     "remove_stale",
 )
 
@@ -75,8 +76,8 @@ def find_base() -> Path | None:
 
 def find_own(proc: Path = Path("/proc/self")) -> Path | None:
     """Return the cgroup of this process, None without version 2. Raises `OSError`."""
-    mounts = parse_mounts((proc / "mountinfo").read_text())
-    groups = parse_groups((proc / "cgroup").read_text())
+    mounts = parse_mounts(read_names(proc / "mountinfo"))
+    groups = parse_groups(read_names(proc / "cgroup"))
     if "" not in mounts or "" not in groups:
         return None
     # A container may mount a part of the tree alone; the path begins at the root of the whole.
@@ -84,11 +85,20 @@ def find_own(proc: Path = Path("/proc/self")) -> Path | None:
     return Path(point) / groups[""].removeprefix(shown.rstrip("/")).lstrip("/")
 
 
+def read_names(path: Path) -> str:
+    """Return a file of ``/proc`` that has names in it. Raises `OSError`."""
+    # The name of a mount point or of a cgroup may have any bytes, and users choose some of them
+    # (a disk's label, a folder for FUSE): one that is not UTF-8 is no reason to know none of the others.
+    return path.read_bytes().decode("utf-8", "surrogateescape")
+
+
 def parse_groups(text: str) -> dict[str, str]:
     """Parse ``/proc/self/cgroup``: the path in each controller's tree; '' is the unified one."""
     found = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):  # `splitlines` has other ends, too, which a name may contain
         _, names, path = (*line.split(":", 2), "", "")[:3]
+        if not path:
+            continue  # the end of the text
         for name in names.split(","):
             found[name] = path
     return found
@@ -97,7 +107,7 @@ def parse_groups(text: str) -> dict[str, str]:
 def parse_mounts(text: str) -> dict[str, tuple[str, str]]:
     """Parse ``/proc/self/mountinfo``: by controller, the mounted part of its tree, and where."""
     found: dict[str, tuple[str, str]] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):  # as above
         before, _, after = line.partition(" - ")
         words, kinds = before.split(), after.split()
         if len(words) < 5 or len(kinds) < 3:
@@ -166,7 +176,7 @@ class Cgroup:
         found = []
         for pid in pids:
             with contextlib.suppress(OSError):  # it has ended
-                groups = parse_groups(Path(f"/proc/{pid}/cgroup").read_text())
+                groups = parse_groups(read_names(Path(f"/proc/{pid}/cgroup")))
                 if own not in f"{groups.get('', '')}/":
                     found.append(pid)
         return found
