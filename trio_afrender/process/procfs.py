@@ -131,6 +131,14 @@ def read_facts(pid: int) -> ProcessFacts | None:
         return None
 
 
+def _read_visible(pid: int) -> ProcessFacts | None:
+    """As `read_facts`; None also for a process that is listed and may not be read (``hidepid=1``)."""
+    try:
+        return read_facts(pid)
+    except PermissionError:
+        return None
+
+
 def _ask_psutil(process: psutil.Process) -> ProcessFacts | None:
     try:
         with process.oneshot():
@@ -152,7 +160,7 @@ def scan() -> Mapping[int, ProcessFacts]:
         found = map(_ask_psutil, psutil.process_iter())
     else:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - four times faster
-        found = map(read_facts, pids)
+        found = map(_read_visible, pids)
     return {facts.pid: facts for facts in found if facts is not None}
 
 

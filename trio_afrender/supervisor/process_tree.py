@@ -113,7 +113,7 @@ def _find_late(pids: Iterable[int], number: signal.Signals, met: Collection[int]
 
 def _handles(pid: int, number: signal.Signals) -> bool:
     """Whether `pid` has a handler for a signal."""
-    with contextlib.suppress(*_GONE):
+    with contextlib.suppress(*_GONE, PermissionError):
         for line in _read(f"/proc/{pid}/status").splitlines():
             if line.startswith(b"SigCgt:"):
                 return bool(int(line[7:], 16) >> (number - 1) & 1)
@@ -204,8 +204,12 @@ def _is_below(pid: int, known: Collection[int]) -> bool:
 
 
 def _stat(pid: int) -> list[bytes] | None:
-    """The fields of ``/proc/<pid>/stat`` from the state on; None when there is no such process."""
-    with contextlib.suppress(*_GONE):
+    """The fields of ``/proc/<pid>/stat`` from the state on; None when there is no such process.
+
+    None also for a member that has become another user's and hides itself (``hidepid=1``): the others
+    must be found in spite of it, and the proof of an empty tree does not need it.
+    """
+    with contextlib.suppress(*_GONE, PermissionError):
         text = _read(f"/proc/{pid}/stat")
         return text[text.rindex(b")") + 2 :].split()  # a command may contain spaces and brackets
     return None
