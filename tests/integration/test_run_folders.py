@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,42 @@ def test_such_a_folder_does_not_keep_an_agent_from_its_start(tmp_path: Path) -> 
         (store.task_folders / "1.0.0_r" / "work").mkdir(parents=True)
         store.remove_runs(())
         assert list(store.runs.iterdir()) == list(store.task_folders.iterdir()) == []
+
+
+@pytest.fixture
+def as_owner() -> Iterator[None]:
+    """Run a test as a user that modes restrict, which root is not."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o300, 0o000])
+def test_folders_that_a_task_has_closed_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, mode: int
+) -> None:
+    """As Go's cache of modules, whose folders are read-only."""
+    monkeypatch.chdir(tmp_path)  # the folders above may be closed to that user
+    tmp_path.chmod(0o777)
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    victim.chmod(0o755)
+    request.getfixturevalue("as_owner")
+    cache = Path("run/work/cache")
+    for folder in (cache / "a" / "b", cache / "c", Path("run/files")):
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+    (cache / "link").symlink_to("../../../victim")
+    for folder in (cache / "a" / "b", cache / "a", cache / "c", cache, Path("run")):
+        folder.chmod(mode)
+    remove_folders(["run"])
+    assert [path.name for path in Path().iterdir()] == ["victim"]
+    assert Path("victim").stat().st_mode & 0o777 == 0o755
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -64,7 +64,7 @@ FAILING: Final = {
     **dict.fromkeys(("os.open", "open"), _OPEN),
     **dict.fromkeys(("os.read", "os.pread", "os.splice", "os.getxattr"), _READ),
     **dict.fromkeys(("os.write", "os.pwrite", "os.fsync", "os.fdatasync", "os.ftruncate"), _WRITE),
-    **dict.fromkeys(("os.mkdir", "os.unlink", "os.rmdir", "os.replace", "os.rename", "os.chdir", "os.fchown"), _CHANGE),
+    **dict.fromkeys(("os.mkdir", "os.unlink", "os.rmdir", "os.replace", "os.rename", "os.chdir", "os.fchown", "os.chmod"), _CHANGE),
     **dict.fromkeys(("os.listdir", "os.scandir"), _LIST),
     **dict.fromkeys(("os.stat", "os.fstat", "os.fchmod", "os.listxattr"), _READ),
     **dict.fromkeys(("os.pipe", "os.dup", "os.pidfd_open", "select.epoll"), _DESCRIPTOR),

@@ -45,11 +45,11 @@ def remove_folders(folders: Iterable[str]) -> None:
         if not hasattr(os, "O_DIRECTORY"):  # Windows
             remove_tree(folder)
         elif not _remove_if_bare(folder):
-            try:
+            # A task can nest its folders as deep as it likes
+            # (test_a_folder_that_is_nested_deep_is_removed).
+            with contextlib.suppress(RecursionError):
                 shutil.rmtree(folder, ignore_errors=True)
-            except RecursionError:
-                # A task can nest its folders as deep as it likes
-                # (test_a_folder_that_is_nested_deep_is_removed).
+            if os.path.lexists(folder):
                 with contextlib.suppress(OSError):
                     _remove_flat(folder)
 
@@ -80,11 +80,13 @@ def _remove_if_bare(folder: str) -> bool:
 
 
 def _remove_flat(folder: str) -> None:
-    """Remove a folder nested deeper than `rmtree` can follow, without recursion. Raises `OSError`.
+    """Remove what `rmtree` has left of a folder. Raises `OSError`.
 
-    The folders of the second level are moved to the first one, until there are none. What cannot be
-    removed stays.
+    Without recursion: the folders of the second level are moved to the first one, until there are
+    none. Those that are closed even to their owner, as the cache of a package manager that makes it
+    read-only, are opened. What cannot be removed stays.
     """
+    _open_up(folder)
     root = os.open(folder, _FOLDER)
     prefix, numbers, kept = os.urandom(8).hex(), count(), set[str]()
     try:
@@ -107,13 +109,27 @@ def _lift(root: int, name: str, names: Iterator[str]) -> None:
         pass
     else:
         return
+    _open_up(name, root)
     handle = os.open(name, _FOLDER, dir_fd=root)
     try:
         for each in os.listdir(handle):  # noqa: PTH208 - as above
             try:
                 os.unlink(each, dir_fd=handle)
             except (IsADirectoryError, PermissionError):
+                _open_up(each, handle)  # a folder that is moved is changed: its parent is in it
                 os.rename(each, next(names), src_dir_fd=handle, dst_dir_fd=root)
     finally:
         os.close(handle)
     os.rmdir(name, dir_fd=root)
+
+
+def _open_up(name: str, folder: int | None = None) -> None:
+    """Let the owner read and change the folder `name`; no link is followed. Raises nothing."""
+    with contextlib.suppress(OSError):
+        handle = os.open(name, _FOLDER | getattr(os, "O_PATH", 0), dir_fd=folder)
+        try:
+            # By the name of the descriptor: `fchmod` takes none of `O_PATH`, and only with that a
+            # folder is opened that may not be read.
+            os.chmod(f"/proc/self/fd/{handle}", 0o700)  # noqa: PTH101 - a text
+        finally:
+            os.close(handle)
