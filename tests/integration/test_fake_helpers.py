@@ -5,6 +5,8 @@ The task runs as the agent's user, so it may write to every folder of the store.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import signal
 import socket
@@ -20,6 +22,7 @@ from support.process_contract import GUARD
 
 from trio_afrender.message_framing import encode
 from trio_afrender.process.interfaces import Launch, Persistence
+from trio_afrender.process.supervised_tree import read_exit_record
 from trio_afrender.process.supervisor_client import (
     SupervisorClient,
     find_task_supervisors,
@@ -168,9 +171,40 @@ async def test_a_forged_end_of_a_tree_that_lives_does_not_count(tmp_path: Path) 
         tree = await supervisor.spawn(with_record(sleeping, folder))
         assert await tree.detach()
         (folder / "task.sock").unlink()
-        (folder / "task.end").write_text(str(FORGED.to_json()).replace("'", '"').lower())
+        (folder / "task.end").write_text(json.dumps(FORGED.to_json()))
         assert await attach(supervisor, folder) == 3
         assert not lives(tree.pid)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"raw": "0"},
+        {"raw": None},
+        {"raw": 70_000},
+        {"raw": -1},
+        {"raw": True},
+        {"empty": False},
+        {"empty": 1},
+        {"eof": "yes"},
+        {"pid": 0.5},
+        {"size": -1},
+        {"started": float("nan")},
+        {"started": 1e300},
+        {"ended": [1]},
+        {"unattended": 3},
+        {"cgroup": None},
+    ],
+)
+def test_a_forged_end_with_impossible_values_is_none(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "task.end").write_text(json.dumps(FORGED.to_json() | change))
+    assert read_exit_record(str(folder / "task")) is None
+    (folder / "task.end").write_text(json.dumps(FORGED.to_json() | {"ended": 7, "later": 1}))
+    assert read_exit_record(str(folder / "task")) == dataclasses.replace(FORGED, ended=7)
 
 
 async def attach(supervisor: SupervisorClient, folder: Path) -> int | None:

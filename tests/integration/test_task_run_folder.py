@@ -181,8 +181,9 @@ async def test_what_a_task_puts_in_the_place_of_our_files_is_never_waited_for(
             else:
                 await run_folder.write_stop("asked", 1, 2)
                 assert "asked" in (folder / "stop.json").read_text()
-                write_end(str(folder / OWN_SLOT), TreeState())
-                assert read_exit_record(str(folder / OWN_SLOT)) == TreeState()
+                ended = TreeState(raw=0, empty=True)
+                write_end(str(folder / OWN_SLOT), ended)
+                assert read_exit_record(str(folder / OWN_SLOT)) == ended
 
 
 def test_different_runs_have_different_folders() -> None:

@@ -32,6 +32,8 @@ __all__ = ("SupervisedOutput", "SupervisedTree", "read_exit_record")
 
 MAX_END_RECORD = 1024 * 1024
 """Bytes of the last state of a tree; it lists the pids of what could not be killed."""
+_MAX_NUMBER = 2**50
+"""No count of bytes, time or pid in such a record is as large."""
 CONTINUE_INTERVAL = 1.0
 """Seconds without an answer after which a task supervisor that a signal has stopped is continued."""
 ANSWER_TIMEOUT = 10.0
@@ -53,8 +55,30 @@ def read_exit_record(record: str) -> TreeState | None:
     with suppress(OSError, ValueError, TypeError, RecursionError):
         data = json.loads(read_regular(end_path(record), MAX_END_RECORD))
         if isinstance(data, dict):
-            return TreeState.from_json(data)
+            state = TreeState.from_json(data)
+            return state if _is_end(state) else None
     return None
+
+
+def _is_end(state: TreeState) -> bool:
+    """Whether a state that was read is one of a tree that has ended, with values of the right types."""
+    # Its last state is all that is known of such a tree: without a status, or with a text in its place,
+    # the end would be waited for, or fail, at every start of an agent.
+    if type(state.raw) is not int or state.raw > 0xFFFF or state.empty is not True:
+        return False
+    nothing = TreeState()
+    return all(_fits(getattr(state, name), getattr(nothing, name)) for name in TreeState.__slots__)
+
+
+def _fits(value: object, default: object) -> bool:
+    """Whether a value of a record is of the type of its default, and a number one that can be."""
+    if isinstance(default, str | bool):
+        return type(value) is type(default)
+    kinds = (int,) if type(default) is int else (int, float)
+    if type(value) not in kinds:
+        return value is None and default is None
+    assert isinstance(value, int | float)  # noqa: S101 - repeats the test above for mypy
+    return 0 <= value < _MAX_NUMBER
 
 
 @final
