@@ -17,7 +17,7 @@ from support.cli import run_command
 from trio_afrender.cli.job_contact_sheet import MAX_CELLS, check_sheet, list_cells
 from trio_afrender.errors import ConfigError
 from trio_afrender.jobs.views import JobView, TaskView
-from trio_afrender.thumbnail.contact_sheet import MAX_SHEET_WIDTH, fit_text, make_grid
+from trio_afrender.thumbnail.contact_sheet import MAX_SHEET_WIDTH, fit_text, make_grid, make_sheet
 from trio_afrender.thumbnail.fonts import FontChoice
 
 RENDER = """
@@ -146,6 +146,13 @@ def test_a_sheet_needs_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("trio_afrender.cli.job_contact_sheet.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match='needs OpenImageIO; install the extra "thumbnails": '):
         check_sheet(str(tmp_path / "a.png"))
+
+
+def test_a_thumbnail_that_has_vanished_costs_only_its_cell(tmp_path: Path) -> None:
+    cell = {"label": "1", "image": str(tmp_path / "gone.jpg"), "trouble": ""}
+    sheet = tmp_path / "sheet.png"
+    make_sheet({"file": str(sheet), "title": "t", "note": "n", "cells": [cell]})
+    assert sheet.stat().st_size
 
 
 def test_cells() -> None:

@@ -15,6 +15,7 @@ from trio_afrender.thumbnail import make, movies
 from trio_afrender.thumbnail.__main__ import main
 from trio_afrender.thumbnail.common import ImageError
 from trio_afrender.thumbnail.make import make_thumbnail
+from trio_afrender.thumbnail.worker import answer
 
 
 def _write_image(
@@ -154,6 +155,40 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"cannot write .*folder"):
         make_thumbnail(image, tmp_path / "folder.jpg")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "folder.jpg"]
+
+
+def test_the_image_is_the_cause_of_its_own_faults_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk or a program that is missing says nothing about the frame."""
+    image = _write_image(tmp_path / "a.png", (1.0, 1.0, 1.0), kind="uint8")
+    (tmp_path / "bad.png").write_bytes(image.read_bytes()[:60])
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "m.mp4").write_bytes(b"x")
+    (tmp_path / "ffmpeg").write_bytes(b"no program")
+    (tmp_path / "ffmpeg").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def is_sure(image: str, thumb: str) -> bool:
+        paths = {"image": str(tmp_path / image), "thumb": str(tmp_path / thumb)}
+        found = answer({"op": "thumbnail", "height": 50, **paths})
+        assert found["error"]
+        assert "Error" not in found["error"]
+        return found["sure"] is True
+
+    assert is_sure("gone.png", "t.jpg")
+    assert is_sure("bad.png", "t.jpg")
+    assert not is_sure("a.png", "nowhere/t.jpg")
+    assert not is_sure("a.png", "folder.jpg")
+    assert not is_sure("m.mp4", "t.jpg")
+
+
+def test_an_image_that_vanishes_is_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "is_file", lambda path: True)
+    with pytest.raises(ImageError, match=r"cannot read .*gone.png: No such file"):
+        make_thumbnail(tmp_path / "gone.png", tmp_path / "t.jpg")
 
 
 def test_without_the_extras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

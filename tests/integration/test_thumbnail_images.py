@@ -213,6 +213,20 @@ def test_the_display_window_counts(tmp_path: Path) -> None:
     assert picture[..., 0].max() == 0
 
 
+@pytest.mark.parametrize("orientation", [0, -3, 9, 100_000])
+def test_an_orientation_that_exif_has_not_is_upright(tmp_path: Path, orientation: int) -> None:
+    image = write(tmp_path / "a.exr", flat(0.5, 0.5, 0.5), Orientation=orientation)
+    assert seen(image).shape == (50, 80, 3)
+
+
+def test_channels_apart_from_each_other_are_the_picture(tmp_path: Path) -> None:
+    """OpenImageIO sorts the channels of an OpenEXR file: ``r`` stands beside ``R``."""
+    names = ("R", "red", "G", "green", "B", "blue")
+    image = write(tmp_path / "a.exr", flat(0.0, 1.0, 1.0, 0.0, 0.0, 0.0), channels=names)
+    assert seen(image).shape == (50, 80, 3)
+    assert middle(image) == [0, 255, 0]
+
+
 def test_aspect_orientation_and_panoramas(tmp_path: Path) -> None:
     squeezed = write(tmp_path / "s.exr", flat(0.5, 0.5, 0.5), PixelAspectRatio=2.0)
     assert seen(squeezed).shape == (50, 160, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("DEFAULT_HEIGHT", "MAX_HEIGHT", "MOVIES", "ImageError", "is_movie")
+__all__ = ("DEFAULT_HEIGHT", "MAX_HEIGHT", "MOVIES", "ImageError", "NotImageError", "is_movie")
 
 DEFAULT_HEIGHT = 100
 """Pixels; Afanasy's default."""
@@ -15,6 +15,10 @@ MOVIES = frozenset(
 
 class ImageError(Exception):
     """An image cannot be read, or its thumbnail not be made; the text is one sentence."""
+
+
+class NotImageError(ImageError):
+    """A thumbnail cannot be made through no fault of the image: no program for it, a full disk."""
 
 
 def is_movie(path: str) -> bool:

@@ -30,6 +30,8 @@ BLOCK = 256
 """Rows; bands are multiples, because some files are compressed in blocks of 256 rows."""
 MAX_WIDTH = 1 << 20
 """Pixels; a larger width means a damaged header."""
+ORIENTATIONS = range(1, 9)
+"""Those that EXIF has; any other number is a fault of the program that wrote the file."""
 MAX_DEEP = 256 * 1024 * 1024
 """Samples of a deep image, which can only be flattened as a whole."""
 _NOISE = re.compile(r"^EXR Error \(.*?\): (?:EXR_ERR_\w+ )?| magic 0x.*")
@@ -85,7 +87,9 @@ class ImageSource:
         if spec.tile_height:
             rows = max(rows // spec.tile_height, 1) * spec.tile_height
         picked = [channel - begin for channel in self._channels]
-        order = slice(picked[0], picked[-1] + 1) if picked == sorted(picked) else picked
+        # A slice copies nothing, but only channels beside each other are one: ``R``, ``r``, ``G`` are not.
+        is_run = picked == list(range(picked[0], picked[0] + len(picked)))
+        order = slice(picked[0], picked[-1] + 1) if is_run else picked
         for top in range(spec.y, spec.y + spec.height, rows):
             bottom = min(top + rows, spec.y + spec.height)
             shape = bottom - top, spec.width, end - begin
@@ -116,7 +120,11 @@ def open_source(path: Path) -> Iterator[ImageSource]:
     """Open the picture in an image file. Raises `ImageError`."""
     import OpenImageIO as oiio
 
-    if not path.stat().st_size:
+    try:
+        size = path.stat().st_size
+    except OSError as error:  # removed a moment ago, or its folder cannot be read
+        raise ImageError(f"cannot read {path}: {error.strerror}") from error
+    if not size:
         raise ImageError(f"cannot read {path}: it is empty")
     with _utf8_name(path) as name:
         image = oiio.ImageInput.open(name)
@@ -162,6 +170,7 @@ def _make_source(image: oiio.ImageInput, path: Path, name: str) -> ImageSource:
             raise ImageError(f"{path} is damaged or not complete: {error}")
         spec = flat.spec()
     channels, is_data = find_colours(spec.channelnames)
+    orientation = spec.get_int_attribute("Orientation", 1)
     chromaticities = spec.getattribute("chromaticities")
     if image.format_name() == "null":
         raise ImageError(f"cannot read {path}: it is not an image")
@@ -170,7 +179,7 @@ def _make_source(image: oiio.ImageInput, path: Path, name: str) -> ImageSource:
         width=max(spec.full_width, 1),
         height=max(spec.full_height, 1),
         aspect=min(max(spec.get_float_attribute("PixelAspectRatio", 1.0) or 1.0, 0.1), 10.0),
-        orientation=spec.get_int_attribute("Orientation", 1),
+        orientation=orientation if orientation in ORIENTATIONS else 1,
         format_name=image.format_name(),
         depth=str(oiio.TypeDesc(spec.format)),
         colour_space=spec.get_string_attribute("colorInteropID")

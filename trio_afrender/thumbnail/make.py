@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trio_afrender.extras import how_to_install
-from trio_afrender.thumbnail.common import DEFAULT_HEIGHT, ImageError, is_movie
+from trio_afrender.thumbnail.common import DEFAULT_HEIGHT, ImageError, NotImageError, is_movie
 from trio_afrender.thumbnail.movies import write_first_frame
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ QUALITY = 85
 def make_thumbnail(image: Path, thumb: Path, *, height: int = DEFAULT_HEIGHT) -> None:
     """Write `thumb`, `height` pixels high, from `image`.
 
-    Raises `ImageError`; then there is no new file, and an old `thumb` stays.
+    Raises `ImageError`, `NotImageError` if that is not the cause; then there is no new file, and an old
+    `thumb` stays.
     """
     if not image.is_file():
         raise ImageError(f"there is no file {image}")
@@ -34,7 +35,7 @@ def make_thumbnail(image: Path, thumb: Path, *, height: int = DEFAULT_HEIGHT) ->
     try:
         handle, name = tempfile.mkstemp(prefix=".", suffix=".jpg", dir=thumb.parent)
     except OSError as error:
-        raise ImageError(f"cannot write to {thumb.parent}: {error.strerror}") from error
+        raise NotImageError(f"cannot write to {thumb.parent}: {error.strerror}") from error
     os.close(handle)
     part = Path(name)
     try:
@@ -46,15 +47,15 @@ def make_thumbnail(image: Path, thumb: Path, *, height: int = DEFAULT_HEIGHT) ->
         part.chmod(0o644)
         part.replace(thumb)
     except OSError as error:
-        raise ImageError(f"cannot write {thumb}: {error.strerror}") from error
+        raise NotImageError(f"cannot write {thumb}: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
 
 
 def need_openimageio() -> None:
-    """Raise `ImageError` if OpenImageIO is not installed."""
+    """Raise `NotImageError` if OpenImageIO is not installed."""
     if find_spec("OpenImageIO") is None:
-        raise ImageError(f"thumbnails need OpenImageIO; {how_to_install('thumbnails')}")
+        raise NotImageError(f"thumbnails need OpenImageIO; {how_to_install('thumbnails')}")
 
 
 def read_small(image: Path, height: int) -> NDArray[np.float32]:
@@ -96,7 +97,7 @@ def read_small(image: Path, height: int) -> NDArray[np.float32]:
         rows = np.arange(high) * small.shape[0] // high
         columns = np.arange(wide) * small.shape[1] // wide
         small = small[rows][:, columns]
-    # Upright again; an orientation beyond 8 means nothing.
+    # Upright again.
     if source.orientation in (5, 6, 7, 8):
         small = small.transpose(1, 0, 2)
     if source.orientation in (3, 4, 7, 8):
@@ -107,7 +108,7 @@ def read_small(image: Path, height: int) -> NDArray[np.float32]:
 
 
 def write_jpeg(picture: NDArray[np.float32], path: Path) -> None:
-    """Write a picture with values 0 to 1. Raises `ImageError`."""
+    """Write a picture with values 0 to 1. Raises `NotImageError`."""
     import numpy as np
     import OpenImageIO as oiio
 
@@ -116,9 +117,9 @@ def write_jpeg(picture: NDArray[np.float32], path: Path) -> None:
     spec.attribute("Compression", f"jpeg:{QUALITY}")
     output = oiio.ImageOutput.create("jpg")
     if output is None or not output.open(str(path), spec):
-        raise ImageError(f"cannot write {path}: {oiio.geterror().strip()}")
+        raise NotImageError(f"cannot write {path}: {oiio.geterror().strip()}")
     levels = np.ascontiguousarray(np.round(picture * 255.0).astype(np.uint8))
     written = output.write_image(levels)
     error = str(output.geterror()).strip()
     if not output.close() or not written:
-        raise ImageError(f"cannot write {path}: {error or 'OpenImageIO gives no reason'}")
+        raise NotImageError(f"cannot write {path}: {error or 'OpenImageIO gives no reason'}")

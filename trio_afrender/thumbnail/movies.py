@@ -7,7 +7,7 @@ import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
-from trio_afrender.thumbnail.common import ImageError
+from trio_afrender.thumbnail.common import ImageError, NotImageError
 
 __all__ = ("find_ffmpeg", "write_first_frame")
 
@@ -21,14 +21,17 @@ def write_first_frame(movie: Path, part: Path, height: int) -> None:
     words += ["-vf", f"scale=ceil(iw*sar*{height}/ih/2)*2:{height},setsar=1"]
     words += ["-f", "image2", "-update", "1", "-c:v", "mjpeg"]
     words += ["-q:v", "4", "-pix_fmt", "yuvj420p", f"file:{part}"]
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    try:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError as error:
+        raise NotImageError(f"cannot start {program}: {error.strerror}") from error
     if done.returncode or not part.stat().st_size:
         errors = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise ImageError(f"ffmpeg cannot read {movie}: {errors[-1] if errors else 'no picture'}")
 
 
 def find_ffmpeg() -> str:
-    """Return the path of ffmpeg. Raises `ImageError` if there is none."""
+    """Return the path of ffmpeg. Raises `NotImageError` if there is none."""
     found = shutil.which("ffmpeg")
     if found is None and find_spec("imageio_ffmpeg") is not None:
         import imageio_ffmpeg
@@ -38,5 +41,5 @@ def find_ffmpeg() -> str:
         except RuntimeError:
             found = None
     if found is None:
-        raise ImageError("a thumbnail of a movie needs ffmpeg, which is not installed")
+        raise NotImageError("a thumbnail of a movie needs ffmpeg, which is not installed")
     return found

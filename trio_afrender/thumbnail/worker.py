@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import attrs
 
-from trio_afrender.thumbnail.common import ImageError
+from trio_afrender.thumbnail.common import ImageError, NotImageError
 from trio_afrender.thumbnail.inspect import inspect_image
 from trio_afrender.thumbnail.make import make_thumbnail
 from trio_afrender.user_switch import UserIds, become_user
@@ -42,7 +42,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         seen = inspect_image(image)
         return {"error": "", "seen": attrs.asdict(seen) if seen is not None else None}
     except ImageError as error:
-        return {"error": str(error), "sure": True}
+        return {"error": str(error), "sure": not isinstance(error, NotImageError)}
     except MemoryError:
         return {"error": f"{request['image']} needs more memory than thumbnails may use"}
     except Exception as error:  # noqa: BLE001 - the worker must stay for the next image
