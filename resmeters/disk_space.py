@@ -6,13 +6,13 @@ import shutil
 from functools import partial
 
 from resmeters import resbase
-from resmeters._background import Background, NotReady
+from resmeters._background import Background, wait_for_all
 from resmeters._colours import green_to_red, share_between
 
 __all__ = ("disk_space",)
 
 DISK_TIMEOUT = 1.0
-"""Seconds; a local disk answers in microseconds."""
+"""Seconds for all folders together; a local disk answers in microseconds."""
 GIB = 1024**3
 NEARLY_FULL = 95
 """Percent from which the label is red: renders will soon fail."""
@@ -33,11 +33,9 @@ class disk_space(resbase.resbase):
 
     def update(self) -> None:
         lines, tips, worst, failed = [], [], 0.0, False
-        for folder, background in self._usages.items():
-            try:
-                usage = background.result(DISK_TIMEOUT)
-            except (OSError, NotReady) as error:
-                text = str(error) if isinstance(error, NotReady) else error.strerror or str(error)
+        for folder, usage in wait_for_all(self._usages.items(), DISK_TIMEOUT):
+            if isinstance(usage, Exception):
+                text = getattr(usage, "strerror", None) or str(usage)
                 lines.append(f"{folder}: {text}")
                 tips.append(f"{folder}: {text}")
                 failed = True

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
+from contextlib import suppress
 from functools import partial
 
+import psutil
+
 from resmeters import resbase
-from resmeters._background import Background, NotReady
+from resmeters._background import Background, NotReady, wait_for_all
 from resmeters._colours import green_to_red, share_between
 
 __all__ = ("licence", "read_counts")
@@ -17,7 +20,7 @@ MAX_AGE = 60.0
 COMMAND_TIMEOUT = 30.0
 """Seconds a command may take."""
 UPDATE_TIMEOUT = 1.0
-"""Seconds one `update` waits for a command; a later update has the result."""
+"""Seconds one `update` waits for all commands together; a later update has the results."""
 _NUMBER = r"(\d{1,9})"
 _RULES = (
     # FlexLM's lmstat prints the total first.
@@ -44,21 +47,38 @@ def read_counts(text: str) -> tuple[int, int] | None:
 
 
 def _run(command: str) -> tuple[int, int]:
-    done = subprocess.run(  # noqa: S602 - the command is the administrator's own setting
+    # In the group of this process: the agent kills that, and the command with it.
+    with subprocess.Popen(  # noqa: S602 - the command is the administrator's own setting
         command,
         shell=True,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=COMMAND_TIMEOUT,
-        check=False,
-    )
-    output = done.stdout.decode("utf-8", "replace")
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            printed, errors = process.communicate(timeout=COMMAND_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            _kill_with_children(process.pid)
+            raise
+    output = printed.decode("utf-8", "replace")
     counts = read_counts(output)
-    if counts is None or done.returncode:
-        lines = (done.stderr.decode("utf-8", "replace").strip() or output.strip()).splitlines()
+    if counts is None or process.returncode:
+        lines = (errors.decode("utf-8", "replace").strip() or output.strip()).splitlines()
         last = lines[-1][:100] if lines else "it prints nothing"
-        raise RuntimeError(f"exit code {done.returncode}: {last}")
+        raise RuntimeError(f"exit code {process.returncode}: {last}")
     return counts
+
+
+def _kill_with_children(pid: int) -> None:
+    """Kill a shell and what it has started: a program that waits for a server that is down would stay.
+
+    One more of them each minute.
+    """
+    with suppress(psutil.Error):
+        shell = psutil.Process(pid)
+        for each in (*shell.children(recursive=True), shell):
+            with suppress(psutil.Error):
+                each.kill()
 
 
 class licence(resbase.resbase):
@@ -79,18 +99,14 @@ class licence(resbase.resbase):
 
     def update(self) -> None:
         lines, tips, worst, failed = [], [], 0.0, False
-        for name, background in self._counts:
-            try:
-                used, total = background.result(UPDATE_TIMEOUT)
-            except NotReady as error:
-                lines.append(f"{name} ?")
-                tips.append(f"{name}: {error}")
+        for name, counts in wait_for_all(self._counts, UPDATE_TIMEOUT):
+            if isinstance(counts, Exception):
+                is_slow = isinstance(counts, NotReady)
+                lines.append(f"{name} {'?' if is_slow else 'error'}")
+                tips.append(f"{name}: {counts}")
+                failed = failed or not is_slow
                 continue
-            except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-                lines.append(f"{name} error")
-                tips.append(f"{name}: {error}")
-                failed = True
-                continue
+            used, total = counts
             worst = max(worst, 100.0 * used / total if total else 100.0)
             lines.append(f"{name} {used}/{total}")
             tips.append(f"{name}: {used} of {total} in use")

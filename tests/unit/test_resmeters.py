@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 from resmeters import cpu_temperature, disk_space, gpu, iostat, licence, nvidia_smi
-from resmeters._background import Background, NotReady
+from resmeters._background import Background, NotReady, wait_for_all
 from resmeters._colours import green_to_red, share_between
 from trio_afrender.config import PluginSettings
 
@@ -79,6 +80,35 @@ def test_what_a_call_raises_is_raised_each_time() -> None:
     for _ in range(2):
         with pytest.raises(OSError, match="Input/output"):
             background.result(30)
+
+
+def test_a_call_for_which_there_is_no_thread_is_made_the_next_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    background = Background(lambda: "an answer", max_age=60)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            with pytest.raises(OSError, match="can't start new thread"):
+                background.result(30)
+    assert background.result(30) == "an answer"
+
+
+def test_calls_that_hang_take_the_time_of_one() -> None:
+    go = threading.Event()
+    calls = {name: Background(lambda: go.wait(30)) for name in "abcdefghij"}
+    calls["z"] = Background(lambda: True)
+    assert calls["z"].result(30)
+    begun = time.monotonic()
+    results = wait_for_all(calls.items(), 0.5)
+    found = dict(results)
+    assert time.monotonic() - begun < 2.5
+    go.set()
+    assert found.pop("z") is True
+    assert all(isinstance(each, NotReady) for each in found.values())
 
 
 # -- disks ----------------------------------------------------------------------------------------
@@ -198,6 +228,19 @@ def test_a_slow_licence_server_does_not_delay_the_update(
     monkeypatch.setattr(licence, "UPDATE_TIMEOUT", 30.0)
     meter.update()
     assert meter.label == "slow 1/2"
+
+
+def test_a_command_that_hangs_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(licence, "COMMAND_TIMEOUT", 0.3)
+    monkeypatch.setattr(licence, "UPDATE_TIMEOUT", 30.0)
+    # The pipe has two programs: the shell does not become the first one.
+    meter = made(licence.licence, licences=(("down", "sleep 1000.5 | cat"),))
+    meter.update()
+    assert meter.label == "down error"
+    assert "timed out after 0.3 seconds" in meter.tooltip
+    found = psutil.process_iter(["cmdline"])
+    left = [each for each in found if each.info["cmdline"] == ["sleep", "1000.5"]]
+    assert psutil.wait_procs(left, timeout=10)[1] == []
 
 
 def test_no_licences(capsys: pytest.CaptureFixture[str]) -> None:
