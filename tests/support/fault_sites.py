@@ -72,7 +72,7 @@ FAILING: Final = {
     **dict.fromkeys(("os.fork", "os.posix_spawn"), _PROCESS),
     **dict.fromkeys(("socket.send_fds", "socket.recv_fds"), _SEND),
     **dict.fromkeys(
-        ("trio.run_process", "trio.lowlevel.open_process", "subprocess.run"), _PROGRAM
+        ("trio.run_process", "trio.lowlevel.open_process", "subprocess.run", "subprocess.Popen"), _PROGRAM
     ),
     "trio.to_thread.run_sync": (THREAD,),
     "threading.Thread(target=self._run, daemon=True).start": (THREAD,),

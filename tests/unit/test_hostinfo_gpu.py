@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
+import psutil
 import pytest
 from support.nvml import (
     GIB,
@@ -210,6 +211,16 @@ def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("trio_afrender.hostinfo.nvidia_smi.RUN_TIMEOUT", 0.05)
     with pytest.raises(OSError, match="gave no answer"):
         run_program([sys.executable, "-c", "import time; time.sleep(1000)"])
+
+
+def test_what_a_shell_has_started_is_given_up_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_afrender.hostinfo.nvidia_smi.RUN_TIMEOUT", 0.3)
+    with pytest.raises(OSError, match="gave no answer"):
+        # A pipe of two programs: the shell does not become the first one.
+        run_program(["/bin/sh", "-c", "sleep 1000.25 | cat"])
+    found = psutil.process_iter(["cmdline"])
+    left = [each for each in found if each.info["cmdline"] == ["sleep", "1000.25"]]
+    assert psutil.wait_procs(left, timeout=10)[1] == []
 
 
 def test_several_gpus_become_meters() -> None:

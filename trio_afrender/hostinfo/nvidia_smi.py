@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from trio_afrender.process.environment import find_inheritable
 from trio_afrender.protocol.messages import GpuCard, GpuProcess
@@ -20,21 +22,32 @@ RUN_TIMEOUT = 10.0
 
 def run_program(argv: Sequence[str]) -> str:
     """Return the output of `argv`. Raises OSError, also if it fails or takes too long. Blocking."""
-    try:
-        done = subprocess.run(
-            argv,
-            capture_output=True,
-            timeout=RUN_TIMEOUT,
-            stdin=subprocess.DEVNULL,
-            env=find_inheritable(os.environ),
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise OSError(f"{argv[0]} gave no answer in {RUN_TIMEOUT:g} s") from None
-    if done.returncode:
-        words = (done.stdout + done.stderr).decode(errors="replace").split()
-        raise OSError(f"{argv[0]} failed with {done.returncode}: {' '.join(words)[:200]}")
-    return done.stdout.decode(errors="replace")
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=find_inheritable(os.environ),
+        start_new_session=True,
+    ) as process:
+        try:
+            printed, errors = process.communicate(timeout=RUN_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            _kill_group(process)
+            raise OSError(f"{argv[0]} gave no answer in {RUN_TIMEOUT:g} s") from None
+    if process.returncode:
+        words = (printed + errors).decode(errors="replace").split()
+        raise OSError(f"{argv[0]} failed with {process.returncode}: {' '.join(words)[:200]}")
+    return printed.decode(errors="replace")
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a command with what its shell has started: else one more would stay at each try."""
+    if not hasattr(os, "killpg"):  # Windows
+        process.kill()
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 class NvidiaSmi:
