@@ -46,6 +46,22 @@ def test_a_snapshot_has_state_name_and_command(waiting: subprocess.Popen[bytes])
     assert take_snapshot(2**22 + 1) is None
 
 
+def test_names_and_commands_are_one_line_of_text() -> None:
+    rename = "open('/proc/self/comm', 'w').write('a\\x1b[31m)\\n(b')"
+    code = f"{rename}\nimport sys; print('up', flush=True); sys.stdin.read() #\x1b[2J"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        look = take_snapshot(process.pid)
+        process.kill()
+    assert look is not None
+    assert look.name == "a?[31m)?(b"
+    assert look.command.isprintable()
+    assert "?import sys" in look.command
+
+
 def test_a_zombie_has_no_snapshot(waiting: subprocess.Popen[bytes]) -> None:
     assert waiting.stdout is not None
     waiting.kill()

@@ -19,6 +19,7 @@ from trio_afrender.errors import SpawnError
 from trio_afrender.process.command_result import Ask, CommandResult
 from trio_afrender.process.procfs import read_file, split_stat
 from trio_afrender.tasklog.io_threads import call_in_thread
+from trio_afrender.text import printable
 
 __all__ = (
     "Examine",
@@ -136,7 +137,7 @@ def take_snapshot(pid: int) -> ProcessSnapshot | None:
     folder = Path(f"/proc/{pid}")
     try:
         _, name, fields = split_stat(read_file(f"{folder}/stat"))
-    except OSError:
+    except (OSError, ValueError):
         return None
     state = fields[0].decode("ascii", "replace")
     if state in "ZX":
@@ -149,10 +150,11 @@ def take_snapshot(pid: int) -> ProcessSnapshot | None:
         command = b" ".join(words).decode(errors="replace").strip()
     return ProcessSnapshot(
         pid=pid,
-        name=name.decode(errors="replace"),
+        # A program may give itself any name and words, and they stand in lines of logs.
+        name=printable(name.decode(errors="replace")),
         state=state,
         waits_in=waits_in,
-        command=command[:MAX_COMMAND],
+        command=printable(command, MAX_COMMAND),
     )
 
 
