@@ -41,6 +41,18 @@ async def test_after_the_time_limit_the_code_is_none_and_the_command_is_killed(
         os.kill(leader, 0)
 
 
+async def test_a_command_for_which_there_is_no_thread_is_not_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refuse(*words: object, **options: object) -> trio.Process:
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(trio.lowlevel, "open_process", refuse)
+    with pytest.raises(SpawnError, match='cannot start "true": can\'t start new thread'):
+        await ask_command(("true",), 1.0, PLAIN)
+
+
 async def test_a_detached_command_starts_and_runs_in_spite_of_a_cancellation(
     tmp_path: Path,
 ) -> None:

@@ -30,9 +30,9 @@ Ask: TypeAlias = Callable[[Sequence[str], float], Awaitable[CommandResult]]
 """Run a command for at most so many seconds and return its result."""
 
 
-def explain_start(argv: Sequence[str], error: OSError) -> SpawnError:
-    """Return the error of a command that could not be started."""
-    return SpawnError(f'cannot start "{argv[0]}": {error.strerror or error}')
+def explain_start(argv: Sequence[str], error: OSError | RuntimeError) -> SpawnError:
+    """Return the error of a command that could not be started: `RuntimeError` where no thread is left."""
+    return SpawnError(f'cannot start "{argv[0]}": {getattr(error, "strerror", None) or error}')
 
 
 async def wait_for_result(process: trio.Process, limit: float) -> CommandResult:

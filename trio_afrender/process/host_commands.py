@@ -15,6 +15,7 @@ from functools import partial
 
 import trio
 
+from trio_afrender.errors import is_exhausted
 from trio_afrender.process.command_result import CommandResult, explain_start, wait_for_result
 from trio_afrender.process.oom_score import unprotecting
 from trio_afrender.tasklog.io_threads import call_in_thread
@@ -70,7 +71,9 @@ async def ask_command(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not is_exhausted(error):
+            raise
         raise explain_start(argv, error) from error
     try:
         return await wait_for_result(process, limit)
