@@ -197,3 +197,11 @@ async def test_an_idle_host_is_not_checked(autojump_clock: MockClock) -> None:
 def test_the_first_restarts_cost_no_delay() -> None:
     assert [restart_delay([100.0] * n, 100.0) for n in (0, 3, 4, 5, 20)] == [0, 0, 0.25, 0.5, 5.0]
     assert restart_delay([10.0] * 9, 100.0) == 0.0
+
+
+def test_a_host_that_was_cancelled_takes_no_call() -> None:
+    """Else its next caller would write to a socket that is closed."""
+    host = PluginHost(cast("HostProcess", FakeHostProcess()), LIMITS, shared=True)
+    host.release()
+    with pytest.raises(HostDied):
+        host.call(5, Request("log", {}, lambda value: value), lambda call: None)

@@ -197,9 +197,11 @@ class PluginHost:
 
     def release(self) -> None:
         """Finish all calls, once the process has ended: their runs may build their objects anew."""
+        # Also where an error or a cancellation has ended it: else its next caller would send to it.
+        failure = self.failure = self.failure or HostFailure("was ended")
         calls, self._calls = self._calls, {}
         for pending in calls.values():
-            pending.failure = self.failure or HostFailure("was ended")
+            pending.failure = failure
             pending.finish()
         self.ended.set()
 
