@@ -268,6 +268,16 @@ def test_the_user_name_is_found_as_in_cgru(
     assert cgruconfig.VARS["USERNAME"] == name
 
 
+def test_a_user_that_the_host_does_not_know_has_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(Path, "home", refuse)
+    cgruconfig.reconfigure()
+    assert (cgruconfig.VARS["HOME"], cgruconfig.VARS["HOME_CGRU"]) == ("/", "/.cgru")
+
+
 def test_the_default_thumbnail_command_can_be_formatted() -> None:
     command = cgruconfig.VARS["af_thumbnail_cmd"] % {"image": "/a b.exr", "thumbnail": "/t.jpg"}
     assert command.endswith(' -m trio_afrender.thumbnail -- "/a b.exr" "/t.jpg"')

@@ -44,7 +44,7 @@ def _fill(settings: PluginSettings) -> None:
     program = sys.executable.replace("%", "%%")
     thumbnailer = f'"{program}" -E -P -m trio_afrender.thumbnail -- "%(image)s" "%(thumbnail)s"'
     location = os.environ.get("CGRU_LOCATION", "")
-    home = os.environ.get("APPDATA") or os.environ.get("HOME") or str(Path.home())
+    home = os.environ.get("APPDATA") or os.environ.get("HOME") or _find_home()
     own = Path(home) / ("cgru" if os.environ.get("APPDATA") else ".cgru")
     names = map(os.environ.get, ("CGRU_USERNAME", "AF_USERNAME", "USER", "USERNAME"))
     user = next(filter(None, names), None)
@@ -78,6 +78,13 @@ def _fill(settings: PluginSettings) -> None:
     for name in VARS.keys() - made.keys():
         del VARS[name]
     VARS.update(made)
+
+
+def _find_home() -> str:
+    try:
+        return str(Path.home())
+    except RuntimeError:  # the user is not in the database, as in bare containers
+        return "/"
 
 
 active_settings.follow(_fill)
