@@ -162,7 +162,9 @@ class ProcReader:
             found.append(usage)
         if len(self._sizes) > _MAX_KNOWN:
             oldest = time.monotonic() - _MAX_AGE
-            self._sizes = {key: size for key, size in self._sizes.items() if size.read > oldest}
+            # A copy, because another thread may add to it meanwhile.
+            known = self._sizes.copy()
+            self._sizes = {key: size for key, size in known.items() if size.read > oldest}
         return tuple(found)
 
     def read_usage_now(self, pid: int) -> ProcessUsage | None:
