@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from support.plugins import make_spec, make_worker
 
 from trio_afrender.plugins.host import plugin_run
-from trio_afrender.plugins.host.plugin_run import MAX_FEEDS, Feed, FeedHistory
+from trio_afrender.plugins.host.host import PluginHost
+from trio_afrender.plugins.host.plugin_run import MAX_FEEDS, Feed, FeedHistory, PluginRun
 from trio_afrender.plugins.task_worker import TaskWorker
 
 
@@ -76,3 +78,16 @@ def test_last_calls_are_not_joined_with_later_ones() -> None:
             history.add(Feed(process * MAX_FEEDS + number, mode), exact=True)
     assert [feed.mode for feed in history].count("0:0") == 3
     assert [feed.upto for feed in history] == sorted(feed.upto for feed in history)
+
+
+def test_a_run_reports_that_its_plugins_are_disabled_whatever_it_reported_before() -> None:
+    async def get_host(run: PluginRun) -> PluginHost:
+        raise AssertionError
+
+    run = PluginRun(1, make_spec("generic"), Path("/"), get_host)
+    for number in range(30):
+        run.report(f"ValueError: frame {number}")
+    run.take_problems()
+    run.disable("the call parse does not come back")
+    (problem,) = run.take_problems()
+    assert problem.endswith("not parsed any more: the call parse does not come back")

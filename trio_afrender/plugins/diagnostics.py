@@ -32,17 +32,20 @@ class Problems:
         self._times: dict[str, int] = {}
         self._fresh: list[str] = []
 
-    def add(self, text: str) -> str:
-        """Count a problem. Return the text to report for it now, empty if it was reported before."""
+    def add(self, text: str, *, always: bool = False) -> str:
+        """Count a problem. Return the text to report for it now, empty if it was reported before.
+
+        `always`: one that comes once and states the outcome of a run is no kind too many.
+        """
         text = shorten_middle(text.strip()) or "a problem without a text"
-        if text not in self._times and len(self._times) > MAX_DIFFERENT:
+        if text not in self._times and len(self._times) > MAX_DIFFERENT and not always:
             return ""
         times = self._times[text] = self._times.get(text, 0) + 1
         report = ""
         if times == 1:
             # The first one over the limit is replaced by a notice; further ones are not counted.
             more = "more problems of other kinds follow; they are not shown"
-            report = more if len(self._times) > MAX_DIFFERENT else text
+            report = more if len(self._times) > MAX_DIFFERENT and not always else text
         elif times >= 10 and str(times).rstrip("0") == "1":
             report = f"{text.splitlines()[-1]} ({times} times)"
         if report:

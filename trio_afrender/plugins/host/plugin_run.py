@@ -330,7 +330,7 @@ class PluginRun:
         self.disabled, self.details = reason, shorten_middle(details)
         plugins = f"{self.spec.service} / {self.spec.parser or 'no parser'}"
         text = f"the plugins ({plugins}) are disabled, the output is not parsed any more: {reason}"
-        self.report(f"{text}\n{details}")
+        self._problems.add(f"{text}\n{details}", always=True)
         if self.host is not None and not self.host.shared:
             self.host.close()  # at once: a busy loop would take a processor until the task's end
 
