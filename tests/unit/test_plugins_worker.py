@@ -327,6 +327,29 @@ def test_problems_are_reported_once_then_at_powers_of_ten() -> None:
     assert problems.take() == ()
 
 
+def test_the_outcome_of_a_run_is_reported_whatever_was_before() -> None:
+    problems = Problems()
+    for number in range(100):
+        problems.add(f"problem {number}")
+    assert problems.add("the plugins are disabled", always=True) == "the plugins are disabled"
+    assert problems.take()[-1] == "the plugins are disabled"
+    assert problems.add("one more kind") == ""
+
+
+def test_the_number_of_secrets_that_a_task_may_name_is_limited() -> None:
+    """Each costs a search in all that leaves the run: 40,000 of them stopped the agent for a minute."""
+    log = MemoryLogStore()
+    worker = TaskWorker(make_spec("counts"), log, PluginSettings(), [PLUGINS])
+    found: list[str] = []
+    for first in (0, 150, 50_000):
+        named = (f"::add-mask::secret-{number}\n" for number in range(first, first + 200))
+        log.append("".join(named).encode() * 2)
+        found += worker.parse(log.size()).masks
+    assert found == [f"secret-{number}" for number in range(200)]
+    (problem,) = worker.problems()
+    assert problem.startswith("the output names more than 200 secrets")
+
+
 def test_a_problem_without_a_text_is_one() -> None:
     problems = Problems()
     for _ in range(10):

@@ -127,7 +127,8 @@ class ParserState:
     missing_names: tuple[str, ...] = ()
     """Names of the first of them."""
     masks: tuple[str, ...] = ()
-    """Values that the output has named as secrets in this call (`tasklog.redact.MASK_COMMAND`)."""
+    """Values that the output has named as secrets in this call for the first time
+    (`tasklog.redact.MASK_COMMAND`); all calls together return `MAX_MASKS` at most."""
     files: tuple[str, ...] = ()
     files_onthefly: tuple[str, ...] = ()
     """Files announced since the last call."""

@@ -41,7 +41,7 @@ from trio_afrender.plugins.validation import (
     read_texts,
 )
 from trio_afrender.tasklog.interfaces import LogReader
-from trio_afrender.tasklog.redact import find_masks
+from trio_afrender.tasklog.redact import MASK_COMMAND, MAX_MASKS, find_masks
 
 __all__ = ("TaskWorker", "only_exit_code_counts", "remember_base")
 
@@ -84,6 +84,7 @@ class TaskWorker:
         self._error_rules = settings.error_rules
         self._chunks = LogChunks(reader)
         self._state = StateReader(self._problems.add)
+        self._masks: set[str] = set()
         self._tail = ""
         self._takes_pieces = False
         """Whether the parser gets an unfinished line as data, piece by piece (docs/plugins.md)."""
@@ -381,7 +382,8 @@ class TaskWorker:
         tail: str | None = None,
     ) -> None:
         """Call the service's ``parse`` once. `span` returns the log offsets of `data`."""
-        turn.masks += find_masks(data)
+        if masks := find_masks(data):
+            self._take_masks(turn, masks)
         args = {"pid": turn.pid, "mode": mode, "data": data, "resources": turn.resources}
         if tail is not None:
             args["tail"] = tail
@@ -412,6 +414,20 @@ class TaskWorker:
             self._problems.add("the parser replaces output by too much text: it is left as it was")
         elif text or end > start:  # else nothing was replaced by nothing, in a tick
             turn.replaced.append(Replaced(start=start, end=end, text=text))
+
+    def _take_masks(self, turn: _Turn, masks: Sequence[str]) -> None:
+        """Note the secrets that the output names, each once, and as many as the agent searches for."""
+        for mask in masks:
+            if mask in self._masks:
+                continue
+            if len(self._masks) >= MAX_MASKS:
+                self._problems.add(
+                    f"the output names more than {MAX_MASKS} secrets ({MASK_COMMAND}...): only the"
+                    " first ones are redacted"
+                )
+                return
+            self._masks.add(mask)
+            turn.masks.append(mask)
 
 
 @attrs.define

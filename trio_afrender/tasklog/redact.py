@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-__all__ = ("MASK_COMMAND", "REDACTION_MARK", "Redactor", "find_masks", "find_secrets")
+__all__ = ("MASK_COMMAND", "MAX_MASKS", "REDACTION_MARK", "Redactor", "find_masks", "find_secrets")
 
 MASK_COMMAND = "::add-mask::"
 """A line of output that begins with this names a value to be redacted, as known from GitHub Actions."""
 _MAX_MASK = 4096
 """Characters of one such value; a longer one is cut, which redacts its first part."""
-_MAX_MASKS = 200
+MAX_MASKS = 200
 """Values that a task may name; each costs a search in every text."""
 
 REDACTION_MARK = "[redacted]"
@@ -59,7 +59,7 @@ class Redactor:
     def learn(self, text: str) -> bool:
         """Redact from now on also what the text names with `MASK_COMMAND`; whether it is new."""
         new = [mask for mask in find_masks(text) if mask not in self._secrets]
-        new = list(dict.fromkeys(new))[: _MAX_MASKS - len(self.learned)]
+        new = list(dict.fromkeys(new))[: MAX_MASKS - len(self.learned)]
         self.learned = (*self.learned, *new)
         self._add(new)
         return bool(new)
