@@ -729,6 +729,36 @@ def test_a_tree_is_not_assigned_to_a_pool_process_that_was_just_killed() -> None
     assert run_isolated(KILLED) == "True 0 1\n"
 
 
+STOPPED = """
+import os, signal, socket, sys
+sys.path.insert(0, sys.argv[1])
+from trio_afrender.supervisor.process_pool import PoolProcess
+
+message = bytes(4 * 1024 * 1024)  # more than a socket takes, as a large environment
+ours, theirs = socket.socketpair()
+if (pid := os.fork()) == 0:
+    ours.close()
+    size = 0
+    while data := theirs.recv(65536):
+        size += len(data)
+    os._exit(size == len(message))
+theirs.close()
+ours.setblocking(False)
+os.kill(pid, signal.SIGSTOP)
+os.waitid(os.P_PID, pid, os.WSTOPPED)
+signal.alarm(60)
+process = PoolProcess(pid, ours)
+process.send(message, [])
+process.close()
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_a_pool_process_that_is_stopped_before_it_has_read_its_tree_is_continued() -> None:
+    """Else the supervisor, which has one thread, would wait for it for ever."""
+    assert run_isolated(STOPPED) == "1\n"
+
+
 FIRST_MESSAGE = """
 import socket, sys, threading
 from types import SimpleNamespace

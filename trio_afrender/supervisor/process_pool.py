@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+import signal
 import socket
 from collections.abc import Mapping
 from itertools import count
@@ -26,6 +27,8 @@ __all__ = ("PoolProcess", "fork_pool_process", "get_folders")
 
 logger: logging.Logger = logging.getLogger(__name__)
 
+CONTINUE_INTERVAL = 0.25
+"""Seconds after which a pool process that does not read its next tree is continued."""
 IDLE_NAME = "af:idle"
 """The command of an idle pool process in `ps`."""
 
@@ -50,10 +53,15 @@ class PoolProcess(FdChannel):
         sent = socket.send_fds(self._sock, [message], descriptors)
         if sent < len(message):
             # An environment may be larger than the socket's buffer. An idle pool process does
-            # nothing but read, so this does not stop the supervisor for long.
-            self._sock.setblocking(True)
+            # nothing but read, so this does not stop the supervisor for long, unless a signal has
+            # stopped that process: nothing else would continue it meanwhile.
+            self._sock.settimeout(CONTINUE_INTERVAL)
             try:
-                self._sock.sendall(memoryview(message)[sent:])
+                while sent < len(message):
+                    try:
+                        sent += self._sock.send(memoryview(message)[sent:])
+                    except TimeoutError:
+                        os.kill(self.pid, signal.SIGCONT)
             finally:
                 self._sock.setblocking(False)
 
