@@ -149,3 +149,19 @@ def test_a_cgroup_limits_processes_and_counts_what_it_refused(tmp_path: Path) ->
     assert cgroup.limit_processes(5)
     assert (tmp_path / "pids.max").read_text().startswith("5")
     assert cgroup.refused_forks() == 7
+
+
+def test_a_thread_that_has_ended_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one could not be started: a call of the one before would wait for ever."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(spawn, "_can_raise_priority", lambda: False)
+    monkeypatch.setattr(spawn._NiceThread, "_current", None)
+    assert run("echo one", nice=1) == ["one"]
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(StartError):
+            run("echo two", nice=2)
+    assert run("echo three", nice=1) == ["three"]

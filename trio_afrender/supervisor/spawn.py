@@ -182,11 +182,14 @@ class _NiceThread:
     @classmethod
     def get(cls, nice: int) -> _NiceThread:
         """Return the thread with this priority; one with another priority ends."""
-        if cls._current is None or cls._current.nice != nice:
-            if cls._current is not None:
-                cls._current.end()
-            cls._current = cls(nice)
-        return cls._current
+        current = cls._current
+        if current is None or current.nice != nice:
+            if current is not None:
+                # Forgotten first: the next one may not start, and a call of this one would not return.
+                cls._current = None
+                current.end()
+            current = cls._current = cls(nice)
+        return current
 
     def call(self, function: Callable[[], int]) -> int:
         """Call `function` in the thread; return what it returns, raise what it raises."""
