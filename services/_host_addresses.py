@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 __all__ = ("resolve_all",)
 
@@ -21,9 +22,12 @@ def resolve_all(
         except (OSError, UnicodeError):  # no such name, or none that a host can have
             return
 
-    threads = [threading.Thread(target=resolve, args=(name,), daemon=True) for name in {*names}]
-    for thread in threads:
-        thread.start()
+    threads: list[threading.Thread] = []
+    with suppress(RuntimeError):  # the host has no thread left: the names are used as they are
+        for name in {*names}:
+            thread = threading.Thread(target=resolve, args=(name,), daemon=True)
+            thread.start()
+            threads.append(thread)
     end = time.monotonic() + timeout
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))

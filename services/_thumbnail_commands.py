@@ -134,7 +134,8 @@ def _shorten(base: str) -> str:
     """The name, cut at its start to `_LONGEST_NAME` bytes: the frame number is at its end."""
     while len(os.fsencode(base)) > _LONGEST_NAME:
         base = base[1:]
-    return base
+    # Files with a leading dot are not sent.
+    return f"_{base[1:]}" if base.startswith(".") else base
 
 
 def _fill(template: str, info: Mapping[str, object], *, posix: bool) -> str:

@@ -171,6 +171,14 @@ def test_a_name_server_that_does_not_answer_delays_a_limited_time() -> None:
     assert found == {"a": "ip of a"}
 
 
+def test_without_threads_the_names_of_hosts_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert _host_addresses.resolve_all(["a", "b"], str, 5.0) == {}
+
+
 # Sleep and wake.
 
 RENDER = {

@@ -174,6 +174,14 @@ def test_long_names_keep_their_end() -> None:
     assert name.endswith("é.0001.exr.jpg")
 
 
+def test_no_thumbnail_has_the_name_of_a_hidden_file() -> None:
+    """Those are not sent."""
+    maker = _thumbnail_commands.ThumbnailNames("/nowhere")
+    assert maker.name("/x/.a.exr") == "_a.exr.jpg"
+    cut = maker.name("/x/" + "a" * 20 + "." + "b" * 150 + ".0001.exr")  # cut at the dot
+    assert cut == "_" + "b" * 150 + ".0001.exr.jpg"
+
+
 def test_without_openimageio(folders: TaskFolders, monkeypatch: pytest.MonkeyPatch) -> None:
     folders.write("a.png", "b.png")
     monkeypatch.setattr(_thumbnail_commands, "find_spec", lambda name: None)
