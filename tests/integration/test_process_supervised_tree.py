@@ -759,6 +759,24 @@ def test_a_pool_process_that_is_stopped_before_it_has_read_its_tree_is_continued
     assert run_isolated(STOPPED) == "1\n"
 
 
+REFUSED = """
+import errno, os, sys
+sys.path.insert(0, sys.argv[1])
+from trio_afrender.supervisor import daemon
+
+def refuse():
+    raise OSError(errno.EAGAIN, "no process is left")
+
+os.fork, sys.stderr = refuse, sys.stdout
+print(daemon.main([sys.argv[2]]))
+"""
+
+
+def test_a_supervisor_that_cannot_be_forked_says_so(tmp_path: Path) -> None:
+    printed = run_isolated(REFUSED, str(tmp_path))
+    assert printed == f"the supervisor of {tmp_path}: no process is left\n1\n"
+
+
 FIRST_MESSAGE = """
 import socket, sys, threading
 from types import SimpleNamespace

@@ -368,11 +368,12 @@ def main(argv: list[str]) -> int:
     try:
         lock = _lock(supervisor_path(store, "lock"))
         listener = listen(supervisor_path(store, "sock"))
+        ready, listening = os.pipe()
+        pid = os.fork()
     except OSError as error:
         print(f"the supervisor of {store}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
         return 1
-    ready, listening = os.pipe()
-    if os.fork() != 0:
+    if pid != 0:
         os.close(listening)
         os.read(ready, 1)
         return 0
