@@ -21,6 +21,7 @@ from trio_afrender.plugins.meters.schedule import (
     MAX_QUARANTINE,
     MeterHealth,
 )
+from trio_afrender.plugins.meters.service import _Meter
 from trio_afrender.plugins.meters.values import load_measurement, read_meter
 from trio_afrender.protocol.messages import CustomMeter
 
@@ -206,3 +207,13 @@ def test_an_absent_meter_is_tried_rarely() -> None:
     assert health.delay(10_000.0) == 10_000.0
     health.note_good(5.0)
     assert health.delay(5.0) == 5.0
+
+
+def test_that_a_meter_is_not_measured_is_logged_whatever_was_before(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    meter = _Meter(1, "busy")
+    for number in range(30):
+        meter.report(f"ValueError: {number}")
+    meter.report("it hangs; it is not measured for 60 s", always=True)
+    assert caplog.messages[-1] == 'meter "busy": it hangs; it is not measured for 60 s'

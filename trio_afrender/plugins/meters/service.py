@@ -81,10 +81,13 @@ class _Meter:
     """Deaths of the host in calls of this meter, in a row."""
     _problems: Problems = attrs.field(factory=Problems)
 
-    def report(self, *problems: str) -> None:
-        """Warn in the agent's log: once, then at the 10th, 100th ... time."""
+    def report(self, *problems: str, always: bool = False) -> None:
+        """Warn in the agent's log: once, then at the 10th, 100th ... time.
+
+        `always`: however many other problems there were.
+        """
         for problem in problems:
-            self._problems.add(problem)
+            self._problems.add(problem, always=always)
         for text in self._problems.take():
             if text.startswith(('no meter "', 'meter "')):  # the text names the meter
                 logger.warning("%s", text)
@@ -235,7 +238,7 @@ class Meters:
         meter.health.note_hung()
         delay = meter.health.delay(0.0)
         reason = f"{failure.text}; it is not measured for {delay:g} s"
-        meter.report(f"{reason}\n{failure.details}".strip())
+        meter.report(f"{reason}\n{failure.details}".strip(), always=True)
         meter.show_error("no answer", reason)
 
     async def _get_host(self, nursery: trio.Nursery, fork_servers: ForkServers) -> PluginHost:
