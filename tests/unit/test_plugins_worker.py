@@ -23,7 +23,7 @@ from trio_afrender.plugins.host.host_protocol import dump_facts, load_facts
 from trio_afrender.plugins.interfaces import Conclusion, ParserState, Replaced
 from trio_afrender.plugins.lookup import list_plugins
 from trio_afrender.plugins.task_worker import TaskWorker
-from trio_afrender.plugins.validation import read_facts, read_number, read_seconds
+from trio_afrender.plugins.validation import StateReader, read_facts, read_number, read_seconds
 from trio_afrender.tasklog.interfaces import Chunk, Missing
 from trio_afrender.tasklog.memory_log import MemoryLogStore
 
@@ -348,6 +348,16 @@ def test_the_number_of_secrets_that_a_task_may_name_is_limited() -> None:
     assert found == [f"secret-{number}" for number in range(200)]
     (problem,) = worker.problems()
     assert problem.startswith("the output names more than 200 secrets")
+
+
+def test_announced_files_that_are_left_out_are_a_problem() -> None:
+    problems: list[str] = []
+    reader, name = StateReader(problems.append), "x" * 600_000
+    for number in range(3):
+        files = [f"{name}{number}"]
+        reader.read(SimpleNamespace(getFiles=tuple, getFilesOnTheFly=lambda files=files: files))
+    assert reader.take().files_onthefly == (f"{name}0",)
+    assert "more file names than an answer holds" in problems[-1]
 
 
 def test_a_problem_without_a_text_is_one() -> None:

@@ -172,7 +172,7 @@ class StateReader:
         kept = {name for name, value in self._flags.items() if value and name != CHANGED}
         values: dict[str, Any] = {**self._numbers, **self._texts, **self._facts}
         values.update(dict.fromkeys(self._latched | kept, True))
-        on_the_fly = _bounded(tuple(self._on_the_fly))
+        on_the_fly = self._bound("getFilesOnTheFly", tuple(self._on_the_fly))
         state = ParserState(files=self._files, files_onthefly=on_the_fly, **values)
         self._latched.clear()
         self._on_the_fly.clear()
@@ -203,6 +203,9 @@ class StateReader:
         if names is None:
             self._add_problem(f"parser.{name}() returned {type(value).__name__}, not a list")
             return None
+        return self._bound(name, names)
+
+    def _bound(self, name: str, names: tuple[str, ...]) -> tuple[str, ...]:
         bounded = _bounded(names)
         if len(bounded) < len(names):
             self._add_problem(
