@@ -61,3 +61,17 @@ def test_the_command_is_recognized_with_the_quotes_of_cgruconfig() -> None:
 )
 def test_a_command_that_needs_a_shell_is_not_recognized(command: str) -> None:
     assert read_command(command) is None
+
+
+@pytest.mark.parametrize("height", ["9" * 5000, "9" * 10, "-1", ""])
+def test_a_height_that_no_image_has_is_left_to_the_command(height: str) -> None:
+    words = make_words(Wanted("a.exr", "a.jpg", 50))
+    assert words[words.index("--height") + 1] == "50"
+    assert read_command(shlex.join([height if word == "50" else word for word in words])) is None
+
+
+def test_a_long_command_is_not_split() -> None:
+    """To split it would take minutes of the agent's loop."""
+    words = make_words(Wanted("a" * 2_000_000, "a.jpg"))
+    assert read_command(shlex.join(words)) is None
+    assert read_command("tar cf all.tar " + "frame.exr " * 200_000) is None

@@ -19,7 +19,10 @@ from trio_afrender.thumbnail.common import DEFAULT_HEIGHT, MAX_HEIGHT
 __all__ = ("Wanted", "make_words", "read_command")
 
 # -E and -P: the interpreter ignores the task's PYTHON... variables and modules in its folder.
-_PROGRAM = (sys.executable, "-E", "-P", "-m", "trio_afrender.thumbnail")
+_MODULE = "trio_afrender.thumbnail"
+_PROGRAM = (sys.executable, "-E", "-P", "-m", _MODULE)
+MAX_COMMAND = 32 * 1024
+"""Characters: two paths of the greatest length, and their quotes."""
 
 
 @attrs.frozen
@@ -42,12 +45,16 @@ def read_command(command: str) -> Wanted | None:
 
     None if it is another command, or if a shell would do more than run it.
     """
+    # Only a short one that may be such a command is split: that takes time in proportion to the square of
+    # its length, and a service may return commands with thousands of files.
+    if len(command) > MAX_COMMAND or _MODULE not in command:
+        return None
     words = split_for_cmd(command) if os.sep == "\\" else _split_for_sh(command)
     if words is None or tuple(words[: len(_PROGRAM)]) != _PROGRAM:
         return None
     height = DEFAULT_HEIGHT
     rest = words[len(_PROGRAM) :]
-    if rest[:1] == ["--height"] and len(rest) > 1 and rest[1].isdecimal():
+    if rest[:1] == ["--height"] and len(rest) > 1 and rest[1].isdecimal() and len(rest[1]) < 10:
         height = min(max(int(rest[1]), 1), MAX_HEIGHT)
         rest = rest[2:]
     if rest[:1] == ["--"]:
