@@ -120,3 +120,22 @@ def test_masks_that_the_output_names() -> None:
     assert redactor.redact("hunter22 known-secret") == f"{REDACTION_MARK} {REDACTION_MARK}"
     redactor.learn("".join(f"::add-mask::secret-number-{n}\n" for n in range(10_000)))
     assert len(redactor.learned) == 200, "each costs a search in every text"
+
+
+@given(st.text("ab", max_size=40), st.lists(st.text("ab", min_size=6, max_size=9), max_size=4))
+def test_spans_are_those_of_all_occurrences(text: str, secrets: list[str]) -> None:
+    hidden: set[int] = set()
+    for secret in secrets:
+        for at in range(len(text)):
+            if text.startswith(secret, at):
+                hidden.update(range(at, at + len(secret)))
+    found = Redactor(secrets).spans(text)
+    assert [at for start, end in found for at in range(start, end)] == sorted(hidden)
+
+
+def test_secrets_that_overlap_with_themselves_cost_no_more_than_others() -> None:
+    """There are two hundred million occurrences; a list of them would take all memory of the host."""
+    redactor = Redactor(["a" * length for length in range(6, 206)])
+    text = "a" * 1_000_000
+    assert redactor.spans(text) == [(0, len(text))]
+    assert redactor.redact(f"-{text}-") == f"-{REDACTION_MARK}-"

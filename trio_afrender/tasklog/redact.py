@@ -109,11 +109,17 @@ class Redactor:
         """
         found = [(0, covered)] if covered else []
         for secret in self._secrets:
+            length = len(secret)
             at = text.find(secret)
             while at >= 0:
-                found.append((at, at + len(secret)))
-                # One character further only: occurrences may overlap.
-                at = text.find(secret, at + 1)
+                start = at
+                # Occurrences may overlap: then the last one of them that overlaps with this one follows.
+                # Those in between add nothing, and of "aaaaaa" in a long line of it there are as many as
+                # characters.
+                while (last := text.rfind(secret, at + 1, at + 2 * length - 1)) >= 0:
+                    at = last
+                found.append((start, at + length))
+                at = text.find(secret, at + length)
         if len(found) < 2:
             return found
         found.sort()
