@@ -120,6 +120,7 @@ def test_masks_that_the_output_names() -> None:
     assert redactor.redact("hunter22 known-secret") == f"{REDACTION_MARK} {REDACTION_MARK}"
     redactor.learn("".join(f"::add-mask::secret-number-{n}\n" for n in range(10_000)))
     assert len(redactor.learned) == 200, "each costs a search in every text"
+    assert not redactor.learn("::add-mask::one-secret-more")
 
 
 @given(st.text("ab", max_size=40), st.lists(st.text("ab", min_size=6, max_size=9), max_size=4))

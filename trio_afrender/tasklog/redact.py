@@ -58,7 +58,10 @@ class Redactor:
 
     def learn(self, text: str) -> bool:
         """Redact from now on also what the text names with `MASK_COMMAND`; whether it is new."""
-        new = [mask for mask in find_masks(text) if mask not in self._secrets]
+        if len(self.learned) >= MAX_MASKS:
+            return False
+        known = set(self._secrets)
+        new = [mask for mask in find_masks(text) if mask not in known]
         new = list(dict.fromkeys(new))[: MAX_MASKS - len(self.learned)]
         self.learned = (*self.learned, *new)
         self._add(new)
