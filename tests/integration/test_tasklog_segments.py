@@ -22,6 +22,7 @@ from trio_afrender.tasklog.segments import (
     DROPPED,
     LOST,
     MissingRange,
+    _without_dropped,
     list_folder,
     note_path,
     open_reader,
@@ -475,3 +476,26 @@ def test_the_reader_can_be_imported_without_trio() -> None:
         "assert 'trio' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+NUMBERS = st.integers(0, 30)
+
+
+@given(st.lists(NUMBERS), st.lists(st.tuples(NUMBERS, NUMBERS, st.sampled_from([DROPPED, LOST]))))
+def test_segments_in_dropped_ranges_are_left_out(
+    starts: list[int], notes: list[tuple[int, int, str]]
+) -> None:
+    """Whatever ranges the task has made names of: they may overlap, or end before they begin."""
+    ranges = sorted(
+        (MissingRange(start, end, 0, kind) for start, end, kind in notes),
+        key=lambda each: each.start,
+    )
+    dropped = [each for each in ranges if each.kind == DROPPED]
+    kept = [at for at in sorted(starts) if not any(one.start <= at < one.end for one in dropped)]
+    assert list(_without_dropped(sorted(starts), ranges)) == kept
+
+
+def test_as_many_notes_as_a_task_likes_are_read_in_one_pass() -> None:
+    count = 200_000
+    ranges = [MissingRange(2 * at, 2 * at + 1, 0, DROPPED) for at in range(count)]
+    assert list(_without_dropped(range(2 * count), ranges)) == list(range(1, 2 * count, 2))

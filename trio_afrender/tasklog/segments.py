@@ -16,7 +16,8 @@ import bisect
 import errno
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,9 +131,19 @@ def list_folder(folder: Path) -> Listing:
                     if known is None or known.end < end:
                         notes[kind, begin] = MissingRange(begin, end, lines, kind)
     ranges = tuple(sorted(notes.values(), key=lambda note: note.start))
-    dropped = [note for note in ranges if note.kind == DROPPED]
-    kept = (s for s in sorted(starts) if not any(n.start <= s < n.end for n in dropped))
-    return Listing(tuple(kept), ranges)
+    return Listing(tuple(_without_dropped(sorted(starts), ranges)), ranges)
+
+
+def _without_dropped(starts: Sequence[int], ranges: Iterable[MissingRange]) -> Iterator[int]:
+    """Yield the starts that are in no dropped range. Both are ascending."""
+    # In one pass: the task can make as many files of such names as it likes.
+    dropped = deque(each for each in ranges if each.kind == DROPPED)
+    reach = 0
+    for start in starts:
+        while dropped and dropped[0].start <= start:
+            reach = max(reach, dropped.popleft().end)
+        if start >= reach:
+            yield start
 
 
 def _number(text: str) -> int | None:
