@@ -155,8 +155,14 @@ def json_size(text: str) -> int:
 
 
 def utc_time(seconds: float) -> str:
-    """Return a Unix time as every log has it: ``2026-11-30 04:53:34Z``."""
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
+    """Return a Unix time as every log has it: ``2026-11-30 04:53:34Z``.
+
+    One that is no date of this system, as a peer may send, is returned as a number.
+    """
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
+    except (OverflowError, OSError, ValueError):
+        return f"{seconds:g} s"
 
 
 def to_bytes(text: str) -> bytes:

@@ -21,6 +21,7 @@ from trio_afrender.text import (
     show_json,
     suggest,
     to_bytes,
+    utc_time,
     whole_utf8_length,
     without_escapes,
 )
@@ -124,3 +125,17 @@ def test_a_cut_character_is_not_counted(text: str, last: str, kept: int) -> None
 @given(st.binary())
 def test_of_any_bytes_at_most_three_are_not_counted(data: bytes) -> None:
     assert len(data) - 3 <= whole_utf8_length(data) <= len(data)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "1970-01-01 00:00:00Z"),
+        (1_796_000_000.9, "2026-11-30 00:53:20Z"),
+        (1e300, "1e+300 s"),
+        (float("inf"), "inf s"),
+        (float("nan"), "nan s"),
+    ],
+)
+def test_times_of_peers_that_are_no_dates(seconds: float, text: str) -> None:
+    assert utc_time(seconds) == text

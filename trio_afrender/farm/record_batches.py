@@ -22,7 +22,7 @@ __all__ = ("RecordBatches", "open_records")
 _log = logging.getLogger(__name__)
 
 _RETRY = 5.0
-"""Seconds after which who writes tries a failed batch again, if nothing else is written before."""
+"""Seconds after which a failed batch is written again, if nothing else is written before."""
 
 
 @asynccontextmanager
