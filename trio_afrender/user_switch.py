@@ -102,7 +102,8 @@ def drop_capabilities() -> None:
 
 def find_missing_capabilities(status: Path = Path("/proc/self/status")) -> tuple[str, ...]:
     """Return the names of those `CAPABILITIES` that this process does not have. Raises `OSError`."""
-    for line in status.read_text().splitlines():
+    # Its first line is the name of this process, which may have any bytes.
+    for line in status.read_text(encoding="utf-8", errors="replace").splitlines():
         name, _, value = line.partition(":")
         if name == "CapEff":
             mask = int(value, 16)

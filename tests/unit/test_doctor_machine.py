@@ -101,7 +101,8 @@ def test_groups(
     proc = tmp_path / "proc" / "self"
     proc.mkdir(parents=True)
     (proc / "cgroup").write_text(f"4:memory:/\n0::{facts['path']}\n")
-    (proc / "mountinfo").write_text(facts["mounts"])
+    of_a_user = b"40 23 0:30 / /media/\xff\r rw - fuse.x x rw\n"  # a name of any bytes
+    (proc / "mountinfo").write_bytes(facts["mounts"].encode() + of_a_user)
     if facts["systemd"]:
         (tmp_path / "run" / "systemd" / "system").mkdir(parents=True)
     (group := tmp_path / "sys" / "fs" / f"cgroup{facts['path']}").mkdir(parents=True)

@@ -313,6 +313,13 @@ def test_the_program_that_listens_is_named() -> None:
         assert find_listener(port) == ""
         server.listen()
         assert find_listener(port).endswith(f"(process {os.getpid()})")
+        comm = Path("/proc/self/comm")
+        before = comm.read_bytes()
+        try:
+            comm.write_bytes(b"any\xff")  # a program may give itself any name
+            assert find_listener(port) == f"any\ufffd (process {os.getpid()})"
+        finally:
+            comm.write_bytes(before.strip())
 
 
 def test_the_binary_form_of_an_output() -> None:

@@ -168,7 +168,9 @@ def find_listener(port: int) -> str:
     for folder in Path("/proc").glob("[0-9]*") if inodes else ():
         try:
             if any(os.readlink(each) in inodes for each in (folder / "fd").iterdir()):  # noqa: PTH115 - text
-                return f"{(folder / 'comm').read_text().strip()} (process {folder.name})"
+                # A program may give itself any bytes as its name.
+                name = (folder / "comm").read_text(encoding="utf-8", errors="replace").strip()
+                return f"{name} (process {folder.name})"
         except OSError:
             continue  # of another user, or it has just ended
     return ""

@@ -32,7 +32,7 @@ from trio_afrender.cli.doctor.finding import (
 from trio_afrender.config import Config
 from trio_afrender.hostinfo.gpu import GpuSampler
 from trio_afrender.process.procfs import PIDFD
-from trio_afrender.supervisor.cgroup import find_own, parse_groups, parse_mounts
+from trio_afrender.supervisor.cgroup import find_own, parse_groups, parse_mounts, read_names
 from trio_afrender.supervisor.prctl import can_adopt_orphans
 
 __all__ = (
@@ -100,8 +100,8 @@ def check_cgroup(proc: Path = PROC, root: Path = Path("/")) -> Iterator[Finding]
     paths: dict[str, str] = {}
     mounts: dict[str, tuple[str, str]] = {}
     with suppress(OSError):
-        paths = parse_groups((proc / "self" / "cgroup").read_text())
-        mounts = parse_mounts((proc / "self" / "mountinfo").read_text())
+        paths = parse_groups(read_names(proc / "self" / "cgroup"))
+        mounts = parse_mounts(read_names(proc / "self" / "mountinfo"))
     signals = "the processes of a task are ended by signals alone"
     if not mounts:
         fix = "mount -t cgroup2 none /sys/fs/cgroup"

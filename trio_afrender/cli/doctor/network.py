@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from trio_afrender.cli.doctor.finding import ERROR, OK, ROOT, RUN, WARNING, Finding, drop_in
 from trio_afrender.config import Config
 from trio_afrender.errors import ConfigError
+from trio_afrender.supervisor.cgroup import read_names
 from trio_afrender.transport.address import parse_url
 from trio_afrender.transport.tls import explain_tls, make_client_context
 
@@ -174,7 +175,7 @@ def check_unit(
     own = ""
     if environ.get("INVOCATION_ID"):
         with suppress(OSError):
-            own = Path("/proc/self/cgroup").read_text().strip().rpartition("/")[2]
+            own = read_names(Path("/proc/self/cgroup")).strip().rpartition("/")[2]
     problem = ""
     candidates = [name] if name else [unit for unit in (own, UNIT) if unit.endswith(".service")]
     for unit in candidates:
