@@ -525,3 +525,26 @@ async def test_an_end_without_a_report_is_recorded_in_the_history(
         [line] = stage.host.history
         assert (line["run"], line["state"]) == ("r1", "FinishedKilled")
         assert "closed by the server" in line["why"][0]["text"]
+
+
+async def test_a_third_run_of_a_key_waits_for_the_tree_of_the_first(
+    autojump_clock: MockClock,
+) -> None:
+    """The second one has no tree yet when it is superseded, so its end says nothing of the first."""
+    async with open_stage() as stage:
+        stage.host.spawn.dies_of = frozenset({TreeSignal.KILL})
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(make_task("r1"),)))
+        first = await stage.host.spawn.next()
+        await expect_task(link)
+        asked = trio.current_time()
+        await link.send(Events(tasks=(make_task("r2"),)))
+        await trio.sleep(1)
+        await link.send(Events(tasks=(make_task("r3"),)))
+        third = await stage.host.spawn.next()
+        assert trio.current_time() - asked == pytest.approx(10)
+        assert first.reaped
+        third.exit(0)
+        assert (await expect_task(link, over=True)).run == "r3"
+        assert len(stage.host.spawn.launches) == 2

@@ -627,7 +627,7 @@ async def test_a_run_waits_for_the_tree_of_the_older_run_of_its_key(
     send, receive = trio.open_memory_channel[TaskEvent](100)
     async with host.open() as outside, trio.open_nursery() as nursery:
         older = RunState(attrs.evolve(TASK, run="r0"), config, outside, send)
-        newer = RunState(attrs.evolve(TASK, run="r2"), config, outside, send, predecessor=older)
+        newer = RunState(attrs.evolve(TASK, run="r2"), config, outside, send, predecessors=(older,))
         nursery.start_soon(run_task, newer)
         await trio.sleep(100)
         assert host.spawn.launches == []

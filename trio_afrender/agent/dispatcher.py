@@ -276,7 +276,7 @@ class Dispatcher:
             self._dependencies,
             self._send.clone(),
             TaskControl(listening=bool(task.flags & 1)),
-            predecessor=older[-1] if older else None,
+            predecessors=tuple(older),
             give_backs=self._give_backs.get(task.key, 0),
         )
         self._outbox.put_accepted(task)

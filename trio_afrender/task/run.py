@@ -58,10 +58,13 @@ async def run_task(state: RunState) -> None:
     async with state.events:
         try:
             async with AsyncExitStack() as stack:
-                if state.predecessor is not None:
+                if state.predecessors:
                     with state.control.stoppable():
-                        await state.predecessor.done.wait()
-                    state.forget_predecessor()
+                        # Each of them: one that was superseded while it waited itself ends before
+                        # those that it waited for (test_a_third_run_of_a_key_waits_for_the_tree_of_the_first).
+                        for older in state.predecessors:
+                            await older.done.wait()
+                    state.forget_predecessors()
                 run_folder = await stack.enter_async_context(_open_folder_with_gpus(state))
                 plugins = await stack.enter_async_context(_open_plugins(state, run_folder))
                 live_output = LiveOutput(state, run_folder)

@@ -55,8 +55,8 @@ class RunState:
     events: trio.MemorySendChannel[TaskEvent]
     """Closed by `run_task`."""
     control: TaskControl = attrs.field(factory=TaskControl)
-    predecessor: RunState | None = None
-    """An older run of the same key: this one starts only when the tree of that one is empty."""
+    predecessors: tuple[RunState, ...] = ()
+    """Older runs of the same key: this one starts only when the trees of all of them are empty."""
     give_backs: int = 0
     """How often in a row this host has given this task back before."""
     inherited: bool = False
@@ -128,9 +128,9 @@ class RunState:
 
     # -- preparation ----------------------------------------------------------------------------
 
-    def forget_predecessor(self) -> None:
-        """Drop the older run, or each run of a key would keep all earlier ones in memory."""
-        self.predecessor = None
+    def forget_predecessors(self) -> None:
+        """Drop the older runs, or each run of a key would keep all earlier ones in memory."""
+        self.predecessors = ()
 
     def assign_gpus(self, gpus: tuple[str, ...], variables: Mapping[str, str]) -> None:
         """Note the GPUs of the run, and the variables that make its processes use these only."""
