@@ -31,9 +31,11 @@ from trio_afrender.protocol.messages import (
     Update,
 )
 from trio_afrender.testing import (
+    FakeChild,
     MemoryHost,
     open_scripted_server,
 )
+from trio_afrender.testing.memory_host import MemoryHistory, MemoryJournal, MemoryRunFolder
 
 
 async def test_the_register_describes_the_render(autojump_clock: MockClock) -> None:
@@ -548,3 +550,34 @@ async def test_a_third_run_of_a_key_waits_for_the_tree_of_the_first(
         third.exit(0)
         assert (await expect_task(link, over=True)).run == "r3"
         assert len(stage.host.spawn.launches) == 2
+
+
+@pytest.mark.parametrize("failing", ["output", "journal", "history"])
+async def test_a_bug_of_the_agent_leaves_the_trees_to_the_supervisor(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """Whichever of its parts it is in: the next agent continues the tasks."""
+    left: list[str] = []
+    broken = trio.Event()
+
+    async def detach(child: FakeChild) -> bool:
+        left.append(child.launch.environment["AF_TASK_ID"])
+        await trio.lowlevel.checkpoint()
+        return True
+
+    async def fail(*_: object, **__: object) -> str:
+        await broken.wait()
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(FakeChild, "detach", detach)
+    if failing != "output":
+        part = MemoryJournal if failing == "journal" else MemoryHistory
+        monkeypatch.setattr(part, "run", fail)
+    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="a bug"), flatten_subgroups=True):
+        async with open_stage() as stage:
+            link, _ = await begin(stage)
+            monkeypatch.setattr(MemoryRunFolder, "read_window", fail)
+            await link.send(Events(outputs=(RunRef.of(make_task()),)))
+            broken.set()
+            await trio.sleep_forever()
+    assert left == ["0"]

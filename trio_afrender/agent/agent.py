@@ -270,18 +270,8 @@ class _Agent:
             )
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
-                # An outcome is sent only after its record is durable, so each write may make one
-                # sendable.
-                nursery.start_soon(
-                    partial(
-                        opened.journal.run,
-                        saved=self._wake,
-                        now=lambda: self._outbox.held(
-                            state.task for state in self._dispatcher.running.values()
-                        ),
-                    )
-                )
-                nursery.start_soon(wait_out, "the history", opened.history.run)
+                self._start(nursery, self._write_journal)
+                self._start(nursery, wait_out, "the history", opened.history.run)
                 await nursery.start(self._dispatcher.run)
                 self._dispatcher.continue_runs(continued)
                 self._start(nursery, self._measure_host)
@@ -430,6 +420,15 @@ class _Agent:
         return bool(found)
 
     # -- housekeeping ---------------------------------------------------------------------------
+
+    async def _write_journal(self) -> None:
+        # An outcome is sent only after its record is durable, so each write may make one sendable.
+        await self._dependencies.journal.run(
+            saved=self._wake,
+            now=lambda: self._outbox.held(
+                state.task for state in self._dispatcher.running.values()
+            ),
+        )
 
     def _wake(self) -> None:
         self._session.wake()

@@ -11,7 +11,7 @@ Each run is one task in the dispatcher's nursery. Its events come through one ch
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain, repeat
@@ -128,7 +128,7 @@ class Dispatcher:
                         case LoopWatchdog():
                             event.expect_within(LOOP_NAME)
                         case UnkillableTree():
-                            nursery.start_soon(self._await_unkillable, event.tree, event.pids)
+                            self._start_soon(self._await_unkillable, event.tree, event.pids)
                         case _:
                             self._apply_event(event)
             except Exception:
@@ -138,6 +138,21 @@ class Dispatcher:
                 raise
             finally:
                 self._nursery = None
+
+    def _start_soon(self, run: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Run a task beside the loop; if it fails, leave the trees, as in `run`."""
+
+        async def run_or_leave() -> None:
+            # Here, and not around the nursery: that ends the runs before it raises
+            # (test_a_bug_of_the_agent_leaves_the_trees_to_the_supervisor).
+            try:
+                await run(*args)
+            except Exception:
+                self.leave()
+                raise
+
+        if self._nursery is not None:
+            self._nursery.start_soon(run_or_leave)
 
     def probe(self, watchdog: LoopWatchdog) -> None:
         """Make the event loop report to `watchdog`. Returns at once."""
@@ -203,8 +218,7 @@ class Dispatcher:
         begun = "resources" in self.unavailable
         if not begun:
             self.set_unavailable("resources", reason)
-            if self._nursery is not None:
-                self._nursery.start_soon(self._await_resources)
+            self._start_soon(self._await_resources)
 
     async def _await_resources(self) -> None:
         for pause in chain(PROBE_PAUSES, repeat(PROBE_PAUSES[-1])):
@@ -244,8 +258,7 @@ class Dispatcher:
         for ref in events.resumes:
             self._suspend(ref, "")
         for ref in events.outputs:
-            if self._nursery is not None:
-                self._nursery.start_soon(self._send_output, ref, self.running.get(ref.run))
+            self._start_soon(self._send_output, ref, self.running.get(ref.run))
         for ref in events.listens_add:
             self._listen(ref, on=True)
         for ref in events.listens_rem:
@@ -347,6 +360,9 @@ class Dispatcher:
     async def _run_one(self, state: RunState) -> None:
         try:
             await run_task(state)
+        except Exception:
+            self.leave()  # as `_start_soon`, without a frame more for each run
+            raise
         finally:
             # Normally `_apply_event` removes the run, when it has moved the outcome from the
             # channel to the outbox. A register in between would otherwise list the run nowhere. A
