@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from itertools import pairwise
 
 import attrs
@@ -581,3 +582,21 @@ async def test_a_bug_of_the_agent_leaves_the_trees_to_the_supervisor(
             broken.set()
             await trio.sleep_forever()
     assert left == ["0"]
+
+
+async def test_an_output_that_cannot_be_read_costs_the_answer_alone(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    async with open_stage() as stage:
+        link, child = await begin(stage)
+        monkeypatch.setattr(MemoryRunFolder, "read_window", fail)
+        await link.send(Events(outputs=(RunRef.of(make_task()),)))
+        update = await link.expect(Update, lambda u: bool(u.outputs))
+        assert "The output cannot be read" in update.outputs[0].output
+        assert "Permission denied" in update.outputs[0].output
+        monkeypatch.undo()
+        child.exit(0)
+        assert (await expect_task(link, over=True)).status is TaskStatus.FinishedSuccess

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import attrs
 import pytest
 from support.agent import expect_task, make_task, open_stage
@@ -104,3 +107,23 @@ async def test_a_continued_run_whose_plugins_fail_is_ended(
     expected = TaskStatus.FinishedSuccess if service == "generic" else TaskStatus.FailedToStart
     assert outcome.status is expected
     assert host.dismissed == ([] if service == "generic" else ["r1"])
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+async def test_a_stored_output_that_cannot_be_read_keeps_no_agent_from_starting(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A task may take the rights from its own log; else no later agent would start."""
+    host = MemoryHost()
+    host.journal += make_record(Events(tasks=(make_task("r1"),)))
+
+    async def fail(*_: object) -> str:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(MemoryHost, "_read_stored_output", fail)
+    async with open_stage(host=host) as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        outcome = await expect_task(link, over=True)
+    assert outcome.status is TaskStatus.GiveBack
+    assert f"its output cannot be read: {os.strerror(number)}" in outcome.why[1].text

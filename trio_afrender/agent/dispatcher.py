@@ -344,7 +344,9 @@ class Dispatcher:
             try:
                 text = await state.read_output()
             except Exception as error:
-                if not is_exhausted(error):
+                # A disk that fails, or a task that took the rights from its own log, costs the
+                # answer alone.
+                if not (is_exhausted(error) or isinstance(error, OSError)):
                     raise
                 text = f"The output cannot be read at the moment: {error}\n"
         answer = AskedOutput(run=ref.run, **ref.key._asdict(), output=text)

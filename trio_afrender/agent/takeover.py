@@ -31,7 +31,7 @@ from trio_afrender.process.tree_holder import (
 from trio_afrender.protocol.messages import Reason, TaskExec, TaskStatus, TaskUpdate
 from trio_afrender.task.dependencies import TaskDependencies
 from trio_afrender.task.run_folder import OWN_SLOT, run_folder_name
-from trio_afrender.tasklog.io_threads import work_in_thread
+from trio_afrender.tasklog.io_threads import retry_exhausted, work_in_thread
 from trio_afrender.tasklog.redact import Redactor, find_secrets
 
 __all__ = (
@@ -157,8 +157,15 @@ async def recover(
             *dependencies.environment.secrets,
             *find_secrets(task.environment, dependencies.environment.redact),
         )
-        output = await read_stored_output(task, Redactor(secrets))
         why = [Reason(time=now, event="crash", text="the agent was killed while the task ran")]
+        read = partial(read_stored_output, task, Redactor(secrets))
+        try:
+            output = await retry_exhausted(read)
+        except OSError as error:
+            # A task may have taken the rights from its own log: that must keep no agent from its
+            # start (test_a_stored_output_that_cannot_be_read_keeps_no_agent_from_starting).
+            output, text = "", f"its output cannot be read: {error.strerror or error}"
+            why.append(Reason(time=now, event="output", text=text))
         if inherited.killed:
             text = "processes of that agent were ended before this one started"
             why.append(Reason(time=now, event="sweep", text=text, pids=inherited.killed))
