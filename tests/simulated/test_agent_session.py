@@ -600,3 +600,14 @@ async def test_an_output_that_cannot_be_read_costs_the_answer_alone(
         monkeypatch.undo()
         child.exit(0)
         assert (await expect_task(link, over=True)).status is TaskStatus.FinishedSuccess
+
+
+async def test_a_withdrawn_outcome_leaves_no_folder(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        link, child = await begin(stage)
+        await link.cut()
+        child.exit(0)
+        link = await stage.server.accept()
+        await link.welcome(Registered(id=2, stop=("r1",)))
+        await trio.sleep(3)
+        assert stage.host.places["r1"].removed

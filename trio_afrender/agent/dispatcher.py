@@ -242,8 +242,7 @@ class Dispatcher:
                 state.control.stop(StopCause(kind=StopKind.FORGET, text="taken away by the server"))
             elif self._outbox.has(run):
                 logger.warning("run %s: the server no longer wants its outcome", run)
-            self._outbox.closed(run)
-            self._changed.set()
+            self._drop(run)
 
     def apply(self, events: Events) -> None:
         """Apply one message in the protocol's order."""
@@ -317,8 +316,12 @@ class Dispatcher:
         # A close of a running run means that the server does not run the task here.
         if (state := self.running.get(ref.run)) is not None:
             state.control.stop(StopCause(kind=StopKind.CLOSED, text="closed by the server"))
-        task = self._outbox.task_of(ref.run)
-        self._outbox.closed(ref.run)
+        self._drop(ref.run)
+
+    def _drop(self, run: str) -> None:
+        """Drop what the outbox has of a run, and have its folder removed if it has ended."""
+        task = self._outbox.task_of(run)
+        self._outbox.closed(run)
         if task is not None:
             self._forget(task)
         self._changed.set()
