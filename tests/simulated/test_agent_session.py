@@ -611,3 +611,43 @@ async def test_a_withdrawn_outcome_leaves_no_folder(autojump_clock: MockClock) -
         await link.welcome(Registered(id=2, stop=("r1",)))
         await trio.sleep(3)
         assert stage.host.places["r1"].removed
+
+
+async def test_give_backs_of_another_job_with_the_same_number_do_not_count(
+    autojump_clock: MockClock,
+) -> None:
+    """A server gives the number of a deleted job to the next one."""
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        statuses = []
+        for number in range(4):
+            task = attrs.evolve(make_task(f"r{number}"), job_name="old" if number < 2 else "new")
+            await link.send(Events(tasks=(task,)))
+            await stage.host.spawn.next()
+            await expect_task(link, run=task.run)
+            assert stage.agent.stop_task(task.key, "the artist is back")
+            outcome = await expect_task(link, over=True, run=task.run)
+            statuses.append(outcome.status)
+            await link.send(Events(closes=(RunRef.of(outcome),)))
+        assert statuses == [TaskStatus.GiveBack] * 4
+
+
+async def test_of_many_tasks_that_were_given_back_the_oldest_are_forgotten(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_afrender.agent.dispatcher.MAX_GIVEN_BACK", 2)
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        statuses = []
+        for number, index in enumerate((0, 0, 1, 2, 0, 2, 2)):
+            task = make_task(f"r{number}", index)
+            await link.send(Events(tasks=(task,)))
+            await stage.host.spawn.next()
+            await expect_task(link, run=task.run)
+            stage.agent.stop_task(task.key, "the artist is back")
+            outcome = await expect_task(link, over=True, run=task.run)
+            statuses.append(outcome.status)
+            await link.send(Events(closes=(RunRef.of(outcome),)))
+        assert statuses == [TaskStatus.GiveBack] * 6 + [TaskStatus.FinishedError]

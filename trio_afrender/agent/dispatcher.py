@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain, repeat
+from typing import TypeAlias
 
 import trio
 
@@ -55,6 +56,15 @@ PROBE_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between two probes of a host that had nothing left for a task; the last one repeats."""
 EVENT_TIMEOUT = 10.0
 """Seconds in which the events in the channel should have been applied."""
+MAX_GIVEN_BACK = 10_000
+"""Tasks whose give-backs are counted."""
+
+_TaskOfJob: TypeAlias = tuple[TaskKey, str, str, str, str]
+
+
+def _identify(task: TaskExec) -> _TaskOfJob:
+    """Return what tells a task from that of a later job, which may get the number of a deleted one."""
+    return task.key, task.user_name, task.job_name, task.block_name, task.name
 
 
 class Dispatcher:
@@ -87,8 +97,8 @@ class Dispatcher:
         self._wake = wake
         self._forget = forget
         self._announce = announce
-        self._give_backs: dict[TaskKey, int] = {}
-        """How often in a row this host has given a task back."""
+        self._give_backs: dict[_TaskOfJob, int] = {}
+        """How often in a row this host has given a task back; the oldest first."""
         self._unkillable: set[int] = set()
         """Pids that survived KILL."""
         self._changed = RepeatedEvent()
@@ -289,7 +299,7 @@ class Dispatcher:
             self._send.clone(),
             TaskControl(listening=bool(task.flags & 1)),
             predecessors=tuple(older),
-            give_backs=self._give_backs.get(task.key, 0),
+            give_backs=self._give_backs.get(_identify(task), 0),
         )
         self._outbox.put_accepted(task)
         self._counters.note_accepted(task.run)
@@ -405,10 +415,10 @@ class Dispatcher:
                 key, task = event.key, state.task
                 if state.exhausted:
                     self._note_exhausted(state.exhausted)
-                elif event.status.given_back:
-                    self._give_backs[key] = self._give_backs.get(key, 0) + 1
                 else:
-                    self._give_backs.pop(key, None)
+                    before = self._give_backs.pop(_identify(task), 0)
+                    if event.status.given_back:
+                        self._note_give_back(task, before + 1)
                 self._outbox.put_outcome(event, task)
                 self._events.ended(event, task, reported=True)
                 # The cause, which comes first, or how it ended.
@@ -429,6 +439,12 @@ class Dispatcher:
             case FilesFound():
                 self._outbox.put_files(event.run, event.files)
         self._wake()
+
+    def _note_give_back(self, task: TaskExec, count: int) -> None:
+        self._give_backs[_identify(task)] = count
+        # Those of tasks that another host has done would stay for ever.
+        if len(self._give_backs) > MAX_GIVEN_BACK:
+            del self._give_backs[next(iter(self._give_backs))]
 
     def _end_unstarted(
         self, ref: RunRef, status: TaskStatus, text: str, task: TaskExec | None = None
