@@ -651,3 +651,20 @@ async def test_of_many_tasks_that_were_given_back_the_oldest_are_forgotten(
             statuses.append(outcome.status)
             await link.send(Events(closes=(RunRef.of(outcome),)))
         assert statuses == [TaskStatus.GiveBack] * 6 + [TaskStatus.FinishedError]
+
+
+async def test_a_name_that_is_taken_now_and_then_is_tried_again(autojump_clock: MockClock) -> None:
+    """Only refusals one after another show that another render has the name."""
+    async with open_stage() as stage:
+        link, _ = await begin(stage)
+        await link.cut()
+        for _ in range(4):
+            link = await stage.server.accept(within=200)
+            await link.expect(Register)
+            await link.send(Refused(reason="name-taken", retry_after=1.0))
+            stage.server.refuse(True)
+            await link.aclose()
+            await trio.sleep(40)
+            stage.server.refuse(False)
+        link = await stage.server.accept(within=200)
+        assert [task.run for task in (await link.welcome()).running] == ["r1"]

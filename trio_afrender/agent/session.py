@@ -147,7 +147,10 @@ class Session:
             refusal = await self._try_link()
             self.state = "connecting"
             self._outbox.lost()
-            if refusal is not None:
+            if refusal is None:
+                # A link that was lost says nothing of the name: only refusals one after another do.
+                self._refused_since = math.inf
+            else:
                 now = trio.current_time()
                 self._refused_since = min(self._refused_since, now)
                 refused_for = now - self._refused_since
@@ -230,7 +233,6 @@ class Session:
                 if isinstance(answer, Refused):
                     raise LinkRefused(answer.reason, answer.text, retry_after=answer.retry_after)
                 self._received_at = trio.current_time()
-                self._refused_since = math.inf
                 self._last_error = ""
                 self.registrations += 1
                 # Any register counts, also one after a lost link; not for what came up since.
