@@ -668,3 +668,24 @@ async def test_a_name_that_is_taken_now_and_then_is_tried_again(autojump_clock: 
             stage.server.refuse(False)
         link = await stage.server.accept(within=200)
         assert [task.run for task in (await link.welcome()).running] == ["r1"]
+
+
+async def test_a_child_that_survives_kill_keeps_the_host_from_new_tasks(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_stage() as stage:
+        link, child = await begin(stage)
+        child.leftovers = (child.hold_output(),)
+        child.exit(0)
+        async with keep_reading(link) as received:
+            await trio.sleep(60)
+        [outcome] = [update for update in received if update.status.terminal]
+        assert outcome.leftovers == child.leftovers
+        await link.send(Events(tasks=(make_task("r2", 2),)))
+        refused = await expect_task(link, over=True, run="r2")
+        assert refused.status is TaskStatus.GiveBack
+        assert "survived KILL" in refused.why[0].text
+        [stuck], child.leftovers = child.leftovers, ()
+        child.end(stuck)
+        with trio.fail_after(100):
+            await link.expect(Update, lambda update: update.state == ONLINE)

@@ -102,8 +102,8 @@ class ProcessRunner:
                 self._progress.end()
                 companions.cancel()
         state.ended(end, own=own)
-        if end.status is None:
-            # The leader survived KILL.
+        if end.leftovers:
+            # Of the leader or of others: the host takes no task before they are gone.
             await state.send(UnkillableTree(run=state.task.run, tree=tree, pids=end.leftovers))
         raw = end.status.raw if end.status else 0
         # Afanasy's parsers get the raw wait status and the time of the stop as the last mode. The
