@@ -18,7 +18,7 @@ from trio_afrender.cmd_words import join_for_cmd
 from trio_afrender.config import Config
 from trio_afrender.plugins.interfaces import ServiceFacts
 from trio_afrender.protocol.messages import TaskExec
-from trio_afrender.task.events import FilesFound, TaskEvent
+from trio_afrender.task.events import FilesFound, TaskEvent, UnkillableTree
 from trio_afrender.task.image_checks import ImageFinding, check_images
 from trio_afrender.task.image_worker import ImageProblem
 from trio_afrender.task.run_state import RunState
@@ -89,6 +89,7 @@ class Stage:
     plugins: ScriptedPlugins
     sent: list[tuple[float, str]]
     """When each file was sent."""
+    unkillable: list[UnkillableTree]
 
     @property
     def log(self) -> str:
@@ -106,10 +107,14 @@ async def open_stage(image_worker: ScriptedImageWorker | None = None) -> AsyncIt
     image_worker = image_worker or ScriptedImageWorker()
     host = MemoryHost(image_worker=image_worker, folders={"/"})
     sent: list[tuple[float, str]] = []
+    unkillable: list[UnkillableTree] = []
     events, receive = trio.open_memory_channel[TaskEvent](0)
 
     async def note_files() -> None:
         async for event in receive:
+            if isinstance(event, UnkillableTree):
+                unkillable.append(event)
+                continue
             assert isinstance(event, FilesFound)
             sent.extend((trio.current_time(), file.name) for file in event.files)
 
@@ -125,7 +130,7 @@ async def open_stage(image_worker: ScriptedImageWorker | None = None) -> AsyncIt
         run_state.prepare(run_folder, plugins)
         thumbnails = Thumbnails(run_state, run_folder, plugins, nursery)
         nursery.start_soon(note_files)
-        yield Stage(thumbnails, image_worker, host, run_state, plugins, sent)
+        yield Stage(thumbnails, image_worker, host, run_state, plugins, sent, unkillable)
         nursery.cancel_scope.cancel()
 
 
@@ -235,6 +240,18 @@ async def check(
 ) -> tuple[list[str], int]:
     found, left = await check_images(paths, image_worker, 16.0, check_on_disk=on_disk)
     return [str(finding) for finding in found], left
+
+
+async def test_a_command_that_survives_kill_is_handed_to_the_agent(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ScriptedPlugins, "by_shell", True)
+    async with open_stage() as stage:
+        stage.thumbnails.announce(("a.exr",))
+        child = await stage.host.spawn.next()
+        child.dies_of, child.leftovers = set(), (child.pid,)
+        await trio.sleep(100)
+    assert [event.pids for event in stage.unkillable] == [(child.pid,)]
 
 
 async def test_images_that_cannot_be_right_are_found() -> None:

@@ -16,6 +16,7 @@ import trio
 from trio_afrender.errors import SpawnError, StoreError
 from trio_afrender.plugins.interfaces import PluginTask
 from trio_afrender.task.dependencies import TaskDependencies
+from trio_afrender.task.events import UnkillableTree
 from trio_afrender.task.image_worker import ImageProblem
 from trio_afrender.task.process_lifecycle import supervise
 from trio_afrender.task.reasons import ReasonLog
@@ -189,6 +190,9 @@ class Thumbnails:
                     limit=self._limit,
                     before_term=trio.lowlevel.checkpoint,
                 )
+                if end.leftovers:
+                    run = self._state.task.run
+                    await self._state.send(UnkillableTree(run=run, tree=tree, pids=end.leftovers))
                 if end.status is not None and end.status.code == 0:
                     return ""
                 window = await read_window(output, MAX_OUTPUT)
