@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import attrs
 import pytest
 import trio
-from support.agent import begin, open_stage
+from support.agent import CONFIG, begin, open_stage
 from trio.testing import MockClock
 
+from trio_afrender import run_agent
 from trio_afrender.agent.loop_watchdog import LoopWatchdog
 from trio_afrender.cli.systemd_notify import report_to_manager
+from trio_afrender.protocol.messages import Ack, Events, Register, Registered, Update
+from trio_afrender.testing import MemoryHost
+from trio_afrender.transport.interfaces import Link
 
 
 def test_a_late_loop_is_named() -> None:
@@ -163,3 +169,48 @@ async def test_the_watchdog_of_another_process_is_not_fed(
         await trio.sleep(5)
         agent.over.set()
     assert ("WATCHDOG=1" in receive_all(manager)) is fed
+
+
+@attrs.define(eq=False)
+class SlowLink:
+    """A link on a line that takes minutes for an update, or whose server acknowledges nothing."""
+
+    seconds: float
+    sent: int = 0
+
+    async def register(self, register: Register) -> Registered:
+        await trio.lowlevel.checkpoint()
+        return Registered(id=1)
+
+    async def send(self, update: Update) -> None:
+        self.sent += 1
+        await trio.sleep(self.seconds)
+
+    async def receive(self) -> Events | Ack:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def deregister(self, reason: str) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("seconds", [120.0, 0.0])
+async def test_an_agent_that_waits_for_its_server_does_not_count_as_hanging(
+    autojump_clock: MockClock, seconds: float
+) -> None:
+    """Sixteen updates are sent, then their acknowledgements are waited for."""
+    link, host = SlowLink(seconds), MemoryHost()
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[Link]:
+        await trio.lowlevel.checkpoint()
+        yield link
+
+    async with trio.open_nursery() as nursery:
+        run = partial(run_agent, CONFIG, connect=connect, outside=host.open())
+        agent = await nursery.start(run)
+        for _ in range(100):
+            await trio.sleep(10)
+            assert agent.check() == ()
+        nursery.cancel_scope.cancel()
+    assert link.sent == (16 if not seconds else 9)
