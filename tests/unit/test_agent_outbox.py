@@ -6,6 +6,7 @@ import attrs
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from trio_afrender.agent.journal_format import PendingState
 from trio_afrender.agent.outbox import Outbox
 from trio_afrender.protocol.json_codec import MAX_FRAME, encode
 from trio_afrender.protocol.messages import (
@@ -301,3 +302,13 @@ def _texts(entry: LogEntry | FilesEntry | ListenedEntry) -> list[str]:
 
 
 TestDelivery = Delivery.TestCase
+
+
+def test_what_an_earlier_agent_left_fits_into_frames_in_any_script() -> None:
+    """A frame is ASCII: a letter of another script takes six bytes."""
+    entries = [LogEntry(run="r1", n=n, text="\u6f22" * 256 * 1024) for n in range(1, 15)]
+    outbox = Outbox()
+    outbox.restore(PendingState(tasks={"r1": make_task("r1")}, entries=list(entries)))
+    taken = take_all(outbox)
+    assert [entry.n for update in taken for entry in update.log] == list(range(1, 15))
+    assert all(len(encode(update)) <= MAX_FRAME for update in taken)

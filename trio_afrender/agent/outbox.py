@@ -116,11 +116,11 @@ class Outbox:
         """Queue a text for the task's log on the server."""
         entry = LogEntry(run=run, n=self._next(run), text=text)
         self.journal.write(make_record(describe_entry(entry)))
-        self._append(entry, json_size(text))
+        self._append(entry)
 
     def put_listened(self, run: str, text: str) -> None:
         """Queue new output for the clients that listen to a run. Not journaled."""
-        self._append(ListenedEntry(run=run, n=self._next(run), text=text), json_size(text))
+        self._append(ListenedEntry(run=run, n=self._next(run), text=text))
         # Limited, so that an hour without a server costs no memory.
         queued = [
             (q, len(q.entry.text))
@@ -140,7 +140,7 @@ class Outbox:
             # Each file is an entry of its own, so that files can be split over several updates.
             entry = FilesEntry(run=run, n=self._next(run), files=(file,))
             self.journal.write(make_record(describe_entry(entry)))
-            self._append(entry, _file_size(file) * 4 // 3 + MESSAGE_OVERHEAD)
+            self._append(entry)
 
     def put_outcome(self, update: TaskUpdate, task: TaskExec | None) -> None:
         """Hold the terminal `update` until the server closes the run.
@@ -166,11 +166,7 @@ class Outbox:
             self._numbers[entry.run] = entry.n
             if isinstance(entry, LogEntry) and not entry.text:
                 continue  # `held` wrote it for its number alone.
-            size = len(entry.text) if isinstance(entry, LogEntry) else 0
-            files = entry.files if isinstance(entry, FilesEntry) else ()
-            self._append(
-                entry, size * 2 + sum(_file_size(f) * 4 // 3 + MESSAGE_OVERHEAD for f in files)
-            )
+            self._append(entry)
         for run in self._numbers:
             self._numbers[run] += RESTART_GAP
         for run, update in held.outcomes.items():
@@ -378,7 +374,11 @@ class Outbox:
         n = self._numbers[run] = self._numbers.get(run, 0) + 1
         return n
 
-    def _append(self, entry: PendingOutcome, price: int) -> None:
+    def _append(self, entry: PendingOutcome) -> None:
+        if isinstance(entry, FilesEntry):
+            price = sum(_file_size(file) * 4 // 3 + MESSAGE_OVERHEAD for file in entry.files)
+        else:
+            price = json_size(entry.text)
         self._queue.append(_Queued(entry, price + 100))  # 100 bytes for run, number and braces.
 
 
