@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 
 import attrs
 import pytest
-from support.agent import expect_task, make_task, open_stage
+import trio
+from support.agent import begin, expect_task, make_task, open_stage
 from trio.testing import MockClock
 
-from trio_afrender.agent.journal_format import make_record
+from trio_afrender.agent.journal_format import PendingState, make_record
+from trio_afrender.process.interfaces import TreeSignal
 from trio_afrender.protocol.messages import Events, RunRef, TaskStatus, Update
 from trio_afrender.testing import MemoryHost, open_scripted_server
+from trio_afrender.testing.memory_host import MemoryJournal
 
 
 async def test_an_outcome_outlives_its_agent(autojump_clock: MockClock) -> None:
@@ -127,3 +131,27 @@ async def test_a_stored_output_that_cannot_be_read_keeps_no_agent_from_starting(
         outcome = await expect_task(link, over=True)
     assert outcome.status is TaskStatus.GiveBack
     assert f"its output cannot be read: {os.strerror(number)}" in outcome.why[1].text
+
+
+async def test_a_closed_run_that_still_ends_is_not_in_a_compact_journal(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its close is written already. The next agent would give it back, and list it as its own."""
+    states: list[Callable[[], PendingState]] = []
+
+    async def run(
+        _: MemoryJournal, *, saved: Callable[[], None], now: Callable[[], PendingState]
+    ) -> None:
+        states.append(now)
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(MemoryJournal, "run", run)
+    async with open_stage() as stage:
+        link, child = await begin(stage)
+        child.dies_of = {TreeSignal.KILL}
+        [now] = states
+        assert list(now().tasks) == ["r1"]
+        await link.send(Events(closes=(RunRef.of(make_task("r1")),)))
+        await child.signalled()
+        assert [view.run for view in stage.agent.running] == ["r1"]
+        assert now().tasks == {}

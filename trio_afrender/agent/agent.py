@@ -348,12 +348,6 @@ class _Agent:
 
     def _make_register(self) -> Register:
         config, facts = self.config, self._dependencies.facts
-        # A run whose outcome is discarded still has processes, but the server has given it up.
-        running = tuple(
-            state.task
-            for state in self._dispatcher.running.values()
-            if not state.control.discards_outcome
-        )
         return Register(
             name=config.name,
             user_name=config.user_name or facts.user,
@@ -369,8 +363,17 @@ class _Agent:
             address=facts.address,
             netifs=facts.netifs,
             resources=self._resources,
-            running=running,
+            running=self._list_running(),
             undelivered=self._outbox.undelivered(),
+        )
+
+    def _list_running(self) -> tuple[TaskExec, ...]:
+        """Return the tasks that run here for the server."""
+        # A run whose outcome is discarded still has processes, but the server has given it up.
+        return tuple(
+            state.task
+            for state in self._dispatcher.running.values()
+            if not state.control.discards_outcome
         )
 
     def _state(self) -> int:
@@ -424,10 +427,7 @@ class _Agent:
     async def _write_journal(self) -> None:
         # An outcome is sent only after its record is durable, so each write may make one sendable.
         await self._dependencies.journal.run(
-            saved=self._wake,
-            now=lambda: self._outbox.held(
-                state.task for state in self._dispatcher.running.values()
-            ),
+            saved=self._wake, now=lambda: self._outbox.held(self._list_running())
         )
 
     def _wake(self) -> None:
