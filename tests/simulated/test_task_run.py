@@ -703,3 +703,19 @@ async def test_a_task_may_name_secrets_of_its_own(autojump_clock: MockClock) -> 
     assert "::add-mask::[redacted]" in listened
     assert listened.count("s3cr3t-of-task") == 1, "what was sent before it was named"
     assert "uses [redacted]" in bench.outcome.activity
+
+
+async def test_a_stop_ends_the_wait_for_a_mount_that_hangs(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: object) -> bool:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    monkeypatch.setattr(MemoryRunFolder, "is_folder", hang)
+    with trio.fail_after(100):
+        async with open_bench(attrs.evolve(TASK, working_directory="/mnt/dead")) as bench:
+            await trio.sleep(30)
+            bench.control.stop(SERVER_STOP)
+    assert bench.outcome.status is TaskStatus.FinishedKilled
+    assert bench.outcome.why[-1].text == "stopped by the server, before anything was started"

@@ -201,7 +201,14 @@ async def _open_plugins(state: RunState, run_folder: RunFolder) -> AsyncIterator
             raise NotStarted(status)
         # An inherited tree runs already, whether or not its folder still exists.
         folder = "" if state.inherited else facts.working_directory
-        if folder and not await run_folder.is_folder(folder):
+        exists = not folder
+        if folder:
+            # A mount may hang for ever, and no limit holds before there is a process.
+            with state.control.stoppable():
+                exists = await run_folder.is_folder(folder)
+            if state.control.cause is not None:
+                raise NotStarted(state.stopped_early())
+        if not exists:
             named = task.working_directory
             mapped = f" (the server's {named})" if folder != named else ""
             text = f"working folder {folder}{mapped} is missing or cannot be entered"
