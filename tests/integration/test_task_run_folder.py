@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from trio_afrender.plugins.interfaces import Replaced
 from trio_afrender.process.supervised_tree import read_exit_record
@@ -210,3 +212,20 @@ async def test_output_that_a_parser_changes_has_the_quota_of_the_log(tmp_path: P
         assert run_folder.view.size == size
         stored = sum(file.stat().st_size for file in (run_folder.folder / "view").iterdir())
         assert 0 < stored <= quota
+
+
+async def test_mounts_that_hang_take_no_threads_of_other_work(
+    run_folder: DiskRunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(Path, "is_dir", lambda _: answers.wait(60))
+    try:
+        with trio.fail_after(30), trio.CancelScope() as looking:
+            async with trio.open_nursery() as nursery:
+                for _ in range(60):
+                    nursery.start_soon(run_folder.is_folder, "/mnt/dead")
+                await wait_all_tasks_blocked()
+                assert await trio.to_thread.run_sync(lambda: "a name look-up") == "a name look-up"
+                looking.cancel()
+    finally:
+        answers.set()

@@ -18,7 +18,7 @@ import attrs
 import trio
 
 from trio_afrender.task.image_worker import ImageProblem, ImageWorker
-from trio_afrender.tasklog.io_threads import call_in_thread
+from trio_afrender.task.mount_threads import call_on_mount
 from trio_afrender.thumbnail.common import is_movie
 
 __all__ = (
@@ -151,7 +151,7 @@ async def check_images(
                 # The folder may be on a disk that hangs: then the thread is left behind.
                 # Without a thread the image is not checked: the render is done.
                 with trio.move_on_after(DISK_TIMEOUT), suppress(OSError):
-                    finding = await call_in_thread(partial(check_on_disk, path), abandon=True)
+                    finding = await call_on_mount(partial(check_on_disk, path))
             if finding is not None:
                 found.append(finding)
             done += 1

@@ -40,6 +40,7 @@ from trio_afrender.protocol.messages import TaskExec, TaskFile
 from trio_afrender.safe_files import read_regular, write_whole
 from trio_afrender.supervisor.run_folders import make_folders, remove_folders
 from trio_afrender.task.collected_files import FileBatch, SentFiles, read_batch
+from trio_afrender.task.mount_threads import call_on_mount
 from trio_afrender.tasklog.displayed_log import DisplayedLog
 from trio_afrender.tasklog.head_tail import make_window, read_window
 from trio_afrender.tasklog.interfaces import RunLog
@@ -215,7 +216,7 @@ class DiskRunFolder:
 
         # Not `work_in_thread`: working folders are on network mounts, and a few hanging ones would
         # take all threads of the store.
-        return await call_in_thread(look, abandon=True)
+        return await call_on_mount(look)
 
     async def write_stop(self, reason: str, grace: float, deadline: float) -> None:
         text = json.dumps({"reason": reason, "grace": grace, "deadline": deadline})
