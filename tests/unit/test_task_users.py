@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -214,3 +215,26 @@ def test_a_wrong_row_is_named_with_its_place(tmp_path: Path) -> None:
     path.write_text('{"cgru_config": {"trio_afrender": {"tasks": {"users": {"a": 1}}}}}')
     with pytest.raises(ConfigError, match=r"config.json:1:.*tasks.users: expected an object"):
         load_settings(environment={}, files=[path])
+
+
+def test_a_directory_service_that_hangs_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_afrender.task.task_users.REFRESH_INTERVAL", 0.0)
+    monkeypatch.setattr("trio_afrender.task.task_users.LOOKUP_TIMEOUT", 0.02)
+    answers, asked = threading.Event(), list[str]()
+
+    def hang(name: str) -> TaskUser:
+        asked.append(name)
+        answers.wait(30)
+        return KNOWN[name]
+
+    users = TaskUsers(TaskProcesses(user="render"), KNOWN, AGENT, hang)
+
+    async def start_tasks() -> None:
+        for _ in range(5):
+            assert await users.of_job("bob") == KNOWN["render"]
+
+    try:
+        trio.run(start_tasks)
+    finally:
+        answers.set()
+    assert asked == ["render"]

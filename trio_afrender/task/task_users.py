@@ -95,6 +95,7 @@ class TaskUsers:
         self._agent = agent
         self._find = find
         self._looked_up: dict[str, float] = {}
+        self._look_ups = trio.CapacityLimiter(1)
 
     @property
     def others(self) -> tuple[TaskUser, ...]:
@@ -121,9 +122,9 @@ class TaskUsers:
             self._looked_up[name] = now
             with trio.move_on_after(LOOKUP_TIMEOUT):
                 # A limiter of its own: a directory service that hangs must not keep threads that
-                # others need.
+                # others need, nor get one more each minute.
                 found = await call_in_thread(
-                    partial(self._find, name), abandon=True, limiter=trio.CapacityLimiter(1)
+                    partial(self._find, name), abandon=True, limiter=self._look_ups
                 )
                 # Its groups may be others now. A uid that changes would not be the one that the
                 # folders have, and that was checked.
