@@ -30,7 +30,10 @@ class TokenReload:
         self._tokens = tokens
         self._counters = counters
         self._version: tuple[int, ...] | None = None
-        """What identifies the file that was read last; None: it was not read here yet."""
+        """What identifies the file that was read last; None: it was not read, or has an error."""
+        self._begun = False
+        self._problem = ""
+        """The error of the file, which is logged once."""
         self._thread = trio.CapacityLimiter(1)
 
     async def check(self) -> None:
@@ -43,12 +46,18 @@ class TokenReload:
         )
         if result is None:
             return
-        at_start = self._version is None
-        self._version, found = result
+        at_start, self._begun = not self._begun, True
+        version, found = result
         if isinstance(found, ConfigError):
-            self._counters.token_files_refused += 1
-            _log.warning("%s; the tokens that were read before stay valid", found)
+            # It is read again: what was wrong may change without the file. It may have been the
+            # rights of a folder, or a host that had no descriptor left.
+            self._version = None
+            if str(found) != self._problem:
+                self._problem = str(found)
+                self._counters.token_files_refused += 1
+                _log.warning("%s; the tokens that were read before stay valid", found)
             return
+        self._version, self._problem = version, ""
         self._tokens.replace(found)
         if not at_start:
             self._counters.token_files_read += 1
@@ -63,9 +72,7 @@ def _read_changed(
     try:
         status = path.stat()
     except OSError as error:
-        gone = (error.errno or 0,)
-        problem = ConfigError(f"tokens file {path}: {error.strerror or error}")
-        return None if gone == known else (gone, problem)
+        return (), ConfigError(f"tokens file {path}: {error.strerror or error}")
     if not stat.S_ISREG(status.st_mode):
         return None  # of a pipe, `<(...)` in a shell, the contents can be read only once
     version = tuple(
