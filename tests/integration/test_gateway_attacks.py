@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -17,12 +18,14 @@ from support.cli import Command, open_command
 from support.hostile_clients import make_frame, open_from, open_session
 from support.metrics import open_gateway_metrics
 
+from trio_afrender.afserver import Identity
 from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.config import Token
 from trio_afrender.errors import LinkLost, LinkRefused
-from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
+from trio_afrender.gateway import Gateway, GatewayConfig, identity_store, run_gateway
 from trio_afrender.gateway.identity_store import MAX_AGE, IdentityStore, open_identity_store
 from trio_afrender.metrics.metrics_port import MAX_REQUESTS
+from trio_afrender.protocol.afanasy import Json
 from trio_afrender.protocol.messages import HostResources, Register, Registered, Update
 from trio_afrender.testing import NativeServer, open_native_server
 from trio_afrender.transport.address import NativeAddress
@@ -321,3 +324,63 @@ async def test_of_too_many_names_the_oldest_are_removed(tmp_path: Path) -> None:
         assert await identities.read("in use") == "x"
         assert await identities.read("n199") == "x"
         assert await identities.read("n0") == ""
+
+
+async def test_an_id_that_cannot_be_read_now_is_read_at_the_next_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a pause that the gateway has to undo would stay at the server for ever."""
+    token = make_token()
+
+    def fail(*_: object, **__: object) -> bytes:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with open_identity_store(tmp_path / "store") as identities:
+        async with (
+            open_server() as server,
+            open_gateway(server, TokenTable.single(token), identities=identities) as gateway,
+        ):
+            known = Identity(server=gateway.config.server.url, name="n1", id=9, paused=True)
+            await identities.keep("n1", known.write())
+            with monkeypatch.context() as context:
+                context.setattr(identity_store, "read_regular", fail)
+                with pytest.raises(LinkLost, match=r"1013 .*Too many open files"):
+                    async with open_websocket_link(gateway.url, token=token) as link:
+                        await link.register(Register(name="n1"))
+            async with open_websocket_link(gateway.url, token=token) as link:
+                assert isinstance(await link.register(Register(name="n1")), Registered)
+                [render] = gateway._renders.values()
+                await until(lambda: not render.link_state.identity.paused)
+                assert '"paused": false' in await identities.read("n1")
+            asked = [message for _, message in server.received if isinstance(message, Json)]
+            assert any(b'"paused": false' in message.body for message in asked)
+
+
+async def test_a_host_without_threads_ends_no_gateway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("trio_afrender.gateway.gateway.CHECK_INTERVAL", 0.05)
+    monkeypatch.setattr("trio_afrender.tasklog.io_threads.PAUSES", (0.01,))
+    path, token = tmp_path / "tokens", make_token()
+    write_tokens(path, f"* {token.secret}")
+
+    async def refuse(*_: object, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("can't start new thread")
+
+    with open_identity_store(tmp_path / "store") as identities:
+        async with (
+            open_server() as server,
+            open_gateway(server, read_tokens_file(path), path, identities=identities) as gateway,
+            open_websocket_link(gateway.url, token=token) as first,
+        ):
+            assert isinstance(await first.register(Register(name="n1")), Registered)
+            with monkeypatch.context() as context:
+                context.setattr(trio.to_thread, "run_sync", refuse)
+                await until(lambda: "the tokens file cannot be looked at" in caplog.text)
+                with pytest.raises(LinkLost, match=r"1013 .*no thread can be started"):
+                    async with open_websocket_link(gateway.url, token=token) as link:
+                        await link.register(Register(name="n2"))
+                await ask(first, 1)
+            async with open_websocket_link(gateway.url, token=token) as link:
+                assert isinstance(await link.register(Register(name="n2")), Registered)

@@ -78,7 +78,13 @@ class Gateway:
         if register is None:
             return
         session = AgentSession(ws, register.name, self.counters, self._lines, rate=self.config.rate)
-        render = await self._claim_render(register.name)
+        try:
+            render = await self._claim_render(register.name)
+        except OSError as error:
+            why = f"the stored id cannot be read now: {error.strerror or error}"
+            self._log_session(session, "failed registers", f"not registered: {why}")
+            await ws.send_away(why)
+            return
         try:
             if render.pending_sessions - (render.session is not None) > _MAX_WAITING:
                 self.counters.refused += 1
@@ -211,7 +217,14 @@ class Gateway:
         reload = None if path is None else TokenReload(path, tokens, self.counters)
         while True:
             if reload is not None:
-                await reload.check()
+                try:
+                    await reload.check()
+                except OSError as error:
+                    kind, text = (
+                        "failed looks at the tokens",
+                        "the tokens file cannot be looked at: %s",
+                    )
+                    self._lines.log(logging.WARNING, "", kind, text, error.strerror or error)
             valid = tokens.patterns_by_digest()
             for render in self._renders.values():
                 session = render.session

@@ -21,8 +21,10 @@ from typing import Protocol, TypeVar
 
 import trio
 
+from trio_afrender.errors import is_exhausted
 from trio_afrender.private_folder import lock_folder, make_private
 from trio_afrender.safe_files import read_regular, write_whole
+from trio_afrender.tasklog.io_threads import call_in_thread
 
 __all__ = ("DiskIdentityStore", "IdentityStore", "MemoryIdentityStore", "open_identity_store")
 
@@ -40,7 +42,10 @@ class IdentityStore(Protocol):
     """Stores a text for each name. From `read` to `leave` a name is in use."""
 
     def read(self, name: str) -> Awaitable[str]:
-        """Read the stored text; empty if there is none."""
+        """Read the stored text; empty if there is none.
+
+        Raises OSError where the host has nothing left to read it with.
+        """
         ...
 
     def keep(self, name: str, text: str) -> Awaitable[None]:
@@ -105,7 +110,11 @@ class DiskIdentityStore:
     async def read(self, name: str) -> str:
         file = self._file(name)
         self._used.add(file.name)
-        return await self._run(partial(_read, file))
+        try:
+            return await self._run(partial(_read, file))
+        except OSError:
+            self._used.discard(file.name)
+            raise
 
     async def keep(self, name: str, text: str) -> None:
         await self._run(partial(write_whole, self._file(name), text))
@@ -124,7 +133,7 @@ class DiskIdentityStore:
         return removed
 
     async def _run(self, call: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(call, limiter=self._thread)
+        return await call_in_thread(call, limiter=self._thread)
 
     def _file(self, name: str) -> Path:
         return self._path / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -156,7 +165,11 @@ def _read(path: Path) -> str:
         text = read_regular(path, _MAX_TEXT).decode("utf-8", "replace")
         # It is read at a registration, from which its age counts.
         os.utime(path, follow_symlinks=False)
-    except OSError:
+    except OSError as error:
+        # Without its id a render that is online could not continue, and one that the server has
+        # paused for it would stay paused (test_an_id_that_cannot_be_read_now_is_read_at_the_next_attempt).
+        if is_exhausted(error):
+            raise
         return ""
     return text
 

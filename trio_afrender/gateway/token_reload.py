@@ -15,6 +15,7 @@ import trio
 
 from trio_afrender.errors import ConfigError
 from trio_afrender.gateway.counters import GatewayCounters
+from trio_afrender.tasklog.io_threads import call_in_thread
 from trio_afrender.transport.tokens import TokenTable, read_tokens_file
 
 __all__ = ("TokenReload",)
@@ -37,11 +38,11 @@ class TokenReload:
         self._thread = trio.CapacityLimiter(1)
 
     async def check(self) -> None:
-        """Read the file if it has changed."""
+        """Read the file if it has changed. Raises OSError where the host has no thread for it."""
         # Abandoned when cancelled: a network share that hangs must not hold the gateway's end up.
-        result = await trio.to_thread.run_sync(
+        result = await call_in_thread(
             partial(_read_changed, self._path, self._version),
-            abandon_on_cancel=True,
+            abandon=True,
             limiter=self._thread,
         )
         if result is None:
