@@ -62,6 +62,15 @@ def explain(
     return [sentence for each in found for sentence in each.sentences]
 
 
+@pytest.mark.parametrize("mask", ["a{99999999999}", "(" * 5000 + ")" * 5000, "("])
+def test_a_mask_that_cannot_be_compiled_explains_nothing_more(mask: str) -> None:
+    """Anybody may submit one; a server does not use it."""
+    job = explain({"st": DEPENDS, "depend_mask": mask, "depend_mask_global": mask})
+    assert job == ["the job waits for other jobs (depend_mask)"]
+    block = explain(block={"st": DEPENDS, "depend_mask": mask, "tasks_depend_mask": mask})
+    assert block == ["it waits for other blocks"]
+
+
 RUN = {"job_id": 2, "block_num": 0, "task_num": 0}
 
 

@@ -34,6 +34,8 @@ __all__ = ("FarmNodes", "WaitReasons", "explain_stuck", "explain_waiting", "read
 
 _AVOIDED = "- ! AVOIDING !"
 _NEXT = "it comes next"
+_NO_MASK = (re.error, RecursionError, OverflowError)
+"""What a text that is no regular expression raises."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -180,7 +182,7 @@ def _name_jobs_before(job: JobNode, farm: FarmNodes) -> str:
         mask = text_of(job.fields, key)
         try:
             pattern = compile_mask(mask) if mask else None
-        except re.error:
+        except _NO_MASK:
             continue  # the server does not use it either
         names += [
             each.name
@@ -224,7 +226,7 @@ def _blocks_before(job: JobNode, block: BlockNode) -> str:
         for other in job.blocks if mask else ():
             try:
                 ahead = compile_mask(mask).fullmatch(other.name) is not None
-            except re.error:
+            except _NO_MASK:
                 break
             if ahead and other.number != block.number and "DON" not in other.states:
                 found.append(f'block "{other.name}" ({other.done} of {other.tasks} tasks done)')
@@ -342,7 +344,7 @@ def _matches(
 ) -> bool:
     try:
         pattern = compiled(mask, kind)
-    except (re.error, RecursionError, OverflowError):
+    except _NO_MASK:
         return True  # the server does not use such a mask
     if pattern is None:
         return True
