@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import threading
@@ -16,6 +17,7 @@ from trio.testing import wait_all_tasks_blocked
 from trio_afrender.plugins.interfaces import Replaced
 from trio_afrender.process.supervised_tree import read_exit_record
 from trio_afrender.protocol.messages import TaskExec
+from trio_afrender.safe_files import read_regular
 from trio_afrender.supervisor.paths import write_end
 from trio_afrender.supervisor.protocol import TreeState
 from trio_afrender.supervisor.run_folders import make_folders, remove_folders
@@ -229,3 +231,20 @@ async def test_mounts_that_hang_take_no_threads_of_other_work(
                 looking.cancel()
     finally:
         answers.set()
+
+
+async def test_the_gpus_of_a_run_are_read_although_a_descriptor_was_missing(
+    run_folder: DiskRunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else another task would get the same ones for as long as the run lives."""
+    await run_folder.record_gpus(("0", "2"))
+    failures = [errno.EMFILE, errno.ENFILE]
+
+    def read(path: Path, limit: int) -> bytes:
+        if failures:
+            number = failures.pop()
+            raise OSError(number, os.strerror(number))
+        return read_regular(path, limit)
+
+    monkeypatch.setattr("trio_afrender.task.run_folder.read_regular", read)
+    assert await run_folder.recorded_gpus() == ("0", "2")

@@ -33,7 +33,7 @@ from typing import Protocol
 import attrs
 import trio
 
-from trio_afrender.errors import StoreError
+from trio_afrender.errors import StoreError, is_exhausted
 from trio_afrender.process.interfaces import Persistence
 from trio_afrender.process.task_user import TaskUser, find_user_of
 from trio_afrender.protocol.messages import TaskExec, TaskFile
@@ -44,7 +44,7 @@ from trio_afrender.task.mount_threads import call_on_mount
 from trio_afrender.tasklog.displayed_log import DisplayedLog
 from trio_afrender.tasklog.head_tail import make_window, read_window
 from trio_afrender.tasklog.interfaces import RunLog
-from trio_afrender.tasklog.io_threads import call_in_thread, work_in_thread
+from trio_afrender.tasklog.io_threads import call_in_thread, retry_exhausted, work_in_thread
 from trio_afrender.tasklog.redact import Redactor
 from trio_afrender.tasklog.segments import open_reader
 from trio_afrender.tasklog.supervised_log import open_supervised_log
@@ -245,13 +245,18 @@ class DiskRunFolder:
             # The task can write to this folder, so anything that is no list of texts counts as missing.
             try:
                 gpus = json.loads(read_regular(self.folder / GPUS_FILE, MAX_GPUS_FILE))
-            except (OSError, ValueError, RecursionError):
+            except (OSError, ValueError, RecursionError) as error:
+                if is_exhausted(error):
+                    raise
                 return ()
             if not isinstance(gpus, list):
                 return ()
             return tuple(gpu for gpu in gpus if isinstance(gpu, str))
 
-        return await work_in_thread(read)
+        try:
+            return await retry_exhausted(partial(work_in_thread, read))
+        except OSError:
+            return ()
 
     async def collect(self, sent: SentFiles, redactor: Redactor) -> FileBatch:
         return await work_in_thread(partial(self._read_batch, sent, redactor, last=False))
