@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import attrs
 import pytest
 import trio
@@ -12,6 +17,7 @@ from trio_afrender.agent.server_instructions import Plan, make_plan
 from trio_afrender.config.settings import CGRU, INSTRUCTIONS
 from trio_afrender.process.command_result import CommandResult
 from trio_afrender.protocol.messages import Deregister, Events, RunRef, TaskStatus
+from trio_afrender.task.run_folder import RunFolder
 from trio_afrender.testing import MemoryHost
 
 SLEEP = CGRU["af_render_cmd_wolsleep"].default
@@ -140,6 +146,38 @@ async def test_a_sleep_that_fails_during_a_lost_link_is_reported(autojump_clock:
         assert "ended with 3" in (await again.welcome()).sleep_failed
         await trio.sleep(5)
         assert stage.agent.state == "online"
+
+
+async def test_a_sleep_whose_service_fails_is_reported_and_leaves_no_folder(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_stage(attrs.evolve(EVERYTHING, sleep_service="no-such-service")) as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(instruction="sleep", command=SLEEPER))
+        await link.expect(Deregister)
+        again = await stage.server.accept()
+        assert 'no service "no-such-service"' in (await again.welcome()).sleep_failed
+        assert stage.host.places["sleep-1"].removed
+
+
+async def test_a_sleep_for_which_no_descriptor_is_left_is_reported(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def fail(*_: object) -> AsyncIterator[RunFolder]:
+        await trio.lowlevel.checkpoint()
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        yield
+
+    monkeypatch.setattr(MemoryHost, "_open_run_folder", fail)
+    async with open_stage(EVERYTHING) as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(instruction="sleep", command=SLEEPER))
+        await link.expect(Deregister)
+        again = await stage.server.accept()
+        assert "Too many open files" in (await again.welcome()).sleep_failed
 
 
 async def test_a_host_that_stays_awake_after_the_command_is_reported(

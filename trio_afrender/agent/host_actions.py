@@ -96,14 +96,18 @@ class HostActions:
             working_directory="SLEEP",
         )
         try:
-            async with self._dependencies.open_run_folder(task) as run_folder:
-                info = make_task_info(task, run_folder.files_dir)
-                spec = PluginSpec(service=service, parser="", task_info=info)
-                async with self._dependencies.plugins.open_task(spec, run_folder.log) as plugins:
-                    command = plugins.facts.command
-                    log = plugins.facts.log.strip() or "no log"
-            await self._dependencies.remove_run_folders([task])
-        except AfRenderError as error:
+            try:
+                async with self._dependencies.open_run_folder(task) as run_folder:
+                    info = make_task_info(task, run_folder.files_dir)
+                    spec = PluginSpec(service=service, parser="", task_info=info)
+                    opening = self._dependencies.plugins.open_task(spec, run_folder.log)
+                    async with opening as plugins:
+                        command = plugins.facts.command
+                        log = plugins.facts.log.strip() or "no log"
+            finally:
+                await self._dependencies.remove_run_folders([task])
+        except (AfRenderError, OSError) as error:
+            # Whatever fails here, a host without descriptors too: the server has to know.
             logger.warning("cannot sleep: %s", error)
             reason = str(error)
         else:
