@@ -17,9 +17,9 @@ from trio.testing import MockClock
 from trio_afrender.afserver.apply_changes import fetch_tasks
 from trio_afrender.afserver.node_selection import select_tasks
 from trio_afrender.afserver.remote_farm import RemoteFarm
-from trio_afrender.afserver.remote_nodes import TaskNode
+from trio_afrender.afserver.remote_nodes import JobNode, TaskNode
 from trio_afrender.cli.commands.output import find_one_task
-from trio_afrender.errors import ConfigError, JobGone
+from trio_afrender.errors import ConfigError, JobGone, LinkLost
 from trio_afrender.protocol.messages import (
     AskedOutput,
     Events,
@@ -270,3 +270,44 @@ async def test_following_survives_a_monitor_that_the_farm_has_dropped(
         await client.end("a\nb\nc\nd\n")
         await followed.wait()
         assert "".join(printed) == "a\nb\nc\nd\n"
+
+
+@pytest.mark.parametrize("fault", ["lost", "late"])
+async def test_following_prints_the_end_although_the_server_has_it_later(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """A connection that is lost just then, or a server that first says that the task is over."""
+    ends: list[float] = []
+    look, read = RemoteFarm._read_again, RemoteFarm._task_text
+    seconds = 5.0 if fault == "lost" else 0.4
+
+    async def note_end(farm: RemoteFarm, job: JobNode, task: TaskNode) -> TaskNode:
+        found = await look(farm, job, task)
+        if found.over:
+            ends.append(trio.current_time())
+        return found
+
+    async def read_stored(farm: RemoteFarm, task: TaskNode, mode: str, **asked: object) -> str:
+        if ends and trio.current_time() < ends[0] + seconds:
+            await trio.lowlevel.checkpoint()
+            if fault == "lost":
+                raise LinkLost("connection refused")
+            return "ERROR: Can't get file: output"
+        return await read(farm, task, mode, **asked)
+
+    monkeypatch.setattr(RemoteFarm, "_read_again", note_end)
+    monkeypatch.setattr(RemoteFarm, "_task_text", read_stored)
+    async with open_client() as client:
+        printed: list[str] = []
+        followed = trio.Event()
+
+        async def follow() -> None:
+            await client.farm.follow_output(await client.task(), printed.append)
+            followed.set()
+
+        client.own.nursery.start_soon(follow)
+        await client.answer_output("a\n")
+        await trio.sleep(3)
+        await client.end("a\nb\n")
+        await followed.wait()
+        assert "".join(printed) == "a\nb\n"

@@ -54,6 +54,8 @@ _POLL_INTERVAL = 1.0
 """Seconds between two polls of a monitor, which a server forgets after 16."""
 _LISTEN_DELAY = 2.5
 """Seconds until a render that has been asked to send what a task prints does so, at most."""
+_STORE_DELAY = 0.5
+"""Seconds from the end of a task, as a server reports it, until its output is stored."""
 _OUTPUT_TIMEOUT = 15.0
 """Seconds to wait for the output of a running task: its render is asked with its next heartbeat."""
 
@@ -354,7 +356,7 @@ class RemoteFarm:
         `JobGone`. Losses of the connection are waited out.
         """
         job = await self.job(task.job)
-        shown = 0
+        shown, delay = 0, 0.0
         while True:
             task = await self._read_again(job, task)
             if task.running and task.starts > shown:
@@ -362,10 +364,11 @@ class RemoteFarm:
                 shown = task.starts
             elif task.over:
                 if task.starts > shown:
-                    write(await self.task_text(task, "output"))
+                    write(await self._read_stored(task, delay=delay))
                 return
             else:
                 await trio.sleep(_POLL_INTERVAL)
+                delay = _STORE_DELAY
 
     async def _follow_run(self, job: JobNode, task: TaskNode, write: Callable[[str], None]) -> None:
         """Write the output of one run, until another one begins or the task does not run any more."""
@@ -394,7 +397,17 @@ class RemoteFarm:
                 pieces.restart()
                 await trio.sleep(_POLL_INTERVAL)
                 now = await self._read_again(job, task)
-        write(pieces.finish(await self.task_text(task, "output", run=task.starts)))
+        final = await self._read_stored(task, run=task.starts, delay=_STORE_DELAY)
+        write(pieces.finish(final))
+
+    async def _read_stored(self, task: TaskNode, *, run: int = 0, delay: float) -> str:
+        """Return the stored output of a task after a delay. A lost connection is waited out."""
+        while True:
+            await trio.sleep(delay)
+            try:
+                return await self.task_text(task, "output", run=run)
+            except LinkLost:
+                delay = _POLL_INTERVAL
 
     async def _poll(self, monitor: EventMonitor, task: TaskNode) -> tuple[str | None, str]:
         """Take the events of a monitor; return the whole output, if it came, and new pieces."""
