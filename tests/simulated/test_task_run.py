@@ -719,3 +719,15 @@ async def test_a_stop_ends_the_wait_for_a_mount_that_hangs(
             bench.control.stop(SERVER_STOP)
     assert bench.outcome.status is TaskStatus.FinishedKilled
     assert bench.outcome.why[-1].text == "stopped by the server, before anything was started"
+
+
+@pytest.mark.parametrize(("length", "named"), [(10, 1000), (600, 434)])
+async def test_rendered_files_that_are_not_named_are_counted(
+    autojump_clock: MockClock, length: int, named: int
+) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        child.exit(0)
+        bench.state.concluded(TaskStatus.FinishedSuccess, "", ("x" * length,) * 1500)
+    [text] = [step.text for step in bench.outcome.why if "rendered files" in step.text]
+    assert text.startswith(f"of 1500 rendered files the first {named} are named: the limits are")

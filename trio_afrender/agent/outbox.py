@@ -43,6 +43,7 @@ from trio_afrender.protocol.messages import (
     Update,
 )
 from trio_afrender.task.collected_files import MAX_FILE
+from trio_afrender.task.run_state import fit_names
 from trio_afrender.text import json_size
 
 __all__ = ("Outbox",)
@@ -53,8 +54,6 @@ MAX_UPDATE_FILES = 3 * 1024 * 1024
 """Bytes of the files in one update, before base64."""
 MESSAGE_OVERHEAD = 4096
 """Bytes of a message without its long texts, at most."""
-MAX_PARSED_FILES = 256 * 1024
-"""Bytes of an outcome's list of parsed files."""
 MAX_LISTENED = 1024 * 1024
 """Characters of listened text that are kept a run while the link is down; older text is dropped."""
 
@@ -145,17 +144,12 @@ class Outbox:
     def put_outcome(self, update: TaskUpdate, task: TaskExec | None) -> None:
         """Hold the terminal `update` until the server closes the run.
 
-        `task` is None for a run that was stopped before its exec arrived. The list of parsed files
-        is cut to `MAX_PARSED_FILES`.
+        `task` is None for a run that was stopped before its exec arrived.
         """
         self._progress.pop(update.run, None)
-        # An outcome that is too large for a frame would be sent again for ever.
-        room = MAX_PARSED_FILES
-        for index, name in enumerate(update.parsed_files):
-            room -= json_size(name) + 4
-            if room < 0:
-                update = attrs.evolve(update, parsed_files=update.parsed_files[:index])
-                break
+        # The run has cut the list already and reported it, but redaction can make names longer.
+        if (named := fit_names(update.parsed_files)) != update.parsed_files:
+            update = attrs.evolve(update, parsed_files=named)
         self.ended(update, task)
         position = self.journal.write(make_record(Update(seq=0, tasks=(update,))), sync=True)
         self._outcomes[update.run] = _Outcome(update, task, position)
