@@ -117,9 +117,15 @@ def test_listened_text_is_limited_while_the_link_is_down() -> None:
     outbox = Outbox()
     for i in range(100):
         outbox.put_listened("r1", f"{i:03}" + "x" * 50_000)
-    texts = [e.text for u in take_all(outbox) for e in u.listened]
+    taken = take_all(outbox)
+    outbox.lost()
+    assert [u.listened for u in take_all(outbox)] == [u.listened for u in taken]
+    texts = [e.text for u in taken for e in u.listened]
     assert sum(map(len, texts)) <= 1024 * 1024 + 50_003
     assert texts[-1].startswith("099")
+    left_out = (100 - len(texts)) * 50_003
+    assert texts[0].startswith(f"\n[{left_out} characters left out]\n")
+    assert not any("left out" in text for text in texts[1:])
 
 
 def test_asked_output_is_sent_once_and_ends_with_its_session() -> None:

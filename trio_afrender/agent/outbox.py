@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 import attrs
 
@@ -56,6 +57,8 @@ MESSAGE_OVERHEAD = 4096
 """Bytes of a message without its long texts, at most."""
 MAX_LISTENED = 1024 * 1024
 """Characters of listened text that are kept a run while the link is down; older text is dropped."""
+MAX_GAP_MARK = 60
+"""Bytes of the mark of what was dropped."""
 
 RESTART_GAP = 1_000_000
 """Added to a run's entry numbers after a restart of the agent: listened text, which is not
@@ -75,6 +78,8 @@ class _Outcome:
 class _Queued:
     entry: PendingOutcome
     cost: int
+    gap: int = 0
+    """Characters of listened text that were dropped before it."""
 
 
 @attrs.define(eq=False)
@@ -127,10 +132,12 @@ class Outbox:
             if isinstance(q.entry, ListenedEntry) and q.entry.run == run
         ]
         surplus = sum(length for _, length in queued) - MAX_LISTENED
-        for oldest, length in queued:
+        for (oldest, length), (following, _) in pairwise(queued):
             if surplus <= 0:
                 break
             surplus -= length
+            following.gap += oldest.gap + length
+            following.cost += MAX_GAP_MARK
             self._queue.remove(oldest)
 
     def put_files(self, run: str, files: Iterable[TaskFile]) -> None:
@@ -321,7 +328,7 @@ class Outbox:
         if not (entries or asked or updates or resources) and state is None:
             return None
         self._in_flight.append((seq, entries))
-        taken = [queued.entry for queued in entries]
+        taken = [_show(queued) for queued in entries]
         return Update(
             seq=seq,
             tasks=tuple(updates),
@@ -389,6 +396,14 @@ class _Room:
     def take(self, price: int) -> None:
         self.left -= price
         self.used = True
+
+
+def _show(queued: _Queued) -> PendingOutcome:
+    """Return an entry as it is sent: listened text states what was dropped before it."""
+    entry = queued.entry
+    if not queued.gap or not isinstance(entry, ListenedEntry):
+        return entry
+    return attrs.evolve(entry, text=f"\n[{queued.gap} characters left out]\n{entry.text}")
 
 
 def _file_size(file: TaskFile) -> int:
