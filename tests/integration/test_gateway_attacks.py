@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -22,7 +23,13 @@ from trio_afrender.afserver import Identity
 from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.config import Token
 from trio_afrender.errors import LinkLost, LinkRefused
-from trio_afrender.gateway import Gateway, GatewayConfig, identity_store, run_gateway
+from trio_afrender.gateway import (
+    Gateway,
+    GatewayConfig,
+    identity_store,
+    run_gateway,
+    token_reload,
+)
 from trio_afrender.gateway.identity_store import MAX_AGE, IdentityStore, open_identity_store
 from trio_afrender.metrics.metrics_port import MAX_REQUESTS
 from trio_afrender.protocol.afanasy import Json
@@ -384,3 +391,33 @@ async def test_a_host_without_threads_ends_no_gateway(
                 await ask(first, 1)
             async with open_websocket_link(gateway.url, token=token) as link:
                 assert isinstance(await link.register(Register(name="n2")), Registered)
+
+
+async def test_a_share_that_hangs_keeps_no_expired_token_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("trio_afrender.gateway.gateway.CHECK_INTERVAL", 0.05)
+    monkeypatch.setattr("trio_afrender.gateway.gateway.FILE_TIMEOUT", 0.1)
+    path, token, now = tmp_path / "tokens", make_token(), [100.0]
+    write_tokens(path, f"* {token.secret}")
+    tokens = TokenTable(lambda: now[0])
+    tokens.add("*", token, expires=200.0)
+    answers = threading.Event()
+
+    def hang(*_: object) -> None:
+        answers.wait(60)
+
+    monkeypatch.setattr(token_reload, "_read_changed", hang)
+    try:
+        async with (
+            open_server() as server,
+            open_gateway(server, tokens, path) as gateway,
+            open_websocket_link(gateway.url, token=token) as link,
+        ):
+            await link.register(Register(name="n1"))
+            now[0] = 300.0
+            with trio.fail_after(30), pytest.raises(LinkLost, match=r"1013 .*has expired"):
+                await drain(link)
+            assert "the tokens file cannot be looked at: no answer within 0.1 s" in caplog.text
+    finally:
+        answers.set()

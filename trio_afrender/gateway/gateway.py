@@ -42,6 +42,8 @@ _MAX_LOGGED = 2000
 """Sources of repeated log lines that are counted one by one."""
 CHECK_INTERVAL = 5.0
 """Seconds between two looks at the tokens of sessions, and at the tokens file."""
+FILE_TIMEOUT = 10.0
+"""Seconds for a look at a file, which may be on a share that hangs."""
 _EXPIRY_INTERVAL = 3600.0
 """Seconds between two looks at the age of stored ids."""
 _STOP_TIMEOUT = 5.0
@@ -217,14 +219,7 @@ class Gateway:
         reload = None if path is None else TokenReload(path, tokens, self.counters)
         while True:
             if reload is not None:
-                try:
-                    await reload.check()
-                except OSError as error:
-                    kind, text = (
-                        "failed looks at the tokens",
-                        "the tokens file cannot be looked at: %s",
-                    )
-                    self._lines.log(logging.WARNING, "", kind, text, error.strerror or error)
+                await self._look_at_tokens(reload)
             valid = tokens.patterns_by_digest()
             for render in self._renders.values():
                 session = render.session
@@ -235,6 +230,20 @@ class Gateway:
                     session.end("the token was removed or has expired")
             self._lines.flush()
             await trio.sleep(CHECK_INTERVAL)
+
+    async def _look_at_tokens(self, reload: TokenReload) -> None:
+        problem: object = None
+        try:
+            # With a limit: on a share that hangs no token would expire any more.
+            with trio.move_on_after(FILE_TIMEOUT) as looking:
+                await reload.check()
+            if looking.cancelled_caught:
+                problem = f"no answer within {FILE_TIMEOUT:g} s"
+        except OSError as error:
+            problem = error.strerror or error
+        if problem is not None:
+            kind, text = "failed looks at the tokens", "the tokens file cannot be looked at: %s"
+            self._lines.log(logging.WARNING, "", kind, text, problem)
 
     async def expire_identities(self) -> None:
         """Remove the stored ids of renders that have not registered for long."""
