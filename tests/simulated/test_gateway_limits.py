@@ -291,3 +291,24 @@ def test_the_share_of_a_token_is_half_of_the_agents() -> None:
     assert config.share_of_token == 5000
     assert attrs.evolve(config, max_agents=1).share_of_token == 1
     assert attrs.evolve(config, max_agents_per_token=7).share_of_token == 7
+
+
+async def test_a_store_that_hangs_collects_no_connections(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: object) -> str:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with open_gateway_harness(agent=False) as harness:
+        monkeypatch.setattr(MemoryIdentityStore, "read", hang)
+        limit = harness.gateway.config.timing.connect
+        for _ in range(3):
+            async with harness.connect()() as link:
+                begin = trio.current_time()
+                with pytest.raises(LinkLost, match=r"1013 .*the stored id cannot be read now"):
+                    await link.register(Register(name="n1"))
+                assert trio.current_time() - begin <= limit + 1
+        monkeypatch.undo()
+        await harness.add_agent()
+        await harness.server.online("n1")

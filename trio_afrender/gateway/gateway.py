@@ -81,9 +81,13 @@ class Gateway:
             return
         session = AgentSession(ws, register.name, self.counters, self._lines, rate=self.config.rate)
         try:
-            render = await self._claim_render(register.name)
-        except OSError as error:
-            why = f"the stored id cannot be read now: {error.strerror or error}"
+            # With a limit: on a disk that hangs each attempt of an agent would leave one more here.
+            with trio.fail_after(FILE_TIMEOUT):
+                render = await self._claim_render(register.name)
+        except (OSError, trio.TooSlowError) as error:
+            late = f"no answer within {FILE_TIMEOUT:g} s"
+            problem = (error.strerror or error) if isinstance(error, OSError) else late
+            why = f"the stored id cannot be read now: {problem}"
             self._log_session(session, "failed registers", f"not registered: {why}")
             await ws.send_away(why)
             return

@@ -111,8 +111,9 @@ class DiskIdentityStore:
         file = self._file(name)
         self._used.add(file.name)
         try:
-            return await self._run(partial(_read, file))
-        except OSError:
+            # Abandoned when cancelled: the disk may hang.
+            return await self._run(partial(_read, file), abandon=True)
+        except BaseException:
             self._used.discard(file.name)
             raise
 
@@ -132,8 +133,8 @@ class DiskIdentityStore:
         self._room = max(self._limit - left, self._limit // 10)
         return removed
 
-    async def _run(self, call: Callable[[], T]) -> T:
-        return await call_in_thread(call, limiter=self._thread)
+    async def _run(self, call: Callable[[], T], *, abandon: bool = False) -> T:
+        return await call_in_thread(call, limiter=self._thread, abandon=abandon)
 
     def _file(self, name: str) -> Path:
         return self._path / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
