@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from itertools import pairwise
 
 import attrs
@@ -689,3 +690,32 @@ async def test_a_child_that_survives_kill_keeps_the_host_from_new_tasks(
         child.end(stuck)
         with trio.fail_after(100):
             await link.expect(Update, lambda update: update.state == ONLINE)
+
+
+async def test_a_wait_for_leftovers_survives_a_host_without_descriptors(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_stage() as stage:
+        link, child = await begin(stage)
+        child.dies_of, child.leftovers = set(), (child.pid,)
+        await link.send(Events(stops=(RunRef.of(make_task()),)))
+        assert (await expect_task(link, over=True)).leftovers == (child.pid,)
+        wait = FakeChild.kill_until_empty
+        failures = [errno.EMFILE, errno.ENOMEM]
+
+        async def fail(tree: FakeChild, deadline: float) -> tuple[int, ...]:
+            if failures:
+                number = failures.pop()
+                await trio.lowlevel.checkpoint()
+                raise OSError(number, os.strerror(number))
+            return await wait(tree, deadline)
+
+        monkeypatch.setattr(FakeChild, "kill_until_empty", fail)
+        async with keep_reading(link):
+            await trio.sleep(100)
+        assert failures == []
+        child.leftovers = ()
+        child.exit(signal=9)
+        with trio.fail_after(100):
+            await link.expect(Update, lambda update: update.state == ONLINE)
+        assert child.reaped

@@ -44,7 +44,7 @@ from trio_afrender.task.run import run_task
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
 from trio_afrender.task.task_control import TaskControl
-from trio_afrender.tasklog.io_threads import hold_descriptors
+from trio_afrender.tasklog.io_threads import hold_descriptors, wait_out
 
 __all__ = ("Dispatcher",)
 
@@ -185,10 +185,14 @@ class Dispatcher:
 
     async def _await_unkillable(self, tree: ProcessTree, pids: tuple[int, ...]) -> None:
         """Wait for a tree that survived KILL, and reap it; no task is started until it is empty."""
-        with self.held_by(pids):
+
+        async def wait() -> None:
             while await tree.kill_until_empty(60.0):
                 pass
             await tree.reap()
+
+        with self.held_by(pids):
+            await wait_out("the wait for what survived KILL", wait)
 
     @contextmanager
     def held_by(self, pids: Collection[int]) -> Iterator[None]:
