@@ -248,6 +248,7 @@ KINDS: Mapping[str, str] = {
     "failed connections": "page-connection-failed",
     "failed deregisters": "deregister-failed",
     "failed handshakes": "client-handshake-failed",
+    "failed looks at the tokens": "tokens-not-checked",
     "failed registers": "register-failed",
     "failed TLS handshakes": "client-tls-failed",
     "late handshakes": "client-late",

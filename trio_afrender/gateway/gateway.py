@@ -246,8 +246,8 @@ class Gateway:
         except OSError as error:
             problem = error.strerror or error
         if problem is not None:
-            kind, text = "failed looks at the tokens", "the tokens file cannot be looked at: %s"
-            self._lines.log(logging.WARNING, "", kind, text, problem)
+            text = "the tokens file cannot be looked at: %s"
+            self._lines.log(logging.WARNING, "", "failed looks at the tokens", text, problem)
 
     async def expire_identities(self) -> None:
         """Remove the stored ids of renders that have not registered for long."""
