@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from trio_afrender.agent.journal_format import PendingState, make_record
 from trio_afrender.process.interfaces import TreeSignal
-from trio_afrender.protocol.messages import Events, RunRef, TaskStatus, Update
+from trio_afrender.protocol.messages import Events, RunRef, TaskExec, TaskStatus, Update
 from trio_afrender.testing import MemoryHost, open_scripted_server
 from trio_afrender.testing.memory_host import MemoryJournal
 
@@ -155,3 +155,27 @@ async def test_a_closed_run_that_still_ends_is_not_in_a_compact_journal(
         await child.signalled()
         assert [view.run for view in stage.agent.running] == ["r1"]
         assert now().tasks == {}
+
+
+async def test_a_continued_run_is_ended_although_a_descriptor_was_missing(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = MemoryHost(inherited=frozenset({"r1"}))
+    task = attrs.evolve(make_task("r1"), service="no-such-service")
+    host.journal += make_record(Events(tasks=(task,)))
+    dismiss, failures = MemoryHost._dismiss, [errno.EMFILE, errno.ENOMEM]
+
+    async def fail(host: MemoryHost, task: TaskExec) -> None:
+        if failures:
+            number = failures.pop()
+            await trio.lowlevel.checkpoint()
+            raise OSError(number, os.strerror(number))
+        await dismiss(host, task)
+
+    monkeypatch.setattr(MemoryHost, "_dismiss", fail)
+    async with open_stage(host=host) as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        outcome = await expect_task(link, over=True)
+    assert outcome.status is TaskStatus.FailedToStart
+    assert host.dismissed == ["r1"]

@@ -149,6 +149,7 @@ _TASKS: Mapping[str, Mapping[str, str]] = {
     },
     "task.run": {
         "task %s: internal error": "internal-error task",
+        "task %s: its processes cannot be ended now: %s": "leftovers-not-ended task reason",
     },
     "task.run_state": {
         "task %s: a plugin (%s) raised %s": "plugin-raised task plugins reason",

@@ -89,7 +89,7 @@ async def run_task(state: RunState) -> None:
                 # An earlier agent's tree that was never taken over, for example because its plugins
                 # failed. Its supervisor would let it run on with no run that owns it.
                 with trio.CancelScope(shield=True):
-                    await state.dependencies.dismiss(state.task)
+                    await _dismiss(state)
             # Before the outcome is sent: the next run of this key only needs the empty tree.
             state.done.set()
         if not state.control.discards_outcome:
@@ -97,6 +97,16 @@ async def run_task(state: RunState) -> None:
             for start in range(0, len(text), MAX_LOG_PIECE):
                 await state.send(LogLine(run=run, text=text[start : start + MAX_LOG_PIECE]))
             await state.send(state.outcome(status))
+
+
+async def _dismiss(state: RunState) -> None:
+    """End what an earlier agent has left running."""
+    try:
+        await retry_exhausted(partial(state.dependencies.dismiss, state.task))
+    except OSError as error:
+        problem = error.strerror or error
+        logger.warning("task %s: its processes cannot be ended now: %s", state.task.key, problem)
+        state.why.add("sweep", f"its processes cannot be ended now: {problem}")
 
 
 def _explain_error(state: RunState, error: Exception) -> TaskStatus:
