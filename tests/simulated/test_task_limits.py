@@ -253,6 +253,20 @@ async def test_a_stop_by_the_server_among_the_post_commands_is_no_error(
         assert outcome.status is TaskStatus.FinishedSuccess
 
 
+async def test_a_stop_while_a_finished_process_ends_leaves_the_post_commands_out(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """The parser's own stop ends with the process, and is not all that was asked for."""
+    async with post_stage(tmp_path, CONFIG) as (link, host, child):
+        child.dies_of = {TreeSignal.KILL}
+        await child.write(b"[ PARSER FINISHED SUCCESS ]\n")
+        await child.signalled()
+        await link.send(Events(stops=(RunRef(run="r1", job=2, block=0, task=0),)))
+        outcome = await expect_task(link, over=True)
+        assert outcome.status is TaskStatus.FinishedParserSuccess
+        assert host.spawn.children == [child]
+
+
 FLYING = """
 from services import service
 

@@ -84,6 +84,8 @@ class TaskControl:
     _grace_scope: trio.CancelScope | None = None
     _grace: float | None = None
     _by: float = math.inf
+    _later: StopCause | None = None
+    """The first stop that was requested after `cause`, for `clear_stop`."""
 
     @property
     def discards_outcome(self) -> bool:
@@ -119,6 +121,8 @@ class TaskControl:
             self._by = min(by, self._by)
         if self.cause is None or (cause.kind.discards_outcome and not self.discards_outcome):
             self.cause = cause
+        elif self._later is None and cause.kind.requested:
+            self._later = cause
         if grace is not None:
             self._grace = grace if self._grace is None else min(grace, self._grace)
             if self._grace_scope is not None:
@@ -129,8 +133,12 @@ class TaskControl:
             self._scope.cancel()
 
     def clear_stop(self) -> None:
-        """Take back a stop that has done its work, so that what follows the process is not stopped."""
-        self.cause = None
+        """Take back a stop that has done its work, so that what follows the process is not stopped.
+
+        One that was requested after it counts from now on; a limit that the process reached while it
+        ended does not.
+        """
+        self.cause, self._later = self._later, None
 
     @contextmanager
     def stoppable(self, limit: float = math.inf) -> Iterator[trio.CancelScope]:
