@@ -355,3 +355,15 @@ async def test_a_hanging_thumbnail_of_the_image_worker_costs_no_frame_but_skippe
         assert outcome.status is status
         assert round(trio.current_time() - ended) == 30
         assert len(host.spawn.children) == 1
+
+
+async def test_a_limit_reached_in_the_grace_of_a_stop_is_no_reason(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_stage(limited(run_time=5)) as stage:
+        link, child = await begin(stage)
+        child.dies_of = {TreeSignal.KILL}
+        await link.send(Events(stops=(RunRef.of(make_task()),)))
+        outcome = await expect_task(link, over=True)
+        assert outcome.status is TaskStatus.FinishedKilled
+        assert [step.text for step in outcome.why if step.event == "rule"] == []

@@ -109,6 +109,8 @@ class LimitMonitor:
                 printed=log.size - before,
                 resident=state.usage.resident if state.usage is not None else None,
             )
+            if state.control.cause is not None:
+                return  # what it does while it is being stopped decides nothing
             if text := over_limit(limits, usage):
                 state.why.add("rule", f"{text}: the task is stopped")
                 state.control.stop(StopCause(kind=StopKind.LIMIT, text=text))
