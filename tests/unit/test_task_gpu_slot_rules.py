@@ -91,6 +91,9 @@ def test_parts_are_named_by_their_uuids() -> None:
 @pytest.mark.parametrize(
     ("rule", "visible_devices", "gpus"),
     [
+        # As CUDA reads it: nothing from the first negative number on.
+        (GpuSlots(), "-1", ()),
+        (GpuSlots(), "1,-1,0", ("1",)),
         (GpuSlots(tasks_per_card=1), "", ("0", "1")),
         (GpuSlots(tasks_per_card=1), " 1, 3", ("1", "3")),
         (GpuSlots(tasks_per_card=1, cards=("5",)), "1", ("5",)),

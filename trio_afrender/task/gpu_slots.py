@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 
 import attrs
 import trio
@@ -118,8 +119,11 @@ class GpuAllocator:
     def gpus(self) -> tuple[str, ...] | None:
         """Return the names of the GPUs that tasks may get; None: not known yet."""
         visible = tuple(filter(None, self.visible_devices.replace(" ", "").split(",")))
-        if listed := self.rule.cards or visible:
-            return listed
+        if self.rule.cards:
+            return self.rule.cards
+        if visible:
+            # As CUDA reads it: -1 hides what follows, alone it hides all GPUs.
+            return tuple(takewhile(lambda name: not name.startswith("-"), visible))
         measured = self.measured()
         return None if measured is None else name_gpus(measured)
 
