@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -165,3 +165,31 @@ async def test_a_long_journal_is_compacted(tmp_path: Path, monkeypatch: pytest.M
             await saved.receive.receive()
             assert path.stat().st_size < 12_000
     assert open_journal(path).held.tasks == {"a": TASK}
+
+
+async def test_an_outcome_that_comes_while_a_write_waits_for_a_thread_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by the last write of an agent that ends at that moment."""
+    journal = open_journal(tmp_path / "journal")
+    synced: list[bool] = []
+    waiting = trio.Event()
+
+    def append(_path: Path, _size: int, _data: bytes, *, sync: bool) -> None:
+        synced.append(sync)
+
+    async def work(call: Callable[[], None]) -> None:
+        if not waiting.is_set():
+            waiting.set()
+            await trio.sleep_forever()
+        call()
+
+    monkeypatch.setattr("trio_afrender.agent.journal._append", append)
+    monkeypatch.setattr("trio_afrender.agent.journal.work_in_thread", work)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(journal.run, saved=lambda: None, now=PendingState))
+        journal.write(b"progress")
+        await waiting.wait()
+        journal.write(b"outcome", sync=True)
+        nursery.cancel_scope.cancel()
+    assert synced == [True]

@@ -137,7 +137,7 @@ class DiskJournal:
             # Only raised before the thread starts, so nothing of `data` is on disk. The last call
             # of `run` writes it.
             self._waiting.insert(0, data)
-            self._sync = sync
+            self._sync = sync or self._sync  # an outcome may have come meanwhile
             raise
         except OSError as error:
             if not self._refused:
