@@ -6,8 +6,10 @@ import json
 
 import attrs
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from trio_afrender.afserver.link_state import Identity, LinkState
 from trio_afrender.afserver.pacing import NEVER, PollSchedule, resolve
@@ -456,3 +458,30 @@ def test_half_a_surrogate_is_replaced() -> None:
 def test_a_cleaned_text_is_one_json_string(text: str) -> None:
     assert json.loads(f'"{strip_json_breakers(text)}"') == strip_json_breakers(text)
     assert len(strip_json_breakers(text)) == len(text)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), None])
+async def test_an_identity_that_could_not_be_stored_is_stored_the_next_time(
+    error: OSError | None, autojump_clock: MockClock
+) -> None:
+    """None: the attempt was cancelled, as a gateway does after a while."""
+    stored: list[str] = []
+    failing = True
+
+    async def save(text: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if failing and error is not None:
+            raise error
+        if failing:
+            await trio.sleep_forever()
+        stored.append(text)
+
+    state = LinkState(identity=Identity(server="af://farm:51000", name="n1"), save=save)
+    with trio.move_on_after(1):
+        await state.save_identity(id=7, paused=True)
+    failing = False
+    for _ in range(2):
+        await state.save_identity(id=7, paused=True)
+    assert stored == [state.identity.write()]
+    await state.save_identity(paused=False)
+    assert len(stored) == 2

@@ -81,17 +81,21 @@ class LinkState:
     """Whether the server has confirmed that it hands out none."""
     nimby_sent: bool = False
     """Whether the configured nimby state has been sent. From then on the server's state counts."""
+    _stored: Identity = attrs.field(init=False)
+    """The identity that was stored last: an attempt may have failed, or been cancelled."""
+
+    @_stored.default
+    def _begin_stored(self) -> Identity:
+        return self.identity
 
     async def save_identity(self, **changes: Any) -> None:  # noqa: ANN401 - fields of Identity
-        """Change fields of the identity and, if that changes it, store it."""
-        identity = attrs.evolve(self.identity, **changes)
-        if identity == self.identity:
-            return
-        self.identity = identity
-        if self.save is None:
+        """Change fields of the identity, and store it unless it is stored already."""
+        identity = self.identity = attrs.evolve(self.identity, **changes)
+        if self.save is None or identity == self._stored:
             return
         try:
             await self.save(identity.write())
+            self._stored = identity
         except OSError as error:
             # Without the stored id a restarted agent waits until the server counts this render as
             # lost. Nothing else depends on it, so the link continues.
