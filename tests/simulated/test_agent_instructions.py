@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import NoReturn
 
 import attrs
 import pytest
@@ -17,7 +16,6 @@ from trio_afrender.agent.server_instructions import Plan, make_plan
 from trio_afrender.config.settings import CGRU, INSTRUCTIONS
 from trio_afrender.process.command_result import CommandResult
 from trio_afrender.protocol.messages import Deregister, Events, RunRef, TaskStatus
-from trio_afrender.task.run_folder import RunFolder
 from trio_afrender.testing import MemoryHost
 
 SLEEP = CGRU["af_render_cmd_wolsleep"].default
@@ -164,11 +162,8 @@ async def test_a_sleep_whose_service_fails_is_reported_and_leaves_no_folder(
 async def test_a_sleep_for_which_no_descriptor_is_left_is_reported(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @asynccontextmanager
-    async def fail(*_: object) -> AsyncIterator[RunFolder]:
-        await trio.lowlevel.checkpoint()
+    def fail(*_: object) -> NoReturn:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        yield
 
     monkeypatch.setattr(MemoryHost, "_open_run_folder", fail)
     async with open_stage(EVERYTHING) as stage:

@@ -302,7 +302,7 @@ async def test_a_store_that_hangs_collects_no_connections(
 
     async with open_gateway_harness(agent=False) as harness:
         monkeypatch.setattr(MemoryIdentityStore, "read", hang)
-        limit = harness.gateway.config.timing.connect
+        limit = harness.config.timing.connect
         for _ in range(3):
             async with harness.connect()() as link:
                 begin = trio.current_time()
