@@ -125,3 +125,15 @@ def test_reports_after_one_that_stdout_does_not_take_are_written(tmp_path: Path)
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
     assert json.loads((tmp_path / "r.json").read_text())["state"] == "done"
+
+
+def test_a_current_folder_that_was_deleted(tmp_path: Path) -> None:
+    gone = "mkdir gone; cd gone; rmdir ../gone;"
+    # Nothing here needs the folder: the store of the environment is an absolute path.
+    done = run_in_shell(f"{gone} trio_afrender config af_priority", tmp_path)
+    assert (done.returncode, done.stdout) == (0, "af_priority  99  [default]\n"), done.stderr
+    for words in ("token x --out t", "config --config x", "run -c true", "farm --plugins p"):
+        done = run_in_shell(f"{gone} trio_afrender {words}", tmp_path)
+        assert done.returncode == 2
+        sentence = "trio_afrender: the current folder was deleted: change to another one\n"
+        assert done.stderr == sentence

@@ -148,6 +148,7 @@ def test_the_environment_sets_keys_by_their_type(
         ("CGRU_PATHSMAP", "a,b", "expected a list of pairs as JSON"),
         ("CGRU_PATHSMAP", '["a"]', "expected a list of pairs"),
         ("CGRU_AF_THUMBNAIL_EXTENSIONS", "[1", "expected a list of strings as JSON"),
+        ("CGRU_PATHSMAP", "[" * 100_000, 'expected a list of pairs as JSON, got "[[['),
     ],
 )
 def test_a_variable_with_an_invalid_value_is_an_error(

@@ -78,7 +78,7 @@ def find_afserver(settings: Settings, use: str) -> NativeAddress:
 def _to_text(value: object) -> object:
     """Return paths as the settings have them: absolute, as strings."""
     if isinstance(value, Path):
-        return str(Path.cwd() / expand_home(value))
+        return str(expand_home(value).absolute())
     if isinstance(value, list):
         return [_to_text(item) for item in value]
     return value

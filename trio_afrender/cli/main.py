@@ -8,6 +8,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 
 from trio_afrender.cli.arguments import make_parser, parse
 from trio_afrender.cli.standard_streams import (
@@ -51,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the one place where errors become exit codes
+    # The second one is how a nursery passes Ctrl-C on, which is no `Exception`.
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - the one place where errors become exit codes
         if debug:
             traceback.print_exception(error)
         return _explain(error, debug=debug)
@@ -88,6 +90,9 @@ def _explain(error: BaseException, *, debug: bool) -> int:
     known = next((leaf for leaf in leaves if isinstance(leaf, AfRenderError)), None)
     if known is None and any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
         return INTERRUPTED
+    if known is None and isinstance(leaves[0], FileNotFoundError) and _is_folder_gone():
+        print_line("trio_afrender: the current folder was deleted: change to another one")
+        return USAGE
     if known is None:
         hint = "" if debug else "; --debug shows where"
         text = f"{type(leaves[0]).__name__}: {clean(str(leaves[0]))}"
@@ -101,6 +106,15 @@ def _explain(error: BaseException, *, debug: bool) -> int:
     if isinstance(known, StoreError) and known.temporary:
         return FAILED  # not 2: a service manager does not restart a program with bad usage
     return USAGE if isinstance(known, ConfigError | StoreError | PluginError) else FAILED
+
+
+def _is_folder_gone() -> bool:
+    """Whether the current folder was deleted: then a relative path leads nowhere."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -79,7 +79,7 @@ def from_text(kind: str, text: str) -> object:
     A list is split at commas and loses its empty items, unless it begins with ``[``: then it is
     JSON. Pairs are always JSON. Relative paths start at the current folder. Raises `ConfigError`.
     """
-    folder = Path.cwd()
+    folder = Path()
     match kind:
         case "str":
             return text
@@ -101,7 +101,7 @@ def from_text(kind: str, text: str) -> object:
         case _:
             try:
                 value = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 expected = _NAMES[kind]
                 raise ConfigError(f"expected {expected} as JSON, got {show_json(text)}") from None
             return check(kind, value, folder)
@@ -117,4 +117,5 @@ def is_pair(item: object) -> bool:
 
 
 def _absolute(text: str, folder: Path) -> str:
-    return os.path.normpath(folder / expand_home(text)) if text else ""
+    # `absolute` asks for the current folder only where it counts: it may have been deleted.
+    return os.path.normpath((folder / expand_home(text)).absolute()) if text else ""

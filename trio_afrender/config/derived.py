@@ -28,7 +28,7 @@ def plugin_folders(
     """
     own = values["trio_afrender.plugins"]
     parts = environment.get("CGRU_CUSTOM_PYTHONPATH", "").split(os.pathsep)
-    given = [os.path.normpath(Path.cwd() / part) for part in parts if part]
+    given = [os.path.normpath(Path(part).absolute()) for part in parts if part]
     custom = [
         folder
         for folder in given

@@ -132,7 +132,7 @@ def load_settings(
     reading = FileSettings()
     _read_cgru_files(reading, environment)
     for path in files:
-        reading.read(Path.cwd() / expand_home(path), required=True)
+        reading.read(expand_home(path).absolute(), required=True)
     if name := environment.get("AF_SERVERNAME"):
         # Start scripts of containers set it and write it into the site's file, so it is above the
         # files and below CGRU_AF_SERVERNAME.

@@ -92,7 +92,7 @@ def run(options: Namespace) -> int:
         print_warnings(spec, config.plugins)
         specs.append(attrs.evolve(spec, user_name=spec.user_name or config.user_name))
     records = farms_folder(Path(str(settings["af_store_folder"])))
-    folder = Path.cwd() / expand_home(options.folder or records / f"store-{json.port}")
+    folder = expand_home(options.folder or records / f"store-{json.port}").absolute()
     farm = _OpenFarm(
         folder=folder,
         records=records,

@@ -44,7 +44,7 @@ def run(options: Namespace) -> int:
         sys.stdout.write(f"{token.secret}\n")
         print_line(f"line for the gateway's file (--tokens): {line}")
         return 0
-    path = Path.cwd() / expand_home(options.out)
+    path = expand_home(options.out).absolute()
     _write_token(path, token.secret)
     sys.stdout.write(f"{line}\n")
     mode = " (mode 0600)" if hasattr(os, "fchmod") else ""  # Windows has no modes

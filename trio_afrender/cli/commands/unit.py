@@ -96,4 +96,4 @@ def _path(option: str, path: Path | None) -> list[str]:
     if path is None:
         return []
     specifier = str(path).startswith(("%h/", "%S/"))
-    return [option, str(path if specifier else Path.cwd() / expand_home(path))]
+    return [option, str(path if specifier else expand_home(path).absolute())]
