@@ -89,7 +89,8 @@ def choose_command(
         pip = f"{_quote(python)} -m pip install"
     url = urlsplit(str(origin.get("url", "")))
     path = url2pathname(f"//{url.netloc}{url.path}" if url.netloc else url.path)
-    if url.scheme == "file" and Path(path).exists():
+    # Not `Path.exists`, which raises PermissionError: root may have installed it from its own home.
+    if url.scheme == "file" and os.access(path, os.R_OK):
         if (receipt := prefix / "uv-receipt.toml").is_file():
             # `uv tool` makes the environment anew, with the extras that are named and no others.
             extras = ",".join([*_read_uv_extras(receipt), extra])

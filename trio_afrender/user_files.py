@@ -19,7 +19,7 @@ from pathlib import Path
 
 from trio_afrender.safe_files import PLAIN, write_all
 
-__all__ = ("describe_unwritable", "expand_home", "write_user_file")
+__all__ = ("describe_unwritable", "expand_home", "is_folder", "write_user_file")
 
 READER_TIME = 10.0
 """Seconds in which a FIFO must find a reader, and in which a reader must take something."""
@@ -29,6 +29,12 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | PLAIN
 def expand_home(path: str | Path) -> Path:
     """Return the path with ``~`` and ``~user`` replaced; that of a user who does not exist stays."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - `Path.expanduser` raises RuntimeError for it
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether there is a folder that this user can see. `Path.is_dir` raises `OSError` where a folder
+    above it is closed to him, and for a name that is too long."""
+    return os.path.isdir(path)  # noqa: PTH112 - as above
 
 
 def describe_unwritable(path: Path) -> str:

@@ -206,6 +206,7 @@ async def test_a_port_in_use_is_named_with_its_program(tmp_path: Path) -> None:
         (["--listen", "192.0.2.1:1"], "for more hosts run an afserver"),
         (["--json", "51000"], '--json "51000": expected HOST:PORT'),
         (["--gui", "."], "it has no afanasy/browser/index.html"),
+        (["--gui", "x" * 300], "it has no afanasy/browser/index.html"),
         (["--agents", "65"], "expected 0 to 64"),
         (["no.json"], "no.json: No such file or directory"),
         (["--plugins", "nowhere"], "plugin folder"),

@@ -52,6 +52,7 @@ def test_an_error_in_a_job_names_the_path(
         (["--report", "~no_such_user/r.json"], "--report ~no_such_user/r.json: the folder "),
         (["--config", "~no_such_user/c.json"], "~no_such_user/c.json does not exist"),
         (["--plugins", "{tmp}/no"], "plugin folder {tmp}/no does not exist"),
+        (["--plugins", "{tmp}/job.json"], "plugin folder {tmp}/job.json is not a folder"),
         (["--store", "{tmp}/job.json"], "store folder {tmp}/job.json: "),
         (["--config", "{tmp}/no.json"], "config file {tmp}/no.json does not exist"),
         (["--cmd_shell", " "], "cmd_shell: expected a shell, with its options"),
@@ -67,3 +68,12 @@ def test_bad_options_are_reported_before_the_job_starts(
     assert out == ""
     assert sentence.format(tmp=tmp_path.as_posix()) in err.replace("\\", "/")
     assert err.count("\n") == 1
+
+
+def test_a_working_folder_that_cannot_be_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As below a folder that is closed to this user.
+    (tmp_path / "job.json").write_text(block(working_directory=f"/{'x' * 300}"))
+    assert main(["check", "job", str(tmp_path / "job.json")]) == 0
+    assert "xxx (does not exist now)" in capsys.readouterr().out

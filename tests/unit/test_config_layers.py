@@ -120,6 +120,16 @@ def test_missing_files_named_by_variables_are_reported_and_ignored(tmp_path: Pat
         load(files=[tmp_path / "no.json"])
 
 
+def test_files_that_cannot_be_looked_at_are_reported_and_ignored() -> None:
+    # As below a folder that is closed to the agent's user: `Path.exists` raises for both.
+    long = f"/{'x' * 300}"
+    settings = load(
+        {"CGRU_LOCATION": long, "CGRU_CUSTOM_CONFIG": long, "CGRU_CUSTOM_PYTHONPATH": long}
+    )
+    assert [long in problem for problem in settings.problems] == [True, True]
+    assert settings["trio_afrender.plugins"] == []
+
+
 @pytest.mark.parametrize(
     ("variable", "text", "key", "value"),
     [

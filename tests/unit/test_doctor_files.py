@@ -76,6 +76,13 @@ def test_a_store_below_a_folder_that_others_may_write(folder: Path) -> None:
     above.chmod(0o700)
 
 
+def test_a_store_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    # As below a folder that is closed to this user: `Path.exists` raises for both.
+    [finding] = check_store(Config(name="n1", store=tmp_path / ("x" * 300)))
+    assert (finding.check, finding.level) == ("store", "error")
+    assert finding.text.endswith(f"{'x' * 300}/trio_afrender/n1 cannot be used: File name too long")
+
+
 def test_a_store_that_may_not_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
     [finding] = store(folder)
@@ -210,6 +217,9 @@ def test_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = attrs.evolve(config, plugins=(tmp_path,))
     assert [each.level for each in check_plugin_folders(config)] == ["ok"]
     reports += bad
+    long = attrs.evolve(config, plugins=(tmp_path / ("x" * 300),))
+    [finding] = check_plugin_folders(long)
+    assert finding.text.endswith("xxx cannot be used: File name too long")
     config = attrs.evolve(config, plugins=(Path("/b c"), tmp_path))
     first, second, third = check_plugin_folders(config)
     assert (first.text, first.fix) == ("the plugin folder /b c does not exist", "ls -ld '/b c'")

@@ -81,6 +81,12 @@ def test_a_wheel(tmp_path: Path) -> None:
     assert made == shown("/v/bin/python -m pip install 'rich>=13'")
 
 
+def test_a_place_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    # As the home of root, from which the package was installed for all users.
+    made = command(tmp_path, url=(tmp_path / ("x" * 300)).as_uri(), dir_info={})
+    assert made == shown("/v/bin/python -m pip install 'rich>=13'")
+
+
 def test_a_wheelhouse_or_an_index(tmp_path: Path) -> None:
     assert command(tmp_path) == shown("/v/bin/python -m pip install 'rich>=13'")
     assert command(tmp_path, "uv") == shown("uv pip install --python /v/bin/python 'rich>=13'")

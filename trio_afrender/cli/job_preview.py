@@ -9,7 +9,6 @@ import itertools
 import tempfile
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import attrs
 
@@ -37,6 +36,7 @@ from trio_afrender.protocol.messages import (
 )
 from trio_afrender.task.task_info import make_task_info
 from trio_afrender.text import count_text
+from trio_afrender.user_files import is_folder
 
 __all__ = ("JobPlan", "PlannedTask", "make_plan", "preview_tasks", "skip_others", "write_plan")
 
@@ -211,7 +211,7 @@ def _describe(
             seen[task.block] = facts
             yield ((clean(f"      {facts[0]}"), "dim"),)
             folder = facts[1] or "a new folder for each task"
-            missing = bool(facts[1]) and not Path(facts[1]).is_dir()
+            missing = bool(facts[1]) and not is_folder(facts[1])
             yield (
                 (clean(f"      in {folder}"), "dim"),
                 (" (does not exist now)" if missing else "", "yellow"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from trio_afrender.config.convert import SettingValue
+from trio_afrender.user_files import is_folder
 
 __all__ = ("host_name", "plugin_folders", "server", "user_name")
 
@@ -32,7 +33,7 @@ def plugin_folders(
     custom = [
         folder
         for folder in given
-        if any(Path(folder, package).is_dir() for package in _PLUGIN_PACKAGES)
+        if any(is_folder(Path(folder, package)) for package in _PLUGIN_PACKAGES)
     ]
     if not custom:
         return own

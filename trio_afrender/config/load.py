@@ -212,19 +212,21 @@ class _Errors:
 def _read_cgru_files(reading: FileSettings, environment: Mapping[str, str]) -> None:
     location = environment.get("CGRU_LOCATION", "")
     if location:
-        first = Path(location) / "config_default.json"
-        reading.read(first)
-        if not first.exists():
-            reading.problems.append(f"CGRU_LOCATION: {first} does not exist; ignored")
+        _read_named(reading, "CGRU_LOCATION", Path(location) / "config_default.json")
     custom = environment.get("CGRU_CUSTOM_CONFIG", "")
     if custom:
-        reading.read(Path(custom))
-        if not Path(custom).exists():
-            reading.problems.append(f"CGRU_CUSTOM_CONFIG: {custom} does not exist; ignored")
+        _read_named(reading, "CGRU_CUSTOM_CONFIG", Path(custom))
     if environment.get("APPDATA"):
         reading.read(Path(environment["APPDATA"]) / "cgru" / "config.json")
     elif environment.get("HOME"):
         reading.read(Path(environment["HOME"]) / ".cgru" / "config.json")
+
+
+def _read_named(reading: FileSettings, variable: str, path: Path) -> None:
+    known = len(reading.files), len(reading.problems)
+    reading.read(path)
+    if known == (len(reading.files), len(reading.problems)):
+        reading.problems.append(f"{variable}: {path} does not exist; ignored")
 
 
 def _apply_environment(

@@ -81,7 +81,7 @@ def run(options: Namespace) -> int:
     for name, address in (("--json", json), ("--listen", listen)):
         if address is not None and not is_loopback(address.host):
             raise ConfigError(f'{name} "{address.host}": not an address of loopback: {_MANY_HOSTS}')
-    if options.gui is not None and not (options.gui / _INDEX).is_file():
+    if options.gui is not None and not os.access(options.gui / _INDEX, os.R_OK):
         raise ConfigError(
             f"--gui {options.gui}: it has no {_INDEX}: give the folder of CGRU, where afanasy/ is"
         )

@@ -18,6 +18,7 @@ from shlex import quote
 import psutil
 
 from trio_afrender.cli.doctor.finding import ERROR, HAND, OK, ROOT, RUN, WARNING, Finding
+from trio_afrender.cli.plugin_folders import explain_folder
 from trio_afrender.config import Config
 from trio_afrender.config.settings import CGRU, OTHERS
 from trio_afrender.devtools.plugin_check import PLUGIN_KINDS, check_plugins
@@ -65,8 +66,10 @@ MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
 def check_store(config: Config) -> Iterator[Finding]:
     """Examine an agent's state folder; write, sync and lock a file there that is removed again."""
     path = config.store / "trio_afrender" / config.name
-    parent = next(folder for folder in (path, *path.parents) if folder.exists())
-    facts = path.lstat() if path.is_symlink() or path.exists() else None
+    parent = _find_existing(path)
+    facts = None
+    with suppress(OSError):  # what is wrong with it shows below
+        facts = path.lstat()
     quoted, user = quote(str(path)), os.getuid()
     if facts is not None and not stat.S_ISDIR(facts.st_mode):
         text = f"{path} is a link or a file, but must be a folder"
@@ -76,7 +79,13 @@ def check_store(config: Config) -> Iterator[Finding]:
         text = f"{path} belongs to user {facts.st_uid}, and this is user {user}"
         yield Finding("store", ERROR, text, f"chown -R {user} {quoted}", ROOT)
         return
-    if unsafe := find_unsafe(path):
+    try:
+        unsafe = find_unsafe(path)
+    except OSError as error:
+        text = f"{path} cannot be used: {error.strerror or error}"
+        yield Finding("store", ERROR, text, "trio_afrender agent --store DIR", HAND)
+        return
+    if unsafe:
         folder, why = unsafe
         text = f"{folder} {why} choose another --store: others could exchange the store"
         writable = "can be written" in why
@@ -107,6 +116,12 @@ def check_store(config: Config) -> Iterator[Finding]:
     inodes = usage.f_favail if usage.f_files else None
     yield from compare_space(path, usage.f_bavail * usage.f_frsize, inodes)
     yield from compare_disk(path, _file_system_type(parent), sync)
+
+
+def _find_existing(path: Path) -> Path:
+    """Return the longest part of a path that this user can see."""
+    # `Path.exists` raises PermissionError below a folder that is closed to this user.
+    return next(folder for folder in (path, *path.parents) if os.path.exists(folder))  # noqa: PTH110
 
 
 def _time_sync(folder: Path) -> float:
@@ -144,7 +159,7 @@ def _file_system_type(folder: Path) -> str:
 
 def compare_space(path: Path, free: int, inodes: int | None) -> Iterator[Finding]:
     """`free` are bytes; `inodes` is None if the file system does not count them."""
-    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    existing = _find_existing(path)
     fix = f"du -xh --max-depth=2 {quote(str(existing))} | sort -h | tail"
     text = f"{show_bytes(free)} are free on the disk of {path}"
     if inodes == 0:
@@ -242,11 +257,12 @@ def check_token(config: Config, path: str) -> Iterator[Finding]:
 
 def check_plugin_folders(config: Config) -> Iterator[Finding]:
     """Load, create and call every plugin of a studio's own folders, in another process."""
-    folders = tuple(folder for folder in config.plugins if folder.is_dir())
-    missing = [str(folder) for folder in config.plugins if folder not in folders]
-    for folder in missing:
-        text = f"the plugin folder {folder} does not exist"
-        yield Finding("plugins", ERROR, text, f"ls -ld {quote(folder)}")
+    problems = {folder: explain_folder(folder) for folder in config.plugins}
+    folders = tuple(folder for folder, problem in problems.items() if not problem)
+    missing = {folder: problem for folder, problem in problems.items() if problem}
+    for folder, problem in missing.items():
+        text = f"the plugin folder {folder} {problem}"
+        yield Finding("plugins", ERROR, text, f"ls -ld {quote(str(folder))}")
     if not folders:
         if not missing:
             yield Finding("plugins", OK, "no plugin folders are set")
