@@ -221,6 +221,43 @@ def test_a_link_stays_a_link_to_the_file(tmp_path: Path) -> None:
     assert sorted(each.name for each in (tmp_path / "there").iterdir()) == ["log", "log.1"]
 
 
+def test_a_file_without_older_ones_does_not_grow(tmp_path: Path) -> None:
+    settings = LogSettings(file=tmp_path / "log", file_bytes=64 * 1024, files=0)
+    with open_daemon_log("agent", settings, logging.INFO):
+        for number in range(4000):
+            logger.info("%s %s", number, "x" * 60)
+    assert [each.name for each in tmp_path.iterdir()] == ["log"]
+    assert settings.file is not None
+    assert settings.file.stat().st_size <= 64 * 1024
+    assert settings.file.read_text().splitlines()[-1].endswith(f"3999 {'x' * 60}")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such links")
+def test_a_link_to_a_pipe(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    try:
+        (tmp_path / "log").symlink_to(f"/proc/self/fd/{writer}")  # as /dev/stdout
+        with open_daemon_log("agent", LogSettings(file=tmp_path / "log"), logging.INFO):
+            logger.info("one")
+    finally:
+        os.close(writer)
+    with os.fdopen(reader) as file:
+        assert file.read().endswith("INFO one\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no FIFOs there")
+def test_files_that_lead_nowhere_are_errors(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    os.mkfifo(tmp_path / "fifo")
+    for name, problem in (
+        ("loop", "Too many levels of symbolic links"),
+        ("fifo", "No such device or address"),  # nothing reads from it: an open would wait for ever
+    ):
+        with pytest.raises(ConfigError, match=f"/{name}: {problem}"):
+            with open_daemon_log("agent", LogSettings(file=tmp_path / name), logging.INFO):
+                pass
+
+
 def test_a_full_disk_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
     with open_daemon_log("agent", LogSettings(file=Path("/dev/full")), logging.INFO):
         for _ in range(100):

@@ -103,9 +103,11 @@ class _File(RotatingFileHandler):
     """
 
     def __init__(self, path: Path, form: LineForm, settings: LogSettings) -> None:
-        # Of a link the target: a division would rename the link and let the target grow.
+        # Of a link the target: a division would rename the link and let the target grow. Not of one to
+        # a pipe, as /dev/stdout can be, which leads to no name of a file.
+        target = os.path.realpath(path)
         super().__init__(
-            path.resolve(),
+            target if os.path.isfile(target) or not os.path.exists(path) else path,  # noqa: PTH110, PTH113 - texts
             maxBytes=settings.file_bytes,
             backupCount=settings.files,
             encoding="utf-8",
@@ -118,8 +120,20 @@ class _File(RotatingFileHandler):
     def _open(self) -> TextIOWrapper:
         # A new one is for its owner alone: lines may have links with tokens, as those of the page.
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | PLAIN
-        descriptor = os.open(self.baseFilename, flags, 0o600)
+        # A FIFO that nothing reads from is an error: without it the program would wait for a reader.
+        no_wait = getattr(os, "O_NONBLOCK", 0)
+        descriptor = os.open(self.baseFilename, flags | no_wait, 0o600)
+        if no_wait:
+            os.set_blocking(descriptor, True)
         return os.fdopen(descriptor, "a", encoding=self.encoding, errors=self.errors)
+
+    def doRollover(self) -> None:
+        if not self.backupCount:
+            # The base class would open the same file again, and it would grow.
+            if self.stream is not None:
+                self.stream.close()
+            os.unlink(self.baseFilename)  # noqa: PTH108 - a text
+        super().doRollover()
 
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(self._form.format(record))
