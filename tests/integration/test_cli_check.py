@@ -143,6 +143,14 @@ async def test_without_rich_output_to_a_terminal_is_plain(tmp_path: Path) -> Non
     assert "\x1b" not in command.out
 
 
+async def test_a_limit_that_is_over_at_once_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("x")
+    words = ("check", "parser", "arnold", "log", "--limit", "0.0000001")
+    code, out, err = await run_command(*words, home=tmp_path)
+    assert (code, out) == (2, "")
+    assert 'parser "arnold" did not end in 1e-07 s' in err
+
+
 async def test_the_line_of_a_plugin_that_hangs_is_named(tmp_path: Path) -> None:
     for kind, body in (
         ("parser", "def do(self, i_args):\n        try:\n            re.match(r'(a+)+$', 'a' * 60 + 'b')\n        except:\n            pass\n        while True: pass"),

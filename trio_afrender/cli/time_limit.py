@@ -37,9 +37,13 @@ def limited(seconds: float, name: str) -> Iterator[None]:
         raise _TooLong
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds, REINTERRUPT_DELAY)
     try:
-        yield
+        # Both within: the timer may go off before the body begins, or once more after its end.
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds, REINTERRUPT_DELAY)
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
     except _TooLong as error:
         frames = [
             frame
@@ -55,5 +59,4 @@ def limited(seconds: float, name: str) -> Iterator[None]:
             details="".join(traceback.format_list(frames)),
         ) from None
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)
