@@ -193,7 +193,7 @@ def test_an_invalid_speed_is_an_error(speed: str) -> None:
         spell_chunk(f"speed:{speed}")
 
 
-@pytest.mark.parametrize("chunk", ["", "0", "-1", "lines", "random:", "1.5", "²"])
+@pytest.mark.parametrize("chunk", ["", "0", "-1", "lines", "random:", "1.5", "²", "1" * 5000])
 def test_an_invalid_chunk_is_an_error(chunk: str) -> None:
     with pytest.raises(ConfigError, match="expected a number of bytes"):
         spell_chunk(chunk)

@@ -19,6 +19,7 @@ _TICK_INTERVAL = 1.0
 """Seconds without output after which the agent calls a parser with ``ticks``."""
 _MIN_SPEED, _MAX_SPEED = 0.001, 1e9
 """Lines per second."""
+_MAX_DIGITS = 18
 _MAX_RANDOM = 400
 """Bytes of a random chunk."""
 _PAUSE_SHARE = 0.2
@@ -43,7 +44,9 @@ def spell_chunk(chunk: Chunk) -> str:
     word, colon, seed = text.partition(":")
     if word == "random" and (seed or not colon):
         return f"random:{seed or random.randrange(1_000_000)}"  # noqa: S311 - nothing secret
-    if text in _WORDS or (text.isascii() and text.isdigit() and int(text) > 0):
+    # Python makes no number of more than 4300 digits.
+    digits = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+    if text in _WORDS or (digits and int(text) > 0):
         return text
     raise ConfigError(f'chunk "{text}": expected a number of bytes, line, whole or random[:SEED]')
 
