@@ -37,6 +37,8 @@ def test_the_folder_has_no_other_units() -> None:
         ("a\\b", '"a\\\\b"'),
         ("%h/.config/x", "%h/.config/x"),
         ("%S/a b%", '"%S/a b%%"'),
+        ("a\tb\nExecStartPre=x", '"a\\x09b\\x0aExecStartPre=x"'),
+        ("a\udcffb", '"a\\xffb"'),
         ("", '""'),
     ],
 )
@@ -132,6 +134,10 @@ def test_config_files_of_cgru(
     monkeypatch.setenv("CGRU_LOCATION", "/opt/c gru")
     unit, _ = printed(capsys, "--server", "af://farm")
     assert unit["Environment"] == '"CGRU_LOCATION=/opt/c gru"'
+    # A dollar sign has no meaning there, other than in ExecStart.
+    monkeypatch.setenv("CGRU_LOCATION", '/opt/$c%"')
+    unit, _ = printed(capsys, "--server", "af://farm")
+    assert unit["Environment"] == '"CGRU_LOCATION=/opt/$c%%\\""'
 
 
 @pytest.mark.parametrize(
@@ -139,6 +145,7 @@ def test_config_files_of_cgru(
     [
         (["agnt"], "invalid choice: 'agnt'"),
         (["--user", "--run-as", "me"], "one of --user runs as its user"),
+        (["--run-as", "a\nExecStartPre=x"], "expected the name of a user"),
         (["farm", "--server", "af://x"], "a farm is a server itself"),
         (["--af_render_nice", "5"], "put it into a config file"),
         (["--config", "nowhere.json"], "nowhere.json"),

@@ -6,6 +6,7 @@ files in examples/systemd are made by these functions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ _NAMES = {
     "gateway": "trio_afrender_gateway",
     "farm": "trio_afrender_farm",
 }
+_NOT_PLAIN = re.compile("[\x00-\x1f\x7f\udc80-\udcff]")
 _DESCRIPTIONS = {
     "agent": "trio_afrender render agent",
     "gateway": "trio_afrender gateway",
@@ -75,11 +77,17 @@ def quote_word(word: str) -> str:
     A specifier at its beginning (``%h``, ``%S``) is kept.
     """
     kept = word[:2] if word[:2] in ("%h", "%S") else ""
-    rest = word[len(kept) :].replace("\\", "\\\\").replace("%", "%%").replace("$", "$$")
-    if rest and not any(char in rest for char in " \t\"';\\"):
-        return kept + rest
-    escaped = rest.replace('"', '\\"')
+    escaped = _escape(word[len(kept) :]).replace("$", "$$")
+    if escaped and not any(char in escaped for char in " \"';\\"):
+        return kept + escaped
     return f'"{kept}{escaped}"'
+
+
+def _escape(text: str) -> str:
+    """Return text for double quotes in a unit, where a line end would begin another setting."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    # The last ones are bytes that are no UTF-8.
+    return _NOT_PLAIN.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", escaped)
 
 
 def _head(plan: UnitPlan) -> list[str]:
@@ -131,7 +139,8 @@ def _start(plan: UnitPlan) -> str:
 def _settings(plan: UnitPlan) -> list[str]:
     if not plan.cgru_location:
         return []
-    location = quote_word(plan.cgru_location).strip('"')
+    # A dollar sign means nothing here.
+    location = _escape(plan.cgru_location)
     return ["# CGRU's config files.", f'Environment="CGRU_LOCATION={location}"']
 
 

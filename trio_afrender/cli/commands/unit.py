@@ -26,6 +26,8 @@ def run(options: Namespace) -> int:
         raise ConfigError("unit: systemd is Linux's; for Windows there is examples/windows")
     if options.of_user and options.run_as:
         raise ConfigError("--run-as is for a unit of the host; one of --user runs as its user")
+    if options.run_as and not (options.run_as.isprintable() and " " not in options.run_as):
+        raise ConfigError(f'--run-as "{options.run_as}": expected the name of a user')
     if options.kind == "farm" and options.server:
         raise ConfigError("--server: a farm is a server itself and connects to none")
     if options.overrides:
