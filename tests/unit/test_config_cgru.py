@@ -260,6 +260,9 @@ def test_a_required_file_must_exist_and_be_readable(tmp_path: Path) -> None:
         reading.read(tmp_path / "gone.json", required=True)
     with pytest.raises(ConfigError, match=r"cannot be read: (Is a directory|Permission denied)"):
         reading.read(tmp_path, required=True)
+    if (endless := Path("/dev/zero")).exists():
+        with pytest.raises(ConfigError, match="/dev/zero: larger than 16777216 bytes"):
+            reading.read(endless, required=True)
     (tmp_path / "a.json").write_text(config(x=1))
     reading.read(tmp_path / "a.json")
     reading.read(tmp_path / "a.json", required=True)

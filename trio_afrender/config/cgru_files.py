@@ -81,7 +81,8 @@ class FileSettings:
             raise ConfigError(f"config file {path} was already read; the second time is ignored")
         self._seen.add(str(path))
         try:
-            data = path.read_bytes()
+            with path.open("rb") as file:
+                data = file.read(_MAX_BYTES + 1)  # it may be a device without an end
         except FileNotFoundError:
             if required:
                 raise ConfigError(f"config file {path} does not exist") from None
