@@ -461,6 +461,20 @@ def test_values_out_of_range_are_errors(
     assert problem in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["a\nb", "x" * 256, "\udcff"])
+def test_a_name_that_no_server_takes_is_reported_with_its_layer(name: str) -> None:
+    wrong = {"af_priority": "999"}
+    for place, settings in (
+        ("environment AF_HOSTNAME", load({"AF_HOSTNAME": name}, arguments=wrong)),
+        ("command line --name", load(options={"trio_afrender.name": name}, arguments=wrong)),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            make_config(settings)
+        first, second = str(caught.value).splitlines()
+        assert first.startswith(f"{place}: name: expected 1 to 255 printable characters, got ")
+        assert "af_priority" in second
+
+
 def test_all_faults_of_a_file_are_reported_together(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text("""{"cgru_config": {"trio_afrender": {

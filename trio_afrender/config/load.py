@@ -394,6 +394,9 @@ def _convert_all(settings: Settings, errors: _Errors) -> dict[str, Any]:
     }
     if not settings["name"]:
         errors.texts.append(f"{settings.place('name')}: name must not be empty: give --name")
+    else:
+        declared = attrs.fields(Config).name.metadata
+        _is_good("name", settings["name"], str, settings, errors, declared)
     _make_section(LogSettings, _LOG, settings, errors)  # for their faults alone
     made = _make_section(Config, PREFIX, settings, errors)
     return {
