@@ -64,6 +64,9 @@ def test_unit(change: dict[str, str], level: str, text: str, fix: str, user: boo
     assert fix in finding.fix
     folder = "~/.config/systemd/user" if user else "/etc/systemd/system"
     assert f"mkdir -p {folder}/r.service.d" in finding.fix
+    # The name as systemctl takes it, too; of an instance with a dash.
+    [finding] = compare_unit("r@a\\x2db", {**SHOWN, **change}, user=user)
+    assert f"mkdir -p {folder}/'r@a\\x2db.service.d' " in finding.fix
     assert finding.how == ("run" if user else "root")
 
 

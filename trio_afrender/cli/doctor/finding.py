@@ -45,7 +45,10 @@ def drop_in(unit: str, key: str, value: str, *, user: bool) -> str:
 
     The unit is not restarted: with the setting that is wrong, a restart may end its tasks.
     """
-    folder = f"~/.config/systemd/user/{unit}.d" if user else f"/etc/systemd/system/{unit}.d"
+    # systemctl takes the name without its suffix, too, but systemd looks for this folder alone. A name
+    # that was escaped has backslashes.
+    name = quote(f"{unit.removesuffix('.service')}.service.d")
+    folder = f"~/.config/systemd/user/{name}" if user else f"/etc/systemd/system/{name}"
     control = "systemctl --user" if user else "systemctl"
     return (
         f"mkdir -p {folder} && printf '[Service]\\n{key}={value}\\n' > {folder}/{key.lower()}.conf"
