@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from support.afserver_job_api import (
     DEPENDS,
     DONE,
@@ -17,7 +19,7 @@ from support.afserver_job_api import (
     SKIPPED,
     open_fake_job_server,
 )
-from support.cli import open_command, run_command
+from support.cli import make_environment, open_command, run_command
 
 JOB = {
     "job": {
@@ -50,6 +52,23 @@ async def test_a_job_is_sent_and_its_id_printed(tmp_path: Path) -> None:
     [sent] = server.jobs
     assert (sent["name"], sent["user_name"]) == ("j", "ann")
     assert [block["command"] for block in sent["blocks"]] == ["render @#@", ""]
+
+
+async def test_a_job_is_named_also_if_stdout_takes_nothing(tmp_path: Path) -> None:
+    # Who does not learn that the server has it sends it again.
+    job = write_job(tmp_path)
+    async with open_fake_job_server() as server:
+        words = ["submit", str(job), "--server", server.url]
+        done = await trio.run_process(
+            ["/bin/sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "trio_afrender", *words],
+            env=make_environment(tmp_path),
+            capture_stderr=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert done.stderr.decode() == (
+            f'job "j" is 7 on {server.url}\ntrio_afrender: cannot write to stdout: it is closed\n'
+        )
 
 
 async def test_the_server_and_the_prefix_come_from_the_settings(tmp_path: Path) -> None:

@@ -98,9 +98,10 @@ class _Submission:
                 if not isinstance(number, int) or not isinstance(serial, int) or number <= 0:
                     raise LinkRefused(str(answer.get("error", "the server created no job")))
                 self.number = number
+                # First: a stdout that takes nothing must not hide that the server has the job.
+                print_line(f'job "{clean(self.spec.name)}" is {number} on {self.farm.url}')
                 sys.stdout.write(f"{number}\n")
                 sys.stdout.flush()
-                print_line(f'job "{clean(self.spec.name)}" is {number} on {self.farm.url}')
                 if self.wait:
                     job = RemoteJob(self.farm, self.spec, number, serial)
                     async with open_progress(job, number, self.screen, self.spec):
