@@ -37,6 +37,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
         (["log", "block", "2.0"], "argument KIND: invalid choice: 'block'"),
         (["log", "job", "j", "--tasks"], "--tasks is for renders"),
         (["output", "2.0.0", "--follow", "--run", "2"], "--follow is for the run in progress"),
+        (["output", "2.0.0", "--run", "-1"], "--run: expected 1 or more, got -1"),
         (["tasks", "j", "--state", "RUN,DONE"], '--state: no state "DONE", did you mean "DON"?'),
         (["restart", "j", "--errors", "--done"], "not allowed with argument"),
         (["zzz"], 'no command "zzz" (see trio_afrender --help)'),

@@ -15,13 +15,15 @@ from trio_afrender.cli.find_farm import ask_farm, find_remote_farm
 from trio_afrender.cli.signals import open_signals
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
-from trio_afrender.text import without_escapes
+from trio_afrender.text import count_text, without_escapes
 
 __all__ = ("find_one_task", "run")
 
 
 def run(options: Namespace) -> int:
     """Print the output of a task; return 1 if there is none. Raises `AfRenderError`."""
+    if options.attempt < 0:
+        raise ConfigError(f"--run: expected 1 or more, got {options.attempt}")
     if options.follow and options.attempt:
         raise ConfigError("--follow is for the run in progress, and --run N for one that has ended")
     return ask_farm(_print_output, find_remote_farm(options), options)
@@ -41,7 +43,11 @@ async def _print_output(farm: RemoteFarm, options: Namespace) -> int:
                 await farm.follow_output(task, _write)
         return 0
     if not task.starts or options.attempt > task.starts:
-        starts = f"was started {task.starts} times" if task.starts else "was not started yet"
+        starts = (
+            f"was started {count_text(task.starts, 'time')}"
+            if task.starts
+            else "was not started yet"
+        )
         print_line(f"trio_afrender: task {task.key} {starts}: it has no such output")
         return 1
     if task.running and options.attempt in (0, task.starts):
