@@ -17,9 +17,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from trio_afrender.errors import ConfigError
 from trio_afrender.safe_files import PLAIN, write_all
 
-__all__ = ("describe_unwritable", "expand_home", "is_folder", "write_user_file")
+__all__ = (
+    "describe_unwritable",
+    "expand_home",
+    "find_temporary_folder",
+    "is_folder",
+    "write_user_file",
+)
 
 READER_TIME = 10.0
 """Seconds in which a FIFO must find a reader, and in which a reader must take something."""
@@ -35,6 +42,18 @@ def is_folder(path: str | Path) -> bool:
     """Whether there is a folder that this user can see. `Path.is_dir` raises `OSError` where a folder
     above it is closed to him, and for a name that is too long."""
     return os.path.isdir(path)  # noqa: PTH112 - as above
+
+
+def find_temporary_folder() -> Path:
+    """Return the folder for temporary files. Raises `ConfigError` if all of them are full or read-only."""
+    import tempfile  # here, because an agent needs none
+
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "no folder for temporary files can be written: set TMPDIR to one"
+        ) from error
 
 
 def describe_unwritable(path: Path) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +32,24 @@ def test_an_error_of_ours_is_told_also_at_an_interruption(
     group = BaseExceptionGroup("", [KeyboardInterrupt(), LinkLost("the farm is gone")])
     assert run_with(monkeypatch, group) == 3
     assert capfd.readouterr().err == "trio_afrender: the farm is gone\n"
+
+
+@pytest.mark.parametrize("words", [["run", "-c", "true"], ["run", "-c", "true", "--dry-run"]])
+def test_a_host_without_a_temporary_folder(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    words: list[str],
+) -> None:
+    def find_none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    with monkeypatch.context() as patch:  # the fixtures of all tests need one again
+        patch.setattr(tempfile, "gettempdir", find_none)
+        patch.setenv("HOME", str(tmp_path))
+        assert cli_main.main(words) == 2
+    sentence = "trio_afrender: no folder for temporary files can be written: set TMPDIR to one\n"
+    assert capfd.readouterr().err == sentence
 
 
 def run_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:

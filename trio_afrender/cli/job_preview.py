@@ -6,7 +6,6 @@ Each task takes equally long there, so with several renders the true order depen
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -36,7 +35,7 @@ from trio_afrender.protocol.messages import (
 )
 from trio_afrender.task.task_info import make_task_info
 from trio_afrender.text import count_text
-from trio_afrender.user_files import is_folder
+from trio_afrender.user_files import find_temporary_folder, is_folder
 
 __all__ = ("JobPlan", "PlannedTask", "make_plan", "preview_tasks", "skip_others", "write_plan")
 
@@ -146,7 +145,9 @@ def preview_tasks(
         counts[task.block] = counts.get(task.block, 0) + 1
         if block_limit is not None and counts[task.block] > block_limit:
             continue
-        info = make_task_info(task, tempfile.gettempdir() if not task.working_directory else "")
+        info = make_task_info(
+            task, str(find_temporary_folder()) if not task.working_directory else ""
+        )
         try:
             view = make_service(
                 task.service, info, folders=config.plugins, settings=config.plugin_settings()

@@ -11,6 +11,7 @@ import attrs
 
 from trio_afrender.errors import StoreError
 from trio_afrender.supervisor.run_folders import remove_folders
+from trio_afrender.user_files import find_temporary_folder
 
 __all__ = ("RunDirectory", "open_run_directory")
 
@@ -39,9 +40,9 @@ def open_run_directory(
     """Create a new folder in `parent`, else in the temporary folder; remove it or its parts at the end.
 
     `keep_store` keeps all of it, `keep_farm` only the farm's part. `passable`: other users can reach
-    the folders of their tasks in it. Blocks on the disk. Raises `StoreError`.
+    the folders of their tasks in it. Blocks on the disk. Raises `StoreError`, `ConfigError`.
     """
-    parent = (parent if parent is not None else Path(tempfile.gettempdir())).absolute()
+    parent = (parent if parent is not None else find_temporary_folder()).absolute()
     try:
         parent.mkdir(parents=True, exist_ok=True)
         directory = RunDirectory(

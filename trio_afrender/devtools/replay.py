@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -25,6 +24,7 @@ from trio_afrender.protocol.messages import TaskExec, TaskStatus
 from trio_afrender.task.status_rules import RunFacts, decide_status
 from trio_afrender.task.task_info import make_task_info
 from trio_afrender.tasklog.memory_log import MemoryLogStore
+from trio_afrender.user_files import find_temporary_folder
 
 __all__ = ("FLAGS", "Event", "Replay", "replay_parser")
 
@@ -171,7 +171,7 @@ class _Recorder:
         store = MemoryLogStore()
         store.append(data)
         task = TaskExec(run="check", job=1, block=0, task=0, frames_num=frames)
-        info = {**make_task_info(task, tempfile.gettempdir()), "wdir": wdir}
+        info = {**make_task_info(task, str(find_temporary_folder())), "wdir": wdir}
         spec = PluginSpec(service="service", parser=name, task_info=info)
         self.worker = _ReplayWorker(spec, store, PluginSettings(), folders)
         if not self.worker.facts.has_parser:

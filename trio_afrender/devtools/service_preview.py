@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from trio_afrender.plugins.task_worker import TaskWorker
 from trio_afrender.protocol.messages import Register, TaskExec, TaskKey
 from trio_afrender.task.task_info import make_task_info
 from trio_afrender.tasklog.memory_log import MemoryLogStore
+from trio_afrender.user_files import find_temporary_folder
 
 __all__ = ("TASK_KEYS", "ServiceView", "make_service", "read_tasks")
 
@@ -79,7 +79,7 @@ def make_service(
     parser = task_info.get("parser")
     parser = parser if isinstance(parser, str) else ""
     defaults = TaskExec(run="check", job=1, block=0, task=0)
-    info = {**make_task_info(defaults, tempfile.gettempdir()), **task_info}
+    info = {**make_task_info(defaults, str(find_temporary_folder())), **task_info}
     spec = PluginSpec(service=name, parser=parser, task_info=info)
     worker = TaskWorker(
         spec, MemoryLogStore(), settings, tuple(folder.resolve() for folder in folders)
@@ -138,5 +138,5 @@ def read_tasks(path: Path) -> tuple[dict[str, object], ...]:
             assigned=0.0,
             progressed=0.0,
         )
-        found.append(make_task_info(make_exec(run, 0, 0.0), tempfile.gettempdir()))
+        found.append(make_task_info(make_exec(run, 0, 0.0), str(find_temporary_folder())))
     return tuple(found)
