@@ -147,7 +147,7 @@ class StoreError(AfRenderError):
     def of(cls, path: Path, error: OSError, advice: str = "") -> StoreError:
         """Make the error for what the kernel refused, followed by `advice`."""
         made = cls(path, f"{error.strerror or error}{advice}")
-        made.temporary = error.errno in _TEMPORARY
+        made.temporary = error.errno in _TEMPORARY or is_exhausted(error)
         return made
 
 

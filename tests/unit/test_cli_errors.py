@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trio_afrender.cli import main as cli_main
-from trio_afrender.errors import LinkLost
+from trio_afrender.errors import ConfigError, LinkLost, StoreError
 
 
 @pytest.mark.parametrize("error", [
@@ -32,6 +32,28 @@ def test_an_error_of_ours_is_told_also_at_an_interruption(
     group = BaseExceptionGroup("", [KeyboardInterrupt(), LinkLost("the farm is gone")])
     assert run_with(monkeypatch, group) == 3
     assert capfd.readouterr().err == "trio_afrender: the farm is gone\n"
+
+
+def config_error(cause: OSError | None) -> ConfigError:
+    error = ConfigError("text")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(("error", "code"), [
+    (config_error(None), 2),
+    (config_error(PermissionError(errno.EACCES, "")), 2),
+    # A service manager restarts a program with 1 alone: the host may have a descriptor again.
+    (config_error(OSError(errno.ENFILE, "")), 1),
+    (StoreError.of(Path("s"), OSError(errno.ENFILE, "")), 1),
+    (StoreError.of(Path("s"), OSError(errno.ENOMEM, "")), 1),
+    (StoreError.of(Path("s"), OSError(errno.EROFS, "")), 1),
+    (StoreError.of(Path("s"), OSError(errno.EACCES, "")), 2),
+])  # fmt: skip
+def test_what_may_pass_is_no_bad_usage(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    assert run_with(monkeypatch, error) == code
 
 
 @pytest.mark.parametrize("words", [["run", "-c", "true"], ["run", "-c", "true", "--dry-run"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from os import sep
@@ -252,6 +253,19 @@ def test_pairs_before_a_bad_one_stay_and_backslashes_become_slashes(tmp_path: Pa
     assert reading.problems == [
         f"{tmp_path}{sep}a.json:1:18: pathsmap[1]: expected a pair of strings; ignored with all after it"
     ]
+
+
+def test_a_file_is_not_ignored_on_a_host_without_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It may name the server: the agent must not start without it.
+    def open_none(*_args: object) -> None:
+        raise OSError(errno.ENFILE, "Too many open files in system")
+
+    (tmp_path / "a.json").write_text(config(x=1))
+    monkeypatch.setattr(Path, "open", open_none)
+    with pytest.raises(ConfigError, match="cannot be read: Too many open files in system"):
+        FileSettings().read(tmp_path / "a.json")
 
 
 def test_a_required_file_must_exist_and_be_readable(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from trio_afrender.errors import (
     ProtocolError,
     StoreError,
     StoreInUse,
+    is_exhausted,
 )
 from trio_afrender.version import __version__
 
@@ -103,8 +104,9 @@ def _explain(error: BaseException, *, debug: bool) -> int:
         print_line("(--debug shows the traceback)")
     if isinstance(known, LinkRefused | LinkLost | ProtocolError | StoreInUse):
         return NO_SERVER
-    if isinstance(known, StoreError) and known.temporary:
-        return FAILED  # not 2: a service manager does not restart a program with bad usage
+    # Not 2: a service manager does not restart a program with bad usage.
+    if (isinstance(known, StoreError) and known.temporary) or is_exhausted(known):
+        return FAILED
     return USAGE if isinstance(known, ConfigError | StoreError | PluginError) else FAILED
 
 

@@ -20,7 +20,7 @@ import attrs
 from trio_afrender.config.convert import check, is_pair
 from trio_afrender.config.json_positions import find_keys, make_locator
 from trio_afrender.config.settings import CGRU
-from trio_afrender.errors import ConfigError
+from trio_afrender.errors import ConfigError, is_exhausted
 from trio_afrender.text import refuse_constant
 
 __all__ = ("FileSettings", "parse_file", "platform_tokens")
@@ -64,14 +64,15 @@ class FileSettings:
         """Merge a file, and then its includes, over the present values.
 
         A missing file is ignored and an unusable one added to `problems`. With `required` both
-        raise `ConfigError`. Includes that are missing or unusable are added to `problems`.
+        raise `ConfigError`. Includes that are missing or unusable are added to `problems`. A host
+        without a free descriptor or memory raises in any case: what the file sets is not known.
         """
         if required:  # an option may name a file that was also found in its usual place
             self._seen.discard(str(path))
         try:
             self._read(path, required=required)
         except ConfigError as error:
-            if required:
+            if required or is_exhausted(error):
                 raise
             self.problems.append(str(error))
 
