@@ -34,7 +34,9 @@ def find_remote_farm(options: Namespace) -> RemoteFarm:
 
 
 def complete_server(options: Namespace) -> None:
-    """Let the option ``--server`` be ``HOST:PORT`` too."""
+    """Let the option ``--server`` be ``HOST:PORT`` too. Raises `ConfigError` for an empty one."""
+    if options.server == "":  # as a variable of a shell that is not set: no other farm is meant
+        raise ConfigError('--server "": give af://HOST:PORT')
     if options.server and "://" not in options.server:
         options.server = f"af://{options.server}"
 

@@ -45,4 +45,4 @@ class MetricsOption:
 def read_metrics_option(options: Namespace) -> MetricsOption:
     """Return the option of a command. Raises `ConfigError`."""
     given = options.metrics
-    return MetricsOption(parse_address("--metrics", given) if given else None)
+    return MetricsOption(parse_address("--metrics", given) if given is not None else None)

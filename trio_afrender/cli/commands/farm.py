@@ -73,10 +73,10 @@ def run(options: Namespace) -> int:
     # All that can be checked is, before anything is opened.
     port = cast("int", settings["af_serverport"])
     json = ListenAddress(host="127.0.0.1", port=port)
-    if options.json:
+    if options.json is not None:
         json = parse_address("--json", options.json)
     listen = None
-    if options.listen:
+    if options.listen is not None:
         listen = parse_address("--listen", options.listen.removeprefix("ws://"))
     for name, address in (("--json", json), ("--listen", listen)):
         if address is not None and not is_loopback(address.host):
@@ -101,7 +101,9 @@ def run(options: Namespace) -> int:
         gui=options.gui,
         metrics=read_metrics_option(options),
         move_damaged=options.move_damaged,
-        page=plan_page("--web", options.web, options, own_farm=True) if options.web else None,
+        page=plan_page("--web", options.web, options, own_farm=True)
+        if options.web is not None
+        else None,
         user_name=config.user_name,
         host_name=config.name,
         specs=specs,

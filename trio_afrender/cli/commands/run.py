@@ -76,7 +76,9 @@ def run(options: Namespace) -> int:
         chosen = unfinished if chosen is None else chosen & unfinished
     followed = _choose_followed(spec, options)
     reports, sheet = check_reports(options.report), check_sheet(options.sheet)
-    page = plan_page("--web", options.web, options, own_farm=True) if options.web else None
+    page = (
+        plan_page("--web", options.web, options, own_farm=True) if options.web is not None else None
+    )
     print_warnings(spec, config.plugins)
     if options.dry_run:
         plan = make_plan(spec, describe_renders(config, options.agents), chosen)

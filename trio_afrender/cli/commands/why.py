@@ -39,7 +39,7 @@ def run(options: Namespace) -> int:
     With ``--server``, or if this host knows none and a farm is open on it, that farm is asked. Raises
     `ConfigError` for a store that cannot be read, and what `ask_json` raises.
     """
-    if options.server:
+    if options.server is not None:
         return run_at_farm(options)
     settings = load_options(options)
     root = Path(str(settings["af_store_folder"])) / "trio_afrender"
