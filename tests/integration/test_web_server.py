@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import logging
 import ssl
+import threading
 import webbrowser
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -20,6 +22,7 @@ import trustme
 from support.cli import GUARD, open_command
 
 from trio_afrender.async_helpers import open_bare_nursery
+from trio_afrender.cli import open_page as open_page_module
 from trio_afrender.cli.arguments import parse
 from trio_afrender.cli.open_page import open_page, plan_page
 from trio_afrender.errors import ConfigError
@@ -371,6 +374,40 @@ async def test_the_browser_gets_no_token_by_its_arguments(
     assert "token" not in url
     assert ("/login?token=" in text, mode) == ((True, 0o700) if tls else (False, 0))
     assert capsys.readouterr().err.count("/login?token=") == 2
+
+
+async def test_a_browser_that_stays_open_delays_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a terminal ends when its user closes it; a disk can be too full for the file."""
+    closed = threading.Event()
+    warned = trio.Event()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    started = trio.Event()
+
+    def browse(_url: str) -> None:
+        trio.from_thread.run_sync(started.set)
+        closed.wait()
+
+    def make_none(**_options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def say(text: str) -> None:
+        if text == "warning: the browser is not opened: No space left on device":
+            warned.set()
+
+    monkeypatch.setattr(webbrowser, "open", browse)
+    monkeypatch.setattr(open_page_module, "TemporaryDirectory", make_none)
+    try:
+        async with open_farm(None) as farm, open_requests(farm) as requests:
+            own = make_in_process_farm(farm, requests, place="own", user_name="ann", host_name="w")
+            with trio.fail_after(GUARD):
+                async with open_bare_nursery() as nursery:
+                    await open_page(nursery, own, PageSettings(port=0), browse=True)
+                    await started.wait()
+                    by_file = PageSettings(port=0, ssl_context=context)
+                    await open_page(nursery, own, by_file, browse=True, say=say)
+                    await warned.wait()
+    finally:
+        closed.set()
 
 
 async def test_run_and_farm_serve_their_page(tmp_path: Path) -> None:

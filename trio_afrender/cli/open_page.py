@@ -78,21 +78,31 @@ async def open_page(
         say(_describe_link(page.make_link(steer), steer=steer))
     if browse and settings.ssl_context is None:
         # On loopback the browser needs no link: it is one of this user.
-        await trio.to_thread.run_sync(webbrowser.open, f"{page.url}/")
+        nursery.start_soon(_start_browser, f"{page.url}/")
     elif browse:
-        nursery.start_soon(_browse_by_file, page.make_link(not settings.read_only))
+        nursery.start_soon(_browse_by_file, page.make_link(not settings.read_only), say)
     return f"{page.url}/"
 
 
-async def _browse_by_file(link: str) -> None:
+async def _start_browser(url: str) -> None:
+    # Some browsers, as those of terminals, are over only when their user closes them.
+    await trio.to_thread.run_sync(
+        webbrowser.open, url, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+    )
+
+
+async def _browse_by_file(link: str, say: Callable[[str], None]) -> None:
     """Open a link in the browser by a file that only this user can read: other users of the host
     can read the arguments of programs."""
     text = f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(link)}">'
-    with TemporaryDirectory(prefix="trio_afrender-page-") as folder:  # mode 0700
-        path = trio.Path(folder, "open.html")
-        await path.write_text(text, encoding="utf-8")
-        await trio.to_thread.run_sync(webbrowser.open, path.as_uri())
-        await trio.sleep(_BROWSER_STARTS)
+    try:
+        with TemporaryDirectory(prefix="trio_afrender-page-") as folder:  # mode 0700
+            path = trio.Path(folder, "open.html")
+            await path.write_text(text, encoding="utf-8")
+            await _start_browser(path.as_uri())
+            await trio.sleep(_BROWSER_STARTS)
+    except OSError as error:  # a full disk: the page is served all the same
+        say(f"warning: the browser is not opened: {error.strerror or error}")
 
 
 def _describe_link(link: str, *, steer: bool) -> str:
