@@ -21,6 +21,7 @@ from trio_afrender.cli.doctor.files import (
     compare_space,
 )
 from trio_afrender.cli.doctor.finding import Finding
+from trio_afrender.cli.doctor.windows_host import check_windows_store
 from trio_afrender.config import Config
 from trio_afrender.devtools.plugin_check import Report
 
@@ -74,6 +75,15 @@ def test_a_store_below_a_folder_that_others_may_write(folder: Path) -> None:
     assert (finding.level, finding.fix) == ("error", f"chmod go-w '{above}'")
     assert finding.text.startswith(f"{above} can be written by others (mode 777)")
     above.chmod(0o700)
+
+
+@pytest.mark.parametrize("name", ["a b", "..", "a/b", "é", "x" * 201])
+def test_a_name_that_no_agent_can_have(tmp_path: Path, name: str) -> None:
+    for check in (check_store, check_windows_store):
+        [finding] = check(Config(name=name, store=tmp_path))
+        assert (finding.check, finding.level, finding.how) == ("store", "error", "hand")
+        assert finding.text.startswith(f'the name "{name}" cannot be a folder')
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_store_that_cannot_be_looked_at(tmp_path: Path) -> None:

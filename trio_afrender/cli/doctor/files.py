@@ -17,6 +17,7 @@ from shlex import quote
 
 import psutil
 
+from trio_afrender.agent.state_dir import NAME_PATTERN
 from trio_afrender.cli.doctor.finding import ERROR, HAND, OK, ROOT, RUN, WARNING, Finding
 from trio_afrender.cli.plugin_folders import explain_folder
 from trio_afrender.config import Config
@@ -39,6 +40,7 @@ __all__ = (
     "compare_disk",
     "compare_space",
     "describe_use",
+    "find_wrong_name",
     "probe_mount",
     "show_place",
 )
@@ -65,6 +67,9 @@ MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
 
 def check_store(config: Config) -> Iterator[Finding]:
     """Examine an agent's state folder; write, sync and lock a file there that is removed again."""
+    if wrong := find_wrong_name(config.name):
+        yield wrong
+        return
     path = config.store / "trio_afrender" / config.name
     parent = _find_existing(path)
     facts = None
@@ -116,6 +121,14 @@ def check_store(config: Config) -> Iterator[Finding]:
     inodes = usage.f_favail if usage.f_files else None
     yield from compare_space(path, usage.f_bavail * usage.f_frsize, inodes)
     yield from compare_disk(path, _file_system_type(parent), sync)
+
+
+def find_wrong_name(name: str) -> Finding | None:
+    """Return the fault of a render's name that the folder of an agent cannot have."""
+    if NAME_PATTERN.fullmatch(name):
+        return None
+    text = f'the name "{name}" cannot be a folder: use letters, digits, . _ -'
+    return Finding("store", ERROR, text, "trio_afrender agent --name NAME", HAND)
 
 
 def _find_existing(path: Path) -> Path:

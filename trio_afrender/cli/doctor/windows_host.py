@@ -17,7 +17,7 @@ from contextlib import suppress
 import attrs
 import psutil
 
-from trio_afrender.cli.doctor.files import compare_space, describe_use
+from trio_afrender.cli.doctor.files import compare_space, describe_use, find_wrong_name
 from trio_afrender.cli.doctor.finding import ERROR, HAND, LOOK, OK, ROOT, WARNING, Finding
 from trio_afrender.config import Config
 from trio_afrender.errors import StoreError
@@ -139,6 +139,9 @@ def parse_sleep(printed: str) -> int:
 
 def check_windows_store(config: Config) -> Iterator[Finding]:
     """Make the agent's state folder, write a file there and remove it, look for room and the drive."""
+    if wrong := find_wrong_name(config.name):
+        yield wrong
+        return
     path = config.store / "trio_afrender" / config.name
     other = "trio_afrender agent --store DIR"
     try:
