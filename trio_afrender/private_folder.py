@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,10 @@ from trio_afrender.windows_files import close_to_others, explain_owner, lock_han
 __all__ = ("find_unsafe", "is_locked", "lock_folder", "make_private")
 
 _WINDOWS = not hasattr(os, "geteuid")
+_LOCK_TRIES = 5
+_LOCK_PAUSE = 0.02
+"""Seconds between two tries to lock: who looks whether a folder is locked (`is_locked`) has the lock for
+a moment, and a program that ends with "in use" is not started again."""
 _JUNCTION = 0xA0000003
 """The tag of a folder that leads to another one on Windows (IO_REPARSE_TAG_MOUNT_POINT)."""
 
@@ -126,8 +131,16 @@ def lock_folder(path: Path, in_use: str) -> Iterator[None]:
     except OSError as error:
         raise StoreError.of(path, error) from error
     try:
-        if not _lock(handle, exclusive=True):
-            raise StoreInUse(path, in_use)
+        for left in reversed(range(_LOCK_TRIES)):
+            try:
+                locked = _lock(handle, exclusive=True)
+            except OSError as error:
+                raise StoreError.of(path, error) from error
+            if locked:
+                break
+            if not left:
+                raise StoreInUse(path, in_use)
+            time.sleep(_LOCK_PAUSE)
         # The pid is for people. On a full disk the lock holds without it, and the tasks of an earlier
         # agent can still be taken over.
         with suppress(OSError):
@@ -139,25 +152,27 @@ def lock_folder(path: Path, in_use: str) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of a folder (`lock_folder`). False if it cannot be opened."""
+    """Whether a process holds the lock of a folder (`lock_folder`). False if that cannot be found out."""
     try:
         handle = open_regular(path / "lock", os.O_RDWR)
     except OSError:
         return False
     try:
         return not _lock(handle, exclusive=False)
+    except OSError:
+        return False
     finally:
         os.close(handle)  # releases the lock, if it was taken
 
 
 def _lock(handle: int, *, exclusive: bool) -> bool:
-    """Lock an open file without waiting; False if another process has the lock."""
+    """Lock an open file without waiting; False if another process has the lock. Raises `OSError`."""
     if _WINDOWS:
         return lock_handle(handle, exclusive=exclusive)
     import fcntl  # here, because Windows has none
 
     try:
         fcntl.flock(handle, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
     return True

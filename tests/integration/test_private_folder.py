@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from trio_afrender.errors import StoreError, StoreInUse
-from trio_afrender.private_folder import find_unsafe, lock_folder, make_private
+from trio_afrender.private_folder import find_unsafe, is_locked, lock_folder, make_private
 from trio_afrender.safe_files import open_regular, read_regular, write_whole
 
 
@@ -124,6 +126,40 @@ def test_a_lock_is_held_once_and_names_its_process(tmp_path: Path) -> None:
             pass
     with lock_folder(tmp_path, "in use"):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="fcntl")
+def test_who_looks_whether_it_is_locked_keeps_no_process_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    with lock_folder(tmp_path, "in use"):
+        pass
+    looks = os.open(tmp_path / "lock", os.O_RDWR)  # as `is_locked` does
+    fcntl.flock(looks, fcntl.LOCK_SH)
+    monkeypatch.setattr("time.sleep", lambda _: fcntl.flock(looks, fcntl.LOCK_UN))
+    with lock_folder(tmp_path, "in use"):
+        pass
+    os.close(looks)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="fcntl")
+@pytest.mark.parametrize(("number", "temporary"), [(errno.ENOLCK, False), (errno.ENOMEM, True)])
+def test_a_folder_that_cannot_be_locked_is_not_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, temporary: bool
+) -> None:
+    # As on a share without locks: no other process has it, and to stop one does not help.
+    def refuse(_handle: int, _flags: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(StoreError, match=os.strerror(number)) as caught:
+        with lock_folder(tmp_path, "in use"):
+            pass
+    assert not isinstance(caught.value, StoreInUse)
+    assert caught.value.temporary is temporary
+    assert not is_locked(tmp_path)
 
 
 def test_a_lock_file_that_is_a_link_is_refused(tmp_path: Path) -> None:
