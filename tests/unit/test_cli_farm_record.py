@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from argparse import Namespace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from trio_afrender.cli import farm_record
 from trio_afrender.cli.farm_record import (
     FarmRecord,
     farms_folder,
@@ -49,6 +51,21 @@ def test_the_record_of_a_farm_that_was_killed_does_not_count(tmp_path: Path) -> 
 def test_a_port_has_one_farm(tmp_path: Path) -> None:
     folder = farms_folder(tmp_path) / "51000"
     with open_record(folder, record()), pytest.raises(StoreInUse, match="is open already"):
+        with open_record(folder, record()):
+            pass
+
+
+def test_a_record_that_cannot_be_written_is_an_error_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The farm then opens without it: other commands need its address."""
+
+    def write_none(*_args: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(farm_record, "write_whole", write_none)
+    folder = farms_folder(tmp_path) / "51000"
+    with pytest.raises(StoreError, match="51000: No space left on device"):
         with open_record(folder, record()):
             pass
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import attrs
 
-from trio_afrender.errors import StoreInUse
+from trio_afrender.errors import StoreError
 from trio_afrender.private_folder import find_unsafe, is_locked, lock_folder, make_private
 from trio_afrender.safe_files import read_regular, write_whole
 from trio_afrender.transport.address import NativeAddress
@@ -26,9 +25,6 @@ __all__ = ("FarmRecord", "farms_folder", "find_open_farms", "open_record")
 _FILE = "farm.json"
 _MAX_FILE = 64 * 1024
 _MAX_FARMS = 1000
-_LOCK_TRIES = 5
-_LOCK_PAUSE = 0.02
-"""Seconds between two tries to lock."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -59,20 +55,12 @@ def open_record(folder: Path, record: FarmRecord) -> Iterator[Path]:
     """
     make_private(folder.parent, instead="another af_store_folder")
     make_private(folder, instead="another af_store_folder")
-    with ExitStack() as stack:
-        # A command that looks whether the folder is locked has the lock itself for a moment.
-        for left in reversed(range(_LOCK_TRIES)):
-            try:
-                stack.enter_context(
-                    lock_folder(folder, "a farm of yours with this port is open already")
-                )
-                break
-            except StoreInUse:
-                if not left:
-                    raise
-                time.sleep(_LOCK_PAUSE)
+    with lock_folder(folder, "a farm of yours with this port is open already"):
         path = folder / _FILE
-        write_whole(path, json.dumps(attrs.asdict(record)), mode=0o600)
+        try:
+            write_whole(path, json.dumps(attrs.asdict(record)), mode=0o600)
+        except OSError as error:
+            raise StoreError.of(folder, error) from error
         try:
             yield path
         finally:
