@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.plugins import PLUGINS
 
+from trio_afrender.config import PluginSettings
 from trio_afrender.errors import PluginNotFound
 from trio_afrender.testing import check_meter, check_plugins
 
@@ -102,6 +103,20 @@ def test_prints_of_a_plugin_do_not_mix_with_the_reports(tmp_path: Path) -> None:
     more = "import os\nos.write(1, b'[[], {}, \"\"]\\n')\nprint('hello')\n"
     report = check_meter("odd", meter(tmp_path, "self.value = 7", more))
     assert (report.values["value"], report.printed) == (7, "hello\n")
+
+
+def test_settings_are_no_arguments(tmp_path: Path) -> None:
+    """Other users can read the arguments of programs, and the kernel limits the length of each."""
+    update = (
+        "import sys, cgruconfig; self.value = len(cgruconfig.VARS['large']);"
+        " self.label = str('SECRET' in str(sys.orig_argv)); self.tooltip = repr(sys.stdin.read())"
+    )
+    variables = {"studio_password": "SECRET", "large": "x" * 300_000}
+    settings = PluginSettings(variables=variables)
+    report = check_meter("odd", meter(tmp_path, update), settings=settings)
+    assert report.problems == ()
+    values = [report.values[name] for name in ("value", "label", "tooltip")]
+    assert values == [300_000, "False", "''"]
 
 
 def test_a_missing_meter_is_an_error() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -99,14 +100,14 @@ def _check_in_process(
         "-P",  # a `services` or `parsers` in the current folder must not precede the built-in one
         "-m",
         "trio_afrender.devtools.plugin_check_main",
-        json.dumps(names),
-        json.dumps([str(folder) for folder in folders]),
-        json.dumps(dump_plugin_settings(settings)),
-        str(pause),
     ]
+    # Not as arguments, which other users can read: a studio may keep secrets in its settings.
+    request = json.dumps(
+        [names, [str(folder) for folder in folders], dump_plugin_settings(settings), pause]
+    )
     with subprocess.Popen(
         command,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -114,8 +115,10 @@ def _check_in_process(
         encoding="utf-8",
     ) as process:
         assert process.stdout is not None  # noqa: S101 - because of PIPE
-        # A thread, because reading a pipe has no time limit.
+        # Threads, because neither end of a pipe has a time limit. This one closes its stream itself.
         threading.Thread(target=_forward_lines, args=(process.stdout, answers), daemon=True).start()
+        stdin, process.stdin = process.stdin, None
+        threading.Thread(target=_send, args=(stdin, request), daemon=True).start()
         try:
             if _next(answers, _START_TIMEOUT) is _ENDED:
                 raise PluginError("the process that checks plugins cannot be started")
@@ -147,6 +150,11 @@ def _next(answers: queue.SimpleQueue[str | None], limit: float) -> object:
         return answers.get(timeout=limit)
     except queue.Empty:
         return _LATE
+
+
+def _send(stream: IO[str], request: str) -> None:
+    with suppress(OSError), stream:  # the process may have ended, which is found by its stdout
+        stream.write(request)
 
 
 def _forward_lines(stream: IO[str], answers: queue.SimpleQueue[str | None]) -> None:

@@ -1,7 +1,7 @@
 """Checks plugins one after another and prints a line of JSON for each: the process of `plugin_check`.
 
-A process of its own, because plugins may hang, crash or end it. Its arguments: a list of [kind, name], a
-list of folders, the settings (each as JSON), seconds between two updates of a meter.
+A process of its own, because plugins may hang, crash or end it. Its stdin is a JSON list: a list of
+[kind, name], a list of folders, the settings, seconds between two updates of a meter.
 """
 
 from __future__ import annotations
@@ -102,8 +102,9 @@ def main() -> None:
     """Write the answers to the original stdout, apart from prints of plugins, and exit at once."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    items, folders = json.loads(sys.argv[1]), tuple(map(Path, json.loads(sys.argv[2])))
-    settings, pause = load_plugin_settings(json.loads(sys.argv[3])), float(sys.argv[4])
+    items, given, values_of_settings, pause = json.load(sys.stdin)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # nothing is left for plugins to read
+    folders, settings = tuple(map(Path, given)), load_plugin_settings(values_of_settings)
     answers.write("\n")  # the parent waits for this line first: the process has started
     answers.flush()
     for kind, name in items:
