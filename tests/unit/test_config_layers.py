@@ -571,6 +571,7 @@ def test_values_of_keys_that_name_a_secret_are_hidden(tmp_path: Path) -> None:
         "api_key": "k",
         "pswd_visor": "73bc",
         "db": {"port": 1, "Password": "x"},
+        "dbs": [{"password": "x"}, [["a", "run --token=abc b"]]],
     }
     path = write(tmp_path / "a.json", plain="p", **secrets)
     shown = dict(load(files=[path]).shown())
@@ -578,6 +579,7 @@ def test_values_of_keys_that_name_a_secret_are_hidden(tmp_path: Path) -> None:
     assert shown["api_key"].value == "<hidden>"
     assert shown["pswd_visor"].value == "<hidden>"
     assert shown["db"].value == {"port": 1, "Password": "<hidden>"}
+    assert shown["dbs"].value == [{"password": "<hidden>"}, [["a", "run --token=<hidden> b"]]]
     assert shown["af_db"].value == "host=db password=<hidden> user=joe"
     assert shown["plain"].value == "p"
     assert shown["trio_afrender.log_quota"].unit == "bytes"

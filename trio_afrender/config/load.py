@@ -113,6 +113,8 @@ def _without_secrets(key: str, value: object) -> object:
         return "<hidden>"
     if isinstance(value, dict):
         return {name: _without_secrets(name, item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets("", item) for item in value]
     return _SECRET_PART.sub(r"\1<hidden>", value) if isinstance(value, str) else value
 
 
