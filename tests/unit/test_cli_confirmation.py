@@ -32,6 +32,17 @@ def test_only_yes_is_yes(monkeypatch: pytest.MonkeyPatch, answer: str, does: boo
     assert shown.getvalue() == "delete 3 jobs\\x1b? [y/N] "
 
 
+def test_bytes_that_are_no_text_are_no_yes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Latin(Terminal):
+        def readline(self, *_args: object) -> str:
+            return b"\xe4\n".decode()
+
+    monkeypatch.setattr(sys, "stdin", Latin())
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with pytest.raises(Declined):
+        confirm("delete 3 jobs", yes=False)
+
+
 def test_without_a_terminal_it_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     with pytest.raises(ConfigError, match="delete 3 jobs: give --yes to do it"):

@@ -27,6 +27,8 @@ def confirm(question: str, *, yes: bool) -> None:
     sys.stderr.flush()
     try:
         answer = sys.stdin.readline()
+    except UnicodeDecodeError:  # bytes that are no text are no yes
+        answer = ""
     except KeyboardInterrupt:
         print_line("")
         raise Declined from None
