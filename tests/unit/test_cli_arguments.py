@@ -66,6 +66,8 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
         (["run", "x", "--agents", "two"], "argument --agents: invalid number value: 'two'"),
         (["run", "x", "--agents", "0"], "argument --agents: expected 1 to 64, got 0"),
         (["run", "x", "--retries", "-1"], "expected 0 to 1000, got -1"),
+        (["check", "parser", "x", "y", "--limit", "2e6"], "expected 0 to 1000000 seconds, got 2e6"),
+        (["check", "parser", "x", "y", "--frames", "2147483648"], "expected 1 to 2147483647, got"),
         (["run", "x", "--config"], "argument --config: expected one argument"),
         (["agent", "Nimby"], "argument nimby: invalid choice: 'Nimby'"),
         (["-hostnam", "x"], 'unknown argument "-hostnam", did you mean "-hostname"?'),

@@ -304,7 +304,7 @@ _PLUGINS = _option(
 )
 _LIMIT = _option(
     "--limit",
-    type=_within(float, 0, 1e6, "0 or more seconds"),
+    type=_within(float, 0, 1e6, "0 to 1000000 seconds"),
     default=60.0,
     metavar="SECONDS",
     help="the time limit for everything (default: 60); 0: no limit",
@@ -526,7 +526,7 @@ def _add_check_commands(add_command: Callable[..., _Parser]) -> None:
     add = parser.add_argument
     add("name", metavar="NAME", help="the parser")
     add("logs", metavar="LOG", nargs="+", help="the output of a task; - for stdin")
-    frames = _within(int, 1, 2**31 - 1, "1 or more")
+    frames = _within(int, 1, 2**31 - 1, "1 to 2147483647")
     add("--frames", type=frames, default=1, metavar="N", help="frames of the task (default: 1)")
     cutting = parser.add_mutually_exclusive_group()
     text = "how to divide the log into chunks: a number of bytes, line (default), whole, random "
