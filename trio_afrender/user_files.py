@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import select
 import stat
 import time
@@ -117,6 +116,8 @@ def _find_stream(found: os.stat_result) -> int:
 
 def _replace(path: Path, data: bytes, found: os.stat_result | None) -> bool:
     """Write another file and rename it; False, without a change, if the file there cannot be replaced."""
+    import secrets  # here, because --help does not wait for it
+
     target = Path(os.path.realpath(path))
     if found is not None:
         if found.st_nlink != 1 or not os.access(target.parent, os.W_OK | os.X_OK):

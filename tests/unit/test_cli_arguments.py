@@ -219,6 +219,24 @@ def test_nimby_is_the_agents_state_or_a_command_for_renders(
     assert (options.command, getattr(options, "nimby", None)) == (command, nimby)
 
 
+@pytest.mark.parametrize(("words", "name"), [
+    (["run", "-c", "true", "--store=~/x"], "store"),
+    (["run", "j.json", "--only-failed=~/x"], "only_failed"),
+    (["check", "job", "~/x"], "job"),
+    (["check", "service", "blender", "~/x"], "task"),
+    (["check", "parser", "blender", "log", "--html=~/x"], "html"),
+    (["farm", "--gui=~/x"], "gui"),
+    (["gateway", "--tokens=~/x"], "tokens"),
+    (["gateway", "--store=~/x"], "store"),
+    (["web", "--cert=~/x"], "cert"),
+    (["token", "r1", "--out=~/x"], "out"),
+    (["agent", "--ca-file=~/x"], "ca_file"),
+])  # fmt: skip
+def test_files_and_folders_may_be_in_the_home_folder(words: list[str], name: str) -> None:
+    """A shell expands a tilde at the beginning of a word only."""
+    assert getattr(parse(words), name) == Path.home() / "x"
+
+
 def test_every_command_has_a_module() -> None:
     for name, parser in make_parser()[1].items():
         module = parser.get_default("module") or name.partition(" ")[0]

@@ -9,7 +9,6 @@ import argparse
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from trio_afrender.cli.job_arguments import (
@@ -22,6 +21,7 @@ from trio_afrender.cli.steering_arguments import add_steering_commands
 from trio_afrender.config.settings import CGRU, OTHERS, OURS, PREFIX
 from trio_afrender.errors import ConfigError
 from trio_afrender.text import find_near, suggest
+from trio_afrender.user_files import expand_home
 
 __all__ = ("NIMBIES", "make_parser", "parse", "split_overrides")
 
@@ -255,8 +255,9 @@ def _option(*names: str, **settings: Any) -> _Parser:  # noqa: ANN401 - as argpa
 
 _PAGE = "127.0.0.1:8080"
 """Where a page is served by default."""
-_FILE: Mapping[str, Any] = {"type": Path, "metavar": "FILE"}
-_FOLDER: Mapping[str, Any] = {"type": Path, "metavar": "DIR"}
+# A shell leaves the ~ of --store=~/x as it is.
+_FILE: Mapping[str, Any] = {"type": expand_home, "metavar": "FILE"}
+_FOLDER: Mapping[str, Any] = {"type": expand_home, "metavar": "DIR"}
 
 
 _COMMON = _option(
@@ -547,7 +548,7 @@ def _add_check_commands(add_command: Callable[..., _Parser]) -> None:
     add = add_command("check service", text, _JSON, _PLUGINS, _LIMIT, hidden=True).add_argument
     add("name", metavar="NAME", help="the service")
     text = "a file with keys of taskInfo, or a job, of which the first task of each block is used"
-    add("task", type=Path, metavar="TASK.json", help=text)
+    add("task", type=expand_home, metavar="TASK.json", help=text)
 
     text = "update a meter several times and print its properties"
     parser = add_command("check meter", text, _JSON, _PLUGINS, hidden=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trio_afrender.frame_ranges import parse_ranges
+from trio_afrender.user_files import expand_home
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ("JOB", "add_check_job", "add_run_options", "add_submit_options")
 
 JOB: Mapping[str, Any] = {
-    "type": Path,
+    "type": expand_home,
     "metavar": "JOB.json",
     "help": "a job in Afanasy's JSON format; - for stdin",
 }
@@ -50,7 +50,7 @@ def add_run_options(
     add("--no-progress", action="store_true", help="print the summary only")
     add("--keep", action="store_true", help="keep the folders of tasks, logs and thumbnails")
     text = "the folder for logs and folders of tasks (default: a temporary one)"
-    add("--store", type=Path, metavar="DIR", help=text)
+    add("--store", type=expand_home, metavar="DIR", help=text)
     text = "show what tasks print, as -v does; with TASK only of BLOCK or BLOCK:FRAMES"
     add("--follow", nargs="?", const="", metavar="TASK", help=text)
 
@@ -60,7 +60,7 @@ def add_run_options(
     )
     which.add_argument("--only", action="append", default=[], metavar="BLOCK[:FRAMES]", help=text)
     text = "only tasks that this JSON report of an earlier run has not as done or skipped"
-    which.add_argument("--only-failed", type=Path, metavar="REPORT", help=text)
+    which.add_argument("--only-failed", type=expand_home, metavar="REPORT", help=text)
     text = "run nothing: print the commands, folders and files of all tasks, in order"
     which.add_argument("--dry-run", action="store_true", help=text)
 

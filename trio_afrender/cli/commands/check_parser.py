@@ -16,7 +16,7 @@ from trio_afrender.config import Config
 from trio_afrender.devtools.html_report import make_page
 from trio_afrender.devtools.replay import FLAGS, Event, Replay, replay_parser
 from trio_afrender.errors import ConfigError
-from trio_afrender.user_files import write_user_file
+from trio_afrender.user_files import expand_home, write_user_file
 
 __all__ = ("run_parser",)
 
@@ -44,7 +44,7 @@ def run_parser(options: Namespace, config: Config) -> int:
             frames=options.frames,
             chunk=options.chunk if options.speed is None else f"speed:{options.speed}",
             folders=config.plugins,
-            working_directory=options.folder,
+            working_directory=str(expand_home(options.folder)) if options.folder else "",
             html=options.html is not None,
         )
         good = good and replay.good
