@@ -66,6 +66,8 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
         (["run", "x", "--agents", "two"], "argument --agents: invalid number value: 'two'"),
         (["run", "x", "--agents", "0"], "argument --agents: expected 1 to 64, got 0"),
         (["run", "x", "--retries", "-1"], "expected 0 to 1000, got -1"),
+        # A plugin's name, not the render's.
+        (["check", "meter", "x" * 300], 'no meter "xxx'),
         (["check", "parser", "x", "y", "--limit", "2e6"], "expected 0 to 1000000 seconds, got 2e6"),
         (["check", "parser", "x", "y", "--frames", "2147483648"], "expected 1 to 2147483647, got"),
         (["run", "x", "--config"], "argument --config: expected one argument"),
@@ -251,7 +253,7 @@ def test_every_command_has_a_module() -> None:
         (["--config=c", "resources", "--watch"], "resources", {"watch": 2.0}),
         (["--agents", "2", "farm"], "farm", {"agents": 2}),
         (["--af_priority", "3", "doctor"], "doctor", {"overrides": {"af_priority": "3"}}),
-        (["-v", "check", "parser", "p", "log"], "check parser", {"verbose": 1, "name": "p"}),
+        (["-v", "check", "parser", "p", "log"], "check parser", {"verbose": 1, "plugin": "p"}),
         (["--server", "af://x", "nimby"], "agent", {"nimby": "nimby", "server": "af://x"}),
         (["-cmd", "run"], "agent", {"cmd": "run"}),
         (["-v", "nimby", "r1"], "nimby", {"names": ["r1"]}),

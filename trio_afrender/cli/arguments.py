@@ -525,7 +525,8 @@ def _add_check_commands(add_command: Callable[..., _Parser]) -> None:
     text = "replay a log through a parser and print the effect of each line"
     parser = add_command("check parser", text, _JSON, _PLUGINS, _LIMIT, hidden=True)
     add = parser.add_argument
-    add("name", metavar="NAME", help="the parser")
+    # Not `name`, which is the name of a render.
+    add("plugin", metavar="NAME", help="the parser")
     add("logs", metavar="LOG", nargs="+", help="the output of a task; - for stdin")
     frames = _within(int, 1, 2**31 - 1, "1 to 2147483647")
     add("--frames", type=frames, default=1, metavar="N", help="frames of the task (default: 1)")
@@ -546,10 +547,10 @@ def _add_check_commands(add_command: Callable[..., _Parser]) -> None:
 
     text = "print the command and settings that a service makes for a task"
     add = add_command("check service", text, _JSON, _PLUGINS, _LIMIT, hidden=True).add_argument
-    add("name", metavar="NAME", help="the service")
+    add("plugin", metavar="NAME", help="the service")
     text = "a file with keys of taskInfo, or a job, of which the first task of each block is used"
     add("task", type=expand_home, metavar="TASK.json", help=text)
 
     text = "update a meter several times and print its properties"
     parser = add_command("check meter", text, _JSON, _PLUGINS, hidden=True)
-    parser.add_argument("name", metavar="NAME", help="the meter")
+    parser.add_argument("plugin", metavar="NAME", help="the meter")

@@ -40,12 +40,12 @@ def run(options: Namespace) -> int:
         case "check parser":
             from trio_afrender.cli.commands.check_parser import run_parser
 
-            with limited(options.limit, f'parser "{options.name}"'):
+            with limited(options.limit, f'parser "{options.plugin}"'):
                 return run_parser(options, config)
         case "check service":
             from trio_afrender.cli.commands.check_service import run_service
 
-            with limited(options.limit, f'service "{options.name}"'):
+            with limited(options.limit, f'service "{options.plugin}"'):
                 return run_service(options, config)
         case "check meter":
             return _run_meter(options, config)
@@ -55,7 +55,7 @@ def run(options: Namespace) -> int:
 
 def _run_meter(options: Namespace, config: Config) -> int:
     report = check_meter(
-        options.name,
+        options.plugin,
         config.plugins,
         limit=config.timing.plugin,
         settings=config.plugin_settings(),

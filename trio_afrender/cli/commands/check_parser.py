@@ -39,7 +39,7 @@ def run_parser(options: Namespace, config: Config) -> int:
         except OSError as error:
             raise ConfigError(f"log {log}: {error.strerror or error}") from None
         replay = replay_parser(
-            options.name,
+            options.plugin,
             data,
             frames=options.frames,
             chunk=options.chunk if options.speed is None else f"speed:{options.speed}",

@@ -23,13 +23,13 @@ def run_service(options: Namespace, config: Config) -> int:
         for key in info:
             if key not in TASK_KEYS:
                 print_line(f'warning: taskInfo has no key "{clean(key)}"{suggest(key, TASK_KEYS)}')
-        named = info.get("service", options.name)
-        if named != options.name:
+        named = info.get("service", options.plugin)
+        if named != options.plugin:
             block = clean(str(info.get("block_name", "the task")))
             print_line(f"warning: {block} is for the service {clean(str(named))}")
         views.append(
             make_service(
-                options.name, info, folders=config.plugins, settings=config.plugin_settings()
+                options.plugin, info, folders=config.plugins, settings=config.plugin_settings()
             )
         )
     if options.json:
