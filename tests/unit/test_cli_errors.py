@@ -26,7 +26,7 @@ def test_an_interrupted_command_is_silent(
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_error_of_ours_is_told_also_at_an_interruption(
+def test_an_error_of_ours_is_printed_also_at_an_interruption(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     group = BaseExceptionGroup("", [KeyboardInterrupt(), LinkLost("the farm is gone")])
