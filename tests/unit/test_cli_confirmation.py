@@ -33,11 +33,12 @@ def test_only_yes_is_yes(monkeypatch: pytest.MonkeyPatch, answer: str, does: boo
 
 
 def test_bytes_that_are_no_text_are_no_yes(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Latin(Terminal):
-        def readline(self, *_args: object) -> str:
-            return b"\xe4\n".decode()
+    class Latin(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
 
-    monkeypatch.setattr(sys, "stdin", Latin())
+    stdin = Latin(io.BytesIO(b"\xe4\n"), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", stdin)
     monkeypatch.setattr(sys, "stderr", Terminal())
     with pytest.raises(Declined):
         confirm("delete 3 jobs", yes=False)
