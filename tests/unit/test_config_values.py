@@ -50,6 +50,7 @@ SERVER = NativeAddress(host="127.0.0.1", port=51000)
         ("supervisor", 1, "True or False"),
         ("console", None, "True or False"),
         ("networks", "(", "a regular expression (missing )"),
+        ("networks", "a{99999999999}", "a regular expression (the repetition number is too large)"),
         ("shell", (), "a shell, with its options"),
         ("timing", {"grace": 3}, "a Timing"),
         ("limits", None, "a Limits"),

@@ -171,7 +171,7 @@ def _check_titles(titles: tuple[str, ...]) -> str:
 def _check_networks(pattern: str) -> str:
     try:
         compile_mask("" if pattern == "*" else pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         return f"a regular expression ({error})"
     return ""
 
