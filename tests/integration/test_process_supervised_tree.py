@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import socket
 import stat
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -37,6 +39,7 @@ from trio_afrender.process.procfs import read_token, scan
 from trio_afrender.process.supervised_tree import MAX_SEEN, SupervisedTree, read_exit_record
 from trio_afrender.process.supervisor_client import (
     SupervisorClient,
+    find_task_supervisors,
     has_record,
     open_supervisor,
     stop_trees,
@@ -45,7 +48,7 @@ from trio_afrender.supervisor.paths import end_path, socket_path
 from trio_afrender.supervisor.process_tree import list_children
 from trio_afrender.supervisor.protocol import TreeState
 from trio_afrender.supervisor.task_supervisor import MAX_PEERS
-from trio_afrender.supervisor.unix_sockets import connect, listen, supervisor_path
+from trio_afrender.supervisor.unix_sockets import BACKLOG, connect, listen, supervisor_path
 from trio_afrender.tasklog.segments import open_reader
 from trio_afrender.tasklog.supervised_log import SupervisedLog
 
@@ -825,6 +828,44 @@ async def test_stop_trees_returns_when_the_trees_are_empty(tmp_path: Path) -> No
         assert not lives(run.tree.pid)
         assert not lives(member)
         assert await trio.to_thread.run_sync(stop_trees, folder, 0.0), "there is no tree any more"
+
+
+def test_a_tree_that_cannot_be_looked_for_does_not_count_as_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(number: int) -> Callable[[str], socket.socket]:
+        def connect_to(path: str) -> socket.socket:
+            raise OSError(number, os.strerror(number), path)
+
+        return connect_to
+
+    module = "trio_afrender.process.supervisor_client"
+    (tmp_path / "main.sock").touch()
+    looks: tuple[Callable[[], object], ...] = (
+        partial(has_record, str(tmp_path / "main")),
+        partial(find_task_supervisors, tmp_path),
+        partial(stop_trees, tmp_path, 0.0),
+    )
+    for look in looks:
+        monkeypatch.setattr(f"{module}.connect", fail(errno.EMFILE))
+        with pytest.raises(OSError, match="Too many open files"):
+            look()
+        monkeypatch.setattr(f"{module}.connect", fail(errno.ECONNREFUSED))
+        look()
+
+
+def test_a_socket_that_accepts_nothing_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task may stop its supervisor and fill the queue of its socket."""
+    monkeypatch.setattr("trio_afrender.supervisor.unix_sockets.CONNECT_TIMEOUT", 0.2)
+    path = str(tmp_path / "main.sock")
+    with closing(listen(path)), ExitStack() as stack:
+        for _ in range(BACKLOG + 1):  # as many as Linux lets wait
+            stack.enter_context(closing(connect(path)))
+        with pytest.raises(TimeoutError, match="accepts no connection"):
+            connect(path)
+        assert not has_record(str(tmp_path / "main"))
 
 
 async def test_term_to_a_task_supervisor_terminates_its_tree(tmp_path: Path) -> None:

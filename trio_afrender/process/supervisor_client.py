@@ -76,7 +76,8 @@ class SupervisorError(AfRenderError):
 def has_record(record: str) -> bool:
     """Whether a tree runs at `record`, or its last state is stored there. Blocks.
 
-    For `IDENTIFY_TIMEOUT` at most, if the task supervisor does not answer.
+    For some seconds at most, if the task supervisor does not answer. Raises `OSError` where the host
+    has nothing left to look with.
     """
     # Socket first, as in `SupervisorClient._attach`: a task supervisor stores the last state before it
     # removes its socket.
@@ -86,7 +87,10 @@ def has_record(record: str) -> bool:
 
 
 def find_task_supervisors(folder: Path) -> tuple[int, ...]:
-    """Return the pids of the task supervisors of trees with a record in `folder`. Blocks."""
+    """Return the pids of the task supervisors of trees with a record in `folder`. Blocks.
+
+    Raises as `has_record`.
+    """
     found = (_find_task_supervisor(str(path)) for path in folder.glob("*.sock"))
     return tuple(pid for pid in found if pid is not None)
 
@@ -94,15 +98,19 @@ def find_task_supervisors(folder: Path) -> tuple[int, ...]:
 def stop_trees(folder: Path, deadline: float) -> bool:
     """Have the trees with a record in `folder` killed, and wait until they are proven empty.
 
-    Blocks, for `deadline` seconds at most; False when that was not enough.
+    Blocks, for `deadline` seconds at most; False when that was not enough. Raises as `has_record`.
     """
     stopping = []
     with ExitStack() as stack:
         for path in folder.glob("*.sock"):
-            with suppress(OSError):  # a socket without a task supervisor
+            try:
                 sock = stack.enter_context(closing(connect(str(path))))
                 sock.sendall(encode({"op": "kill"}) + encode({"op": "release"}))
                 stopping.append(sock)
+            except OSError as error:
+                if is_exhausted(error):
+                    raise
+                # A socket without a task supervisor.
         # All have been asked before the first is waited for, so they end at the same time.
         until = time.monotonic() + deadline
         return all(_wait_closed(sock, until) for sock in stopping)
@@ -123,16 +131,23 @@ def _wait_closed(sock: socket.socket, until: float) -> bool:
 
 
 def _find_task_supervisor(path: str) -> int | None:
-    """Return the pid of the task supervisor that listens at `path`; None without one."""
+    """Return the pid of the task supervisor that listens at `path`; None without one.
+
+    Raises as `has_record`: a tree that could not be looked for would be taken for one that has ended.
+    """
     frames = FrameReader()
-    with suppress(OSError, FrameError), closing(connect(path)) as sock:
-        sock.settimeout(IDENTIFY_TIMEOUT)
-        # One of an earlier version sends it without being asked.
-        sock.sendall(encode({"op": "state"}))
-        while data := sock.recv(65536):
-            for message in frames.feed(data):
-                if isinstance(state := message.get("state"), dict):
-                    return TreeState.from_json(state).parent
+    try:
+        with closing(connect(path)) as sock:
+            sock.settimeout(IDENTIFY_TIMEOUT)
+            # One of an earlier version sends it without being asked.
+            sock.sendall(encode({"op": "state"}))
+            while data := sock.recv(65536):
+                for message in frames.feed(data):
+                    if isinstance(state := message.get("state"), dict):
+                        return TreeState.from_json(state).parent
+    except (OSError, FrameError) as error:
+        if is_exhausted(error):
+            raise
     return None
 
 
@@ -372,7 +387,7 @@ class SupervisorClient:
         tree.abandon()
         await tree.output.aclose()
         folder = Path(record).parent
-        await call_in_thread(partial(stop_trees, folder, SEND_TIMEOUT))
+        await retry_exhausted(partial(call_in_thread, partial(stop_trees, folder, SEND_TIMEOUT)))
         return None
 
     @staticmethod
@@ -382,7 +397,9 @@ class SupervisorClient:
         What lived is killed. The run's other trees, those of its post commands, are left alone.
         """
         folder = Path(launch.persistence.record).parent
-        others = await call_in_thread(partial(find_task_supervisors, folder))
+        others = await retry_exhausted(
+            partial(call_in_thread, partial(find_task_supervisors, folder))
+        )
         token = launch.environment["AF_TASK_TOKEN"]
         found, _left = await kill_leftovers(token, 0.0, SEND_TIMEOUT, spared=others)
         if found:

@@ -10,6 +10,8 @@ import contextlib
 import errno
 import os
 import socket
+import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,8 @@ __all__ = ("BACKLOG", "connect", "listen", "short_path", "supervisor_path")
 
 BACKLOG = 16
 """Connections that wait to be accepted."""
+CONNECT_TIMEOUT = 5.0
+"""Seconds for which a connection waits where `BACKLOG` others wait already."""
 _MAX_PATH = 100
 
 
@@ -79,12 +83,24 @@ def connect(path: str) -> socket.socket:
     """Connect to `path` and return the socket, non-blocking. Raises `OSError`: nothing listens.
 
     Raises `PermissionError` for a socket of another user, or of a process of a task: the folder may be
-    one in which tasks create files. The caller closes the socket.
+    one in which tasks create files. Blocks for `CONNECT_TIMEOUT` at most, and raises `TimeoutError`
+    then. The caller closes the socket.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        # Without a limit, a task could keep agents from starting: it may stop its supervisor and fill
+        # the queue of its socket. `settimeout` would not wait at all where that queue is full.
+        limit = struct.pack("ll", int(CONNECT_TIMEOUT), int(CONNECT_TIMEOUT % 1 * 1e6))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        begun = time.monotonic()
         with short_path(path) as name:
-            sock.connect(name)
+            try:
+                sock.connect(name)
+            except BlockingIOError as error:
+                if time.monotonic() - begun < CONNECT_TIMEOUT / 2:
+                    raise
+                text = "accepts no connection"
+                raise TimeoutError(errno.ETIMEDOUT, text, path) from error
         check_peer(sock)
         sock.setblocking(False)
     except BaseException:
