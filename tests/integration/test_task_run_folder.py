@@ -216,6 +216,27 @@ async def test_output_that_a_parser_changes_has_the_quota_of_the_log(tmp_path: P
         assert 0 < stored <= quota
 
 
+async def test_folders_that_no_task_can_enter(
+    run_folder: DiskRunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    assert await run_folder.is_folder(str(tmp_path))
+    for path in ("none", "file", "file/below", "n" * 300):
+        assert not await run_folder.is_folder(str(tmp_path / path)), path
+
+    def fail(number: int) -> Callable[[Path], bool]:
+        def is_dir(path: Path) -> bool:
+            raise OSError(number, os.strerror(number), str(path))
+
+        return is_dir
+
+    monkeypatch.setattr(Path, "is_dir", fail(errno.EACCES))
+    assert not await run_folder.is_folder("/closed/below")
+    monkeypatch.setattr(Path, "is_dir", fail(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
+        await run_folder.is_folder("/broken")
+
+
 async def test_mounts_that_hang_take_no_threads_of_other_work(
     run_folder: DiskRunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ store may be entered by it (`agent.state_dir`):
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -212,7 +213,14 @@ class DiskRunFolder:
 
     async def is_folder(self, path: str) -> bool:
         def look() -> bool:
-            return Path(path).is_dir() and os.access(path, os.X_OK)
+            try:
+                return Path(path).is_dir() and os.access(path, os.X_OK)
+            except OSError as error:
+                # Below a folder that is closed to this user, or with a name that no file system takes.
+                # Another error, as of a disk that fails, says nothing about the folder.
+                if error.errno in (errno.EACCES, errno.ENAMETOOLONG):
+                    return False
+                raise
 
         # Not `work_in_thread`: working folders are on network mounts, and a few hanging ones would
         # take all threads of the store.
