@@ -329,6 +329,40 @@ async def test_an_output_of_a_slow_farm_is_sent_no_more(
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("left", [False, True], ids=["nothing-left", "an-output-left"])
+async def test_a_slow_request_of_one_viewer_delays_no_other(
+    left: bool, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    async with open_own_page(listed(1)) as page, page.view("jobs") as viewer:
+        await viewer.expect("snapshot", "jobs")
+        watch = page.page.watch
+        if left:
+            async with watch.listen((2, 0, 0), lambda *_: None):
+                pass
+        answered = trio.Event()
+        begun = trio.Event()
+        ask = RemoteFarm.watch
+
+        async def ask_slowly(
+            farm: RemoteFarm, to: EventMonitor, kind: str, place: Mapping[str, object], **more: bool
+        ) -> None:
+            if kind == "tasks":
+                begun.set()
+                await answered.wait()
+            await ask(farm, to, kind, place, **more)
+
+        monkeypatch.setattr(RemoteFarm, "watch", ask_slowly)
+        async with page.view("tasks.2") as slow:
+            await begun.wait()
+            await watch.round.wait()
+            await watch.farm.act("jobs", [2], operation={"type": "pause"})
+            change = await viewer.expect("change", "jobs")
+            assert "OFF" in change["rows"][0]["states"]
+            assert slow.events[-1][0] == "server"  # not the snapshot of the tasks
+            answered.set()
+            await slow.expect("snapshot", "tasks.2")
+
+
 async def test_a_viewer_comes_while_the_tasks_are_left(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:

@@ -206,6 +206,14 @@ class FarmWatch:
                 self._watched[job].mark_stale()
         self._hand_output(events)
         self.round.set()
+        await self._end_unwatched(monitor)
+
+    async def _end_unwatched(self, monitor: EventMonitor) -> None:
+        """Have the farm send no more of what has no viewers. Raises what requests raise."""
+        # The polls of all viewers do not wait for a farm that answers one request slowly: what is
+        # asked for at this moment makes this work for a later poll.
+        if not (self._unwatched or self._unheard) or self._subscribing.locked():
+            return
         async with self._subscribing:
             unwatched, self._unwatched = self._unwatched - {*self._watched}, set()
             if unwatched:
