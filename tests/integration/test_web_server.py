@@ -31,6 +31,7 @@ from trio_afrender.farm.json_interface import make_in_process_farm, open_request
 from trio_afrender.farm.json_interface.in_process_farm import InProcessFarm
 from trio_afrender.jobs.job_file import parse_job
 from trio_afrender.web import http_listener
+from trio_afrender.web.farm_watch import FarmWatch
 from trio_afrender.web.serve_page import OpenPage, serve_page
 from trio_afrender.web.settings import PageSettings
 
@@ -156,6 +157,26 @@ async def test_tls_and_its_cookie() -> None:
             await plain.send_all(served.head("/api/session"))
             with suppress(trio.BrokenResourceError):
                 assert not await plain.receive_some()
+
+
+async def test_viewers_see_that_watching_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("a mistake")
+
+    async with open_served() as served, await served.connect() as stream:
+        with trio.fail_after(GUARD):
+            await stream.send_all(served.head("/api/events?topics=jobs"))
+            reader = EventReader(stream)
+            assert (await reader.next())[1]["connected"] is True
+            assert (await reader.next())[0] == "snapshot"
+            with monkeypatch.context() as patch:
+                patch.setattr(FarmWatch, "_hand_output", fail)
+                name, lost = await reader.next()
+            assert (name, lost["connected"]) == ("server", False)
+            assert lost["error"].startswith("internal error")
+            while (event := await reader.next())[0] != "server":
+                pass
+            assert event[1]["connected"] is True
 
 
 async def test_two_hundred_viewers() -> None:

@@ -141,14 +141,19 @@ class FarmWatch:
                 except (LinkLost, LinkRefused, ProtocolError) as error:
                     if self.monitor is not None:
                         _log.warning("the page has lost the farm: %s", error)
-                        self._since = self.clock()
-                    if self.monitor is not None or self.problem != str(error):
-                        self.monitor = None
-                        self.problem = str(error)
-                        self.server.replace()
-                        self._wake_watched()
+                    self.report_lost(str(error))
                 await trio.sleep(_RETRIES[min(failures, len(_RETRIES) - 1)])
                 failures += 1
+
+    def report_lost(self, problem: str) -> None:
+        """Have viewers see that what is shown is kept up to date no more, and why."""
+        if self.monitor is not None:
+            self._since = self.clock()
+        if self.monitor is not None or self.problem != problem:
+            self.monitor = None
+            self.problem = problem
+            self.server.replace()
+            self._wake_watched()
 
     async def _open(self, monitor: EventMonitor) -> None:
         """Subscribe to everything, then read everything. Raises what requests raise."""

@@ -140,4 +140,5 @@ async def _keep_watching(watch: FarmWatch) -> None:
             await watch.run()
         except Exception:  # noqa: BLE001 - it is logged
             _log.exception("the page: watching the farm has failed, and begins again")
+            watch.report_lost("internal error: the log of the program has the reason")
         await trio.sleep(_RESTART)
