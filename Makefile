@@ -72,7 +72,7 @@ renderers: $(VENV)/.test
 
 # Playwright drives the Chromium of the host (Debian: apt install chromium).
 web-test: $(VENV)/.demo $(VENV)/.test
-	WEB=all $(BIN)/python -m pytest tests/integration/test_page_in_browser.py tests/integration/test_page_of_large_farm.py tests/integration/test_page_on_afserver.py
+	WEB=all $(BIN)/python -m pytest tests/integration/test_page_scripts.py tests/integration/test_page_in_browser.py tests/integration/test_page_of_large_farm.py tests/integration/test_page_on_afserver.py
 
 # pyright looks for the package in the environment of the first python on PATH.
 types: $(VENV)/.types

@@ -10,6 +10,7 @@ import { setClock } from "./format.js";
 const SILENCE = 40_000; // ms without an event, after which a stream counts as dead
 const HIDDEN_LIMIT = 20_000; // ms in the background, after which only what notifications need is watched
 const MAX_DELAY = 10_000;
+const ANSWER_TIMEOUT = 10_000; // ms until a question about the connection counts as not answered
 
 export class Feed {
   /**
@@ -24,6 +25,7 @@ export class Feed {
     this.background = [];
     this.source = null;
     this.opened = "";
+    this.received = false; // whether the last stream has brought an event
     this.delay = 500;
     this.timer = 0;
     this.lastEvent = 0;
@@ -98,12 +100,16 @@ export class Feed {
     this.opened = topics;
     this.served = new Map(this.handlers);
     this.lastEvent = Date.now();
-    const source = new EventSource(`/api/events?topics=${encodeURIComponent(topics)}`);
+    this.received = false;
+    const address = `/api/events?topics=${encodeURIComponent(topics)}`;
+    const source = new EventSource(address);
     this.source = source;
     const listen = (name, take) => source.addEventListener(name, (event) => {
       this.lastEvent = Date.now();
       this.delay = 500;
-      if (source === this.source) take(JSON.parse(event.data));
+      if (source !== this.source) return;
+      this.received = true;
+      take(JSON.parse(event.data));
     });
     listen("server", (data) => this.server(data));
     listen("time", (data) => setClock(data.time));
@@ -115,7 +121,7 @@ export class Feed {
       });
     }
     source.onerror = () => {
-      if (source === this.source) this.failed();
+      if (source === this.source) this.failed(address);
     };
   }
 
@@ -126,26 +132,31 @@ export class Feed {
   }
 
   /** Try again, ever less often. EventSource's own attempts end at the first answer with an error. */
-  failed() {
+  failed(address) {
     this.shut();
     const delay = this.delay * (0.75 + Math.random() / 2); // not all viewers at the same moment
     this.delay = Math.min(MAX_DELAY, this.delay * 2);
     // A page that is being left ends its stream too: that is no fault.
-    this.timer = setTimeout(() => this.explain(delay), 200);
+    this.timer = setTimeout(() => this.explain(address, delay), 200);
   }
 
-  async explain(delay) {
+  async explain(address, delay) {
+    const refused = !this.received;
+    const ask = (path) => fetch(path, { signal: AbortSignal.timeout(ANSWER_TIMEOUT) });
     let text = "The server of this page does not answer.";
     let login = false;
     try {
-      const answer = await fetch("/api/session");
+      let answer = await ask("/api/session");
+      if (answer.ok) {
+        text = "The connection was interrupted.";
+        this.back(await answer.json());
+        // An EventSource does not tell with which words a stream was refused.
+        if (refused && !this.source) answer = await ask(address);
+      }
       if (!answer.ok) {
         login = answer.status === 401;
         text = (await answer.json().catch(() => ({}))).error ?? `The server answers ${answer.status}.`;
-      } else {
-        text = "The connection was interrupted.";
-        this.back(await answer.json());
-      }
+      } else if (!answer.bodyUsed) await answer.body.cancel();
     } catch {
       // It is the text above.
     }

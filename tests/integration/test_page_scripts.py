@@ -1,0 +1,121 @@
+"""Single scripts of the page in a real Chromium, without a server: the test gives all answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (extra web-test)")
+
+from playwright.sync_api import Browser, Page, Route, expect
+from support.page_viewer import GUARD
+
+import trio_afrender.web
+
+STATIC = Path(trio_afrender.web.__file__).parent / "static"
+ADDRESS = "http://localhost"
+SESSION = {
+    "user": "ann",
+    "name": None,
+    "steer": False,
+    "server": "af://own",
+    "kind": "own",
+    "version": "1",
+    "time": 1.7e9,
+    "load_fields": ["cpu"],
+}
+EMPTY = "<!doctype html><meta charset=utf-8><body><main id=main></main><div id=toasts></div></body>"
+
+expect.set_options(timeout=GUARD * 1000)
+
+
+def serve(route: Route) -> None:
+    """Answer with a file of the page; there is nothing else."""
+    path = urlsplit(route.request.url).path
+    if path == "/empty":
+        route.fulfill(body=EMPTY, content_type="text/html")
+    elif path.startswith("/static/"):
+        route.fulfill(path=STATIC / path.removeprefix("/static/"))
+    elif path.startswith("/api/"):
+        route.fulfill(status=404, json={"error": "not here"})
+    else:
+        route.fulfill(path=STATIC / "index.html")
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context()
+    context.set_default_timeout(GUARD * 1000)
+    try:
+        page = context.new_page()
+        page.route("**/*", serve)
+        yield page
+    finally:
+        context.close()
+
+
+def run(page: Page, script: str, given: object = None) -> Any:  # noqa: ANN401 - JSON
+    """Run a script on an empty page, with what many of them need, and return what it returns."""
+    page.goto(f"{ADDRESS}/empty")
+    return page.evaluate(
+        f"async (given) => {{ {TOOLS}; return await ({script})(given); }}",
+        given,
+    )
+
+
+TOOLS = """
+  const main = document.getElementById("main");
+  const frames = async (n = 3) => {
+    for (let i = 0; i < n; i += 1) await new Promise((done) => requestAnimationFrame(done));
+  };
+  const titles = [];
+  const makePage = (steer) => ({
+    session: { server: "af://own", steer, load_fields: ["cpu"] }, scroller: main, watched: null,
+    feed: { watchInBackground() {}, reopen() {} }, go() {}, setQuery() {},
+    title(text) { titles.push(text); }, watch(handlers) { this.watched = handlers; },
+  });
+"""
+
+
+# -- the connection ----------------------------------------------------------------------------------
+
+CONNECT = """async () => {
+  const { Feed } = await import("/static/feed.js");
+  return new Promise((done) => {
+    const feed = new Feed((state) => {
+      if (state.up === false) {
+        feed.shut();
+        done(state.text);
+      }
+    }, () => {});
+    feed.watch(new Map([["jobs", {}]]));
+  });
+}"""
+
+
+def test_the_reason_of_a_refused_stream_is_shown(page: Page) -> None:
+    reason = "64 viewers look from 192.0.2.1 already, the most of one address"
+    page.route("**/api/session", lambda route: route.fulfill(json=SESSION))
+    page.route(
+        "**/api/events?topics=jobs", lambda route: route.fulfill(status=429, json={"error": reason})
+    )
+    assert run(page, CONNECT) == reason
+
+
+def test_a_stream_that_had_begun_is_not_asked_for_its_reason(page: Page) -> None:
+    asked: list[str] = []
+
+    def stream(route: Route) -> None:
+        asked.append(route.request.url)
+        body = 'event: server\ndata: {"connected": true}\n\n'
+        route.fulfill(body=body, content_type="text/event-stream")
+
+    page.route("**/api/session", lambda route: route.fulfill(json=SESSION))
+    page.route("**/api/events*", stream)
+    assert run(page, CONNECT) == "The connection was interrupted."
+    assert len(asked) == 1
