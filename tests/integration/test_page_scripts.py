@@ -119,3 +119,60 @@ def test_a_stream_that_had_begun_is_not_asked_for_its_reason(page: Page) -> None
     page.route("**/api/events*", stream)
     assert run(page, CONNECT) == "The connection was interrupted."
     assert len(asked) == 1
+
+
+# -- the output of a task ----------------------------------------------------------------------------
+
+OUTPUT = """async ({ shown, piece, meanwhile }) => {
+  const { makeOutput } = await import("/static/output.js");
+  const asked = [];
+  let answer;
+  window.fetch = (path) => {
+    asked.push(new URLSearchParams(path.split("?")[1]).get("before"));
+    return new Promise((done) => { answer = done; });
+  };
+  const made = makeOutput("1.0.0");
+  main.append(made.element);
+  made.handler.snapshot(shown);
+  await frames();
+  const earlier = [...made.element.querySelectorAll("button")].find((each) => each.textContent === "Earlier output");
+  earlier.click();
+  if (meanwhile) made.handler.snapshot(meanwhile);
+  answer(new Response(JSON.stringify(piece)));
+  await frames(6);
+  if (!earlier.hidden) earlier.click();
+  return {
+    asked, lines: [...made.element.querySelectorAll(".l")].map((each) => each.textContent),
+    info: made.element.querySelector(".info").textContent,
+  };
+}"""
+TAIL = {
+    "attempt": 1,
+    "running": True,
+    "start": 14,
+    "end": 28,
+    "size": 28,
+    "text": "line 3\nline 4\n",
+}
+HEAD = {"attempt": 1, "start": 0, "end": 14, "size": 28, "text": "line 1\nline 2\n"}
+
+
+def test_earlier_output_is_put_before_what_is_shown(page: Page) -> None:
+    found = run(page, OUTPUT, {"shown": TAIL, "piece": HEAD})
+    assert found["lines"] == ["line 1", "line 2", "line 3", "line 4"]
+    assert found["asked"] == ["14"]
+
+
+def test_earlier_output_that_comes_after_a_snapshot_is_not_shown_twice(page: Page) -> None:
+    whole = {**TAIL, "start": 0, "text": "line 1\nline 2\nline 3\nline 4\n"}
+    found = run(page, OUTPUT, {"shown": TAIL, "piece": HEAD, "meanwhile": whole})
+    assert found["lines"] == ["line 1", "line 2", "line 3", "line 4"]
+
+
+def test_earlier_output_that_is_not_kept_is_not_skipped(page: Page) -> None:
+    """The server keeps the last part of what a running task has printed, and gives the nearest."""
+    none = {"attempt": 1, "start": 5000, "end": 5000, "size": 9000, "text": "", "running": True}
+    found = run(page, OUTPUT, {"shown": TAIL, "piece": none})
+    assert found["lines"] == ["line 3", "line 4"]
+    assert found["asked"] == ["14", "14"]
+    assert "can be read when the task has ended" in found["info"]

@@ -25,6 +25,7 @@ export function makeOutput(id) {
   let matches = [];
   let match = -1;
   let reading = false;
+  let notice = ""; // why there is no earlier output
 
   const search = el("input", { type: "search", placeholder: "Search the output", "aria-label": "Search the output", on: {
     input: () => find(true),
@@ -126,6 +127,7 @@ export function makeOutput(id) {
     else if (size) parts.push(bytes(size));
     if (!running && attempt) parts.push("ended");
     if (dropped) parts.push(`${number(MAX_LINES)} lines are kept`);
+    if (notice) parts.push(notice);
     setText(info, parts.join(", "));
     follow.hidden = !running;
   }
@@ -221,9 +223,18 @@ export function makeOutput(id) {
   async function readEarlier() {
     if (reading || start <= 0) return;
     reading = true;
+    notice = "";
+    const wanted = start;
     try {
-      const piece = await get(`/api/output/${id}?attempt=${attempt}&before=${start}&limit=${PIECE * 4}`);
-      if (piece.attempt !== attempt) return;
+      const piece = await get(`/api/output/${id}?attempt=${attempt}&before=${wanted}&limit=${PIECE * 4}`);
+      // A snapshot that has come meanwhile may begin elsewhere, with these lines.
+      if (piece.attempt !== attempt || start !== wanted) return;
+      if (piece.end !== wanted) {
+        // The page keeps the last part of what is being printed; its end is another one than was asked for.
+        notice = "what was printed before can be read when the task has ended";
+        say();
+        return;
+      }
       const rest = lines;
       const [wasOpen, wasColours] = [open, colours];
       lines = [];
@@ -246,7 +257,8 @@ export function makeOutput(id) {
         box.scrollTop += (visual.length - before) * LINE_HEIGHT;
       }));
     } catch (error) {
-      setText(info, error.message);
+      notice = error.message;
+      say();
     } finally {
       reading = false;
     }
@@ -257,6 +269,7 @@ export function makeOutput(id) {
     open = "";
     colours = plain();
     dropped = false;
+    notice = "";
     ({ start, end, attempt, running } = data);
     size = data.size ?? end;
     take(data.text ?? "");
@@ -275,7 +288,10 @@ export function makeOutput(id) {
           end = data.end;
           size = Math.max(size, end);
         }
-        if (data.running !== undefined) running = data.running;
+        if (data.running !== undefined) {
+          running = data.running;
+          notice = "";
+        }
         layOut();
       },
       gone(data) {
