@@ -176,3 +176,27 @@ def test_earlier_output_that_is_not_kept_is_not_skipped(page: Page) -> None:
     assert found["lines"] == ["line 3", "line 4"]
     assert found["asked"] == ["14", "14"]
     assert "can be read when the task has ended" in found["info"]
+
+
+ANSI = """async (texts) => {
+  const { pieces, plain } = await import("/static/ansi.js");
+  return texts.map((text) => pieces(text, plain()));
+}"""
+
+
+def test_colours_with_colons_and_of_underlines(page: Page) -> None:
+    texts = {
+        "\x1b[38:2::255:0:0m": "fg1",
+        "\x1b[38:2:255:0:0m": "fg1",
+        "\x1b[38:5:2m": "fg2",
+        "\x1b[1;38;2;255;0;0;4m": "fg1 bold under",
+        "\x1b[48;5;12m": "bg4",
+        "\x1b[4:3m": "under",
+        "\x1b[4;4:0m": "",
+        "\x1b[58;5;1m": "",
+        "\x1b[58;2;1;3;9m": "",
+        "\x1b[31;58:2::1:3:9m": "fg1",
+        "\x1b[31;1m\x1b[m": "",
+    }
+    found = run(page, ANSI, [f"{text}x" for text in texts])
+    assert found == [[["x", each]] for each in texts.values()]

@@ -36,14 +36,15 @@ function classes(state) {
 }
 
 function apply(codes, state) {
-  const values = codes.split(/[;:]/).map((code) => (code === "" ? 0 : Number(code)));
-  for (let i = 0; i < values.length; i += 1) {
-    const code = values[i];
+  // Figures with colons between belong to one code, as in `38:2::255:0:0`; with semicolons, most are codes.
+  const parts = codes.split(";").map((part) => part.split(":").map((figure) => (figure === "" ? 0 : Number(figure))));
+  for (let i = 0; i < parts.length; i += 1) {
+    const [code, ...more] = parts[i];
     if (code === 0) Object.assign(state, plain());
     else if (code === 1) state.bold = true;
     else if (code === 2) state.faint = true;
     else if (code === 3) state.italic = true;
-    else if (code === 4) state.under = true;
+    else if (code === 4) state.under = more[0] !== 0; // 4:3 is a wavy line, 4:0 none
     else if (code === 7) state.inverse = true;
     else if (code === 9) state.strike = true;
     else if (code === 22) state.bold = state.faint = false;
@@ -57,15 +58,16 @@ function apply(codes, state) {
     else if (code >= 40 && code <= 47) state.back = code - 40;
     else if (code >= 100 && code <= 107) state.back = code - 100;
     else if (code === 49) state.back = -1;
-    else if (code === 38 || code === 48) {
-      const which = code === 38 ? "fore" : "back";
-      if (values[i + 1] === 5) {
-        state[which] = nearestOfTable(values[i + 2] ?? 0);
-        i += 2;
-      } else if (values[i + 1] === 2) {
-        state[which] = nearest(values[i + 2] ?? 0, values[i + 3] ?? 0, values[i + 4] ?? 0);
-        i += 4;
-      } else break;
+    else if (code === 38 || code === 48 || code === 58) {
+      const figures = more.length ? more : parts.slice(i + 1, i + 5).map(([figure]) => figure);
+      const length = { 2: 4, 5: 2 }[figures[0]];
+      if (!length) break;
+      if (!more.length) i += length;
+      // A form with colons has the number of a colour space before the three figures.
+      const rgb = more.length > 4 ? figures.slice(2, 5) : figures.slice(1, 4);
+      const colour = length === 2 ? nearestOfTable(figures[1] ?? 0) : nearest(rgb[0] ?? 0, rgb[1] ?? 0, rgb[2] ?? 0);
+      if (code === 38) state.fore = colour;
+      else if (code === 48) state.back = colour; // 58 is the colour of the line below
     }
   }
 }
