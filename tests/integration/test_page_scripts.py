@@ -200,3 +200,40 @@ def test_colours_with_colons_and_of_underlines(page: Page) -> None:
     }
     found = run(page, ANSI, [f"{text}x" for text in texts])
     assert found == [[["x", each]] for each in texts.values()]
+
+
+# -- notifications -----------------------------------------------------------------------------------
+
+NOTIFY = """async (way) => {
+  const notified = [];
+  window.Notification = class { constructor(title) { notified.push(title); } static permission = "granted"; };
+  const maps = [];
+  window.Map = class extends Map { constructor(...given) { super(...given); maps.push(this); } };
+  const { makeNotifier } = await import("/static/notify.js");
+  const notifier = makeNotifier(makePage(false));
+  const job = (id, state, more) => ({ id, serial: id, name: `j${id}`, states: [state], tasks: 1, error: 0, ...more });
+  const { handler } = notifier;
+  handler.snapshot({ rows: [job(1, "RUN")] });
+  if (way === "unwatched") {
+    notifier.rest();
+    notifier.button.click();
+    await frames();
+    handler.snapshot({ rows: [job(1, "DON"), job(2, "DON"), job(3, "RUN")] });
+    handler.change({ rows: [job(3, "DON")] });
+    return notified;
+  }
+  notifier.button.click();
+  await frames();
+  for (let id = 2; id < 1000; id += 1) handler.change({ rows: [job(id, "RUN")] });
+  for (let id = 2; id < 1000; id += 1) handler.change({ gone: [id] });
+  const changes = maps.reduce((sum, each) => sum + each.size, 0);
+  handler.change({ rows: [job(5, "DON")] });
+  handler.change({ gone: [5], rows: [job(5, "DON", { serial: 1005 })] });
+  for (const id of [6, 7]) handler.snapshot({ rows: [job(id, "RUN")] });
+  return [changes, maps[0].size, notified.length];
+}"""
+
+
+def test_jobs_that_are_gone_are_forgotten(page: Page) -> None:
+    # One job, in the rows and in what is known of them.
+    assert run(page, NOTIFY) == [2, 1, 2]

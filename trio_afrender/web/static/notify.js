@@ -13,7 +13,7 @@ const KEY = "trio_afrender.notify";
  */
 export function makeNotifier(page) {
   let chosen = read(page.session.server);
-  const before = new Map();
+  const before = new Map(); // id of a job -> {key, state} when it was looked at last
   const store = new RowStore();
   const element = button("", toggleAll, { class: "plain bell" });
   const listeners = new Set();
@@ -66,8 +66,9 @@ export function makeNotifier(page) {
     for (const job of store.rows.values()) {
       const now = job.states.includes("ERR") ? "failed" : job.states.includes("DON") ? "done" : "";
       // A short job may be over when it is seen for the first time.
-      const old = before.get(keyOf(job)) ?? (begun ? "" : now);
-      before.set(keyOf(job), now);
+      const last = before.get(job.id);
+      const old = last?.key === keyOf(job) ? last.state : begun ? "" : now;
+      if (!last || last.key !== keyOf(job) || old !== now) before.set(job.id, { key: keyOf(job), state: now });
       if (old === now || !now) continue;
       if (chosen.all || chosen.jobs.includes(keyOf(job))) notify(job, now);
     }
@@ -96,10 +97,12 @@ export function makeNotifier(page) {
     handler: {
       snapshot(data) {
         store.snapshot(data);
+        for (const id of before.keys()) if (!store.rows.has(id)) before.delete(id);
         look();
       },
       change(data) {
         store.change(data);
+        for (const id of data.gone ?? []) before.delete(id);
         look();
       },
       gone() {},
