@@ -237,3 +237,7 @@ NOTIFY = """async (way) => {
 def test_jobs_that_are_gone_are_forgotten(page: Page) -> None:
     # One job, in the rows and in what is known of them.
     assert run(page, NOTIFY) == [2, 1, 2]
+
+
+def test_what_ended_while_no_job_was_watched_is_not_notified(page: Page) -> None:
+    assert run(page, NOTIFY, "unwatched") == ["j3 is done"]

@@ -55,6 +55,7 @@ const page = {
     const own = all.get("jobs");
     if (own) all.set("jobs", both(own, page.notifier.handler));
     else if (page.notifier.active()) all.set("jobs", page.notifier.handler);
+    else page.notifier.rest();
     page.feed.watch(all);
   },
   /** Say something to readers of screens. */

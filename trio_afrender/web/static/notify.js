@@ -107,6 +107,11 @@ export function makeNotifier(page) {
       },
       gone() {},
     },
+    /** Jobs are not watched for a while: what happens to them meanwhile is not notified afterwards. */
+    rest() {
+      begun = false;
+      before.clear();
+    },
     wants: (job) => chosen.jobs.includes(keyOf(job)),
     async toggle(job) {
       const key = keyOf(job);
