@@ -241,3 +241,45 @@ def test_jobs_that_are_gone_are_forgotten(page: Page) -> None:
 
 def test_what_ended_while_no_job_was_watched_is_not_notified(page: Page) -> None:
     assert run(page, NOTIFY, "unwatched") == ["j3 is done"]
+
+
+# -- lists -------------------------------------------------------------------------------------------
+
+JOBS = """async ({ first, then }) => {
+  const { makeView } = await import("/static/jobs.js");
+  const page = makePage(true);
+  const view = makeView(page);
+  main.append(view.element);
+  const job = ([id, serial]) => ({ id, serial, name: `j${id}-${serial}`, user: "ann", states: ["RDY"],
+    tasks: 1, done: 0, running: 0, error: 0, skipped: 0, percent: 0, bar: "r", priority: 99, created: 1 });
+  const handler = page.watched.get("jobs");
+  handler.snapshot({ rows: first.map(job) });
+  await frames();
+  view.element.querySelector('.row[data-id="1"] .pick').click();
+  await frames();
+  const before = view.element.querySelector(".selection").hidden;
+  for (const [name, data] of then) handler[name]({ ...data, rows: (data.rows ?? []).map(job) });
+  await frames();
+  return {
+    hidden: [before, view.element.querySelector(".selection").hidden],
+    names: [...view.element.querySelectorAll(".row .main")].map((each) => each.textContent),
+  };
+}"""
+REUSED = {
+    "changes": [["change", {"gone": [1]}], ["change", {"rows": [[1, 8]]}]],
+    "snapshot": [["snapshot", {"rows": [[2, 2], [3, 3], [1, 8]]}]],
+}
+
+
+@pytest.mark.parametrize("way", REUSED)
+def test_a_job_with_the_id_of_another_is_not_selected(page: Page, way: str) -> None:
+    """A change of the selected jobs must not be one of a job that the user has not chosen."""
+    found = run(page, JOBS, {"first": [[1, 1], [2, 2], [3, 3]], "then": REUSED[way]})
+    assert found["hidden"] == [False, True]
+    assert found["names"] == ["j2-2", "j3-3", "j1-8"]
+
+
+def test_a_job_that_changes_stays_selected(page: Page) -> None:
+    then = [["change", {"rows": [[1, 1]]}], ["snapshot", {"rows": [[1, 1]]}]]
+    found = run(page, JOBS, {"first": [[1, 1], [2, 2]], "then": then})
+    assert found["hidden"] == [False, False]

@@ -335,7 +335,7 @@ export function makeView(page, names) {
   function makeTaskTable() {
     const usual = { key: "frame", down: false };
     return new Table({
-      label: "Frames", className: "tasks", scroller: page.scroller, idOf: (task) => task.key, order: usual,
+      label: "Frames", className: "tasks", scroller: page.scroller, idOf: (task) => task.key, keyOf: () => tasks.serial, order: usual,
       selectable: page.session.steer, open: (task) => openTask(task),
       onSelect: (selected) => setText(frameCount, selected.size ? `${count(selected.size, "frame")} selected` : ""),
       columns: [

@@ -52,12 +52,13 @@ export function makeView(page) {
   const filters = readFilters(page, "jobs", ["state", "user", "q", "sort", "hidden"]);
   const order = readOrder(filters.sort, USUAL, ["order", "name", "progress", "end", "speed", "errors", "priority", "age"]);
   const places = new Map();
+  let nextPlace = 0;
   const store = new RowStore((ids) => {
-    if (ids === null) {
-      places.clear();
-      [...store.rows.keys()].forEach((id, i) => places.set(id, i));
+    if (ids === null) places.clear();
+    for (const id of ids ?? store.rows.keys()) {
+      if (!store.rows.has(id)) places.delete(id); // the next job with this id comes last
+      else if (!places.has(id)) places.set(id, nextPlace++);
     }
-    for (const id of ids ?? []) if (!places.has(id)) places.set(id, places.size);
     draw();
   });
   const columns = [
@@ -84,7 +85,7 @@ export function makeView(page) {
   ];
   const table = new Table({
     label: "Jobs", className: "jobs", columns, scroller: page.scroller, order, idOf: (job) => job.id,
-    open: (job) => page.go(`/jobs/${job.id}`), selectable: page.session.steer, onSelect: (selected) => selection.show(selected),
+    keyOf: (job) => job.serial, open: (job) => page.go(`/jobs/${job.id}`), selectable: page.session.steer, onSelect: (selected) => selection.show(selected),
     onOrder: (to) => change({ sort: writeOrder(to, USUAL) }),
     empty: "No job fits these filters.",
   });

@@ -157,7 +157,7 @@ export function makeView(page) {
   const order = readOrder(filters.sort, USUAL, columns.map((column) => column.key));
   const table = new Table({
     label: "Renders", className: "renders", columns, scroller: page.scroller, order, idOf: (render) => render.id,
-    open: (render) => page.go(`/renders/${render.id}`), selectable: page.session.steer, onSelect: (selected) => selection.show(selected),
+    keyOf: (render) => render.name, open: (render) => page.go(`/renders/${render.id}`), selectable: page.session.steer, onSelect: (selected) => selection.show(selected),
     onOrder: (to) => change({ sort: writeOrder(to, USUAL) }), empty: "No render fits these filters.",
   });
   const summary = el("p", { class: "summary" });

@@ -9,14 +9,16 @@ const SPARE_ROWS = 40; // elements of rows that are kept for other rows
 /**
  * `columns`: {key, label, title?, number?, narrow?, value(item), show(cell, item)}. `value` is what
  * is sorted by; without it a column is not sorted. `show` fills the cell, and is called again only
- * when the item is another object than before.
+ * when the item is another object than before. Ids may be used again: `keyOf` tells whether an item
+ * is still the one that was selected.
  */
 export class Table {
-  constructor({ label, columns, scroller, idOf, open, className, selectable, order, onOrder, onSelect, empty }) {
-    Object.assign(this, { columns, idOf, open, selectable, onOrder, onSelect });
+  constructor({ label, columns, scroller, idOf, keyOf, open, className, selectable, order, onOrder, onSelect, empty }) {
+    Object.assign(this, { columns, idOf, keyOf: keyOf ?? idOf, open, selectable, onOrder, onSelect });
     this.order = order ?? { key: columns[0].key, down: false };
     this.items = [];
     this.selected = new Set();
+    this.chosen = new Map(); // id -> key of the item that was selected
     this.current = null;
     this.rows = new Map();
     this.unused = [];
@@ -91,9 +93,9 @@ export class Table {
   }
 
   dropGone() {
-    const ids = new Set(this.items.map(this.idOf));
+    const keys = new Map(this.items.map((item) => [this.idOf(item), this.keyOf(item)]));
     const before = this.selected.size;
-    for (const id of this.selected) if (!ids.has(id)) this.selected.delete(id);
+    for (const id of this.selected) if (keys.get(id) !== this.chosen.get(id)) this.selected.delete(id);
     if (this.selected.size !== before) this.onSelect?.(this.selected);
   }
 
@@ -223,6 +225,7 @@ export class Table {
       if (a >= 0) ids.slice(a, b + 1).forEach((each) => this.selected.add(each));
     } else if (this.selected.has(id)) this.selected.delete(id);
     else this.selected.add(id);
+    this.chosen = new Map(this.items.filter((item) => this.selected.has(this.idOf(item))).map((item) => [this.idOf(item), this.keyOf(item)]));
     this.last = id;
     this.window.now();
     this.onSelect?.(this.selected);
@@ -230,6 +233,7 @@ export class Table {
 
   clearSelection() {
     this.selected.clear();
+    this.chosen.clear();
     this.window.now();
     this.onSelect?.(this.selected);
   }
