@@ -283,3 +283,41 @@ def test_a_job_that_changes_stays_selected(page: Page) -> None:
     then = [["change", {"rows": [[1, 1]]}], ["snapshot", {"rows": [[1, 1]]}]]
     found = run(page, JOBS, {"first": [[1, 1], [2, 2]], "then": then})
     assert found["hidden"] == [False, False]
+
+
+RENDERS = """async (then) => {
+  const { makeView } = await import("/static/renders.js");
+  const page = makePage(false);
+  let asked = 0;
+  window.fetch = async () => {
+    asked += 1;
+    return new Response(JSON.stringify({ points: {} }));
+  };
+  const view = makeView(page);
+  main.append(view.element);
+  const render = (name) => ({ id: 1, name, user: "ann", states: ["ONL"], tasks: [], capacity: 1,
+    capacity_used: 0, priority: 99, idle_since: 0 });
+  const [renders, loads] = ["renders", "loads"].map((name) => page.watched.get(name));
+  const settled = () => new Promise((done) => setTimeout(done, 250));
+  renders.snapshot({ rows: [render("a")] });
+  loads.snapshot({ rows: [{ id: 1, load: [90] }] });
+  await settled();
+  if (then === "another") {
+    renders.change({ gone: [1] });
+    loads.change({ gone: [1] });
+    renders.change({ rows: [render("b")] });
+    loads.change({ rows: [{ id: 1, load: [10] }] });
+  } else {
+    renders.snapshot({ rows: [render("a")] });
+    loads.snapshot({ rows: [{ id: 1, load: [10] }] });
+  }
+  await settled();
+  const line = view.element.querySelector(".p-cpu .line").getAttribute("d");
+  return [asked, line.split(/[ML]/).length - 1];
+}"""
+
+
+@pytest.mark.parametrize("then", ["another", "after-a-gap"])
+def test_the_past_of_a_render_is_its_own_and_has_no_gap(page: Page, then: str) -> None:
+    """A plot begins anew, and the server is asked for what was before."""
+    assert run(page, RENDERS, then) == [2, 2]

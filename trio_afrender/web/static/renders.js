@@ -70,12 +70,17 @@ export function makeView(page) {
   const renders = new RowStore((ids) => {
     for (const id of ids ?? renders.rows.keys()) {
       if (renders.rows.has(id)) combine(id);
-      else items.delete(id);
+      else for (const known of [items, history, asked]) known.delete(id);
     }
     if (ids === null) for (const id of items.keys()) if (!renders.rows.has(id)) items.delete(id);
     draw();
   });
   const loads = new RowStore((ids) => {
+    if (ids === null) {
+      // What was before this stream has a gap, or is that of another render with the id.
+      history.clear();
+      asked.clear();
+    }
     for (const id of ids ?? loads.rows.keys()) {
       const load = loads.rows.get(id)?.load;
       if (load) {
