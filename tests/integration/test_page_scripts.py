@@ -321,3 +321,27 @@ RENDERS = """async (then) => {
 def test_the_past_of_a_render_is_its_own_and_has_no_gap(page: Page, then: str) -> None:
     """A plot begins anew, and the server is asked for what was before."""
     assert run(page, RENDERS, then) == [2, 2]
+
+
+FARM = """async () => {
+  const { makeView } = await import("/static/farm.js");
+  const page = makePage(true);
+  const view = makeView(page);
+  main.append(view.element);
+  const users = page.watched.get("users");
+  users.snapshot({ rows: [{ id: 1, name: "ann", priority: 99 }] });
+  await frames();
+  const first = view.element.querySelector(".node");
+  users.change({ rows: [{ id: 1, priority: 50 }] });
+  await frames();
+  const same = view.element.querySelector(".node") === first;
+  users.change({ gone: [1] });
+  users.change({ rows: [{ id: 1, name: "bob", priority: 99 }] });
+  await frames();
+  return [same, view.element.querySelector(".node") === first];
+}"""
+
+
+def test_a_user_with_the_id_of_another_has_a_card_of_its_own(page: Page) -> None:
+    """Parameters that were being edited are those of the user who is gone."""
+    assert run(page, FARM) == [True, False]

@@ -21,7 +21,7 @@ export function makeView(page) {
     el("section", { class: "panel" }, el("h2", null, "Users"), userBox));
 
   function card(kind, row) {
-    const key = `${kind} ${row.id}`;
+    const key = `${kind} ${row.id} ${row.name}`; // ids may be used again
     let made = cards.get(key);
     if (!made) {
       made = makeCard(kind, row.id);
@@ -60,6 +60,8 @@ export function makeView(page) {
 
   function place(target, kind, rows, text) {
     const elements = rows.map((row) => card(kind, row));
+    const shown = new Set(elements);
+    for (const [key, made] of cards) if (key.startsWith(`${kind} `) && !shown.has(made.element)) cards.delete(key);
     if (!elements.length) fill(target, el("p", { class: "muted" }, text));
     else if (elements.length !== target.childElementCount || elements.some((each, i) => target.children[i] !== each)) fill(target, elements);
   }
