@@ -345,3 +345,21 @@ FARM = """async () => {
 def test_a_user_with_the_id_of_another_has_a_card_of_its_own(page: Page) -> None:
     """Parameters that were being edited are those of the user who is gone."""
     assert run(page, FARM) == [True, False]
+
+
+GRID = """async () => {
+  const { FrameGrid } = await import("/static/grid.js");
+  const grid = new FrameGrid({ scroller: main, open() {}, label: "Frames" });
+  main.append(grid.element);
+  const item = (key, text) => ({ key, kind: "running", percent: 1, label: key, text });
+  grid.setItems([item("0.0", "first: 1 %"), item("0.1", "second: 1 %")]);
+  grid.point(1);
+  grid.setItems([item("0.0", "first: 2 %"), item("0.1", "second: 2 %")]);
+  const found = [grid.tip.textContent];
+  grid.setItems([item("0.0", "first: 3 %")]);
+  return [...found, grid.tip.hidden];
+}"""
+
+
+def test_the_tip_of_a_frame_is_what_is_true_now(page: Page) -> None:
+    assert run(page, GRID) == ["second: 2 %", True]

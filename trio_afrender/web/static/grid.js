@@ -55,6 +55,8 @@ export class FrameGrid {
     if (key !== undefined && items[this.current]?.key !== key) {
       this.current = items.findIndex((item) => item.key === key);
     }
+    if (this.pointed >= items.length) this.point(-1);
+    else if (this.pointed >= 0) setText(this.tip, items[this.pointed].text);
     this.layOut();
     this.say();
   }
