@@ -363,3 +363,31 @@ GRID = """async () => {
 
 def test_the_tip_of_a_frame_is_what_is_true_now(page: Page) -> None:
     assert run(page, GRID) == ["second: 2 %", True]
+
+
+# -- one render --------------------------------------------------------------------------------------
+
+RENDER = """async () => {
+  const { makeView } = await import("/static/render.js");
+  const page = makePage(false);
+  const view = makeView(page, { render: "5" });
+  main.append(view.element);
+  const handler = page.watched.get("render.5");
+  handler.snapshot({ render: { id: 5, name: "r5", states: ["ONL"], tasks: [], priority: 1 }, load: null });
+  await frames();
+  handler.gone({ error: "there is no render 5" });
+  await frames();
+  view.tick();
+  const reason = view.element.querySelector(".summary").textContent;
+  const tools = view.element.querySelector(".toolline").hidden;
+  handler.snapshot({ render: { id: 5, name: "r5", states: ["ONL"], tasks: [], priority: 1 }, load: null });
+  view.element.remove();
+  titles.length = 0;
+  await frames();
+  return [reason, tools, titles];
+}"""
+
+
+def test_a_render_that_is_gone_stays_gone(page: Page) -> None:
+    """Its reason is not written over each second, and a view that was left sets no title."""
+    assert run(page, RENDER) == ["there is no render 5", True, []]

@@ -78,8 +78,11 @@ export function makeView(page, names) {
   }
 
   const draw = oncePerFrame(() => {
+    if (!element.isConnected) return; // the title is that of another view now
     if (gone) {
       setText(meanings, gone);
+      fill(chips);
+      toolLine.hidden = true;
       return;
     }
     if (!given) return;
@@ -108,7 +111,7 @@ export function makeView(page, names) {
   });
 
   function drawSince() {
-    if (!given) return;
+    if (!given || gone) return;
     const words = given.states.map((word) => renderWord(word)[1]).join(", ");
     setText(meanings, given.states.includes("ONL") ? `${since(given).slice(0, 2).filter(Boolean).join(" for ")}: ${words}` : words);
   }
