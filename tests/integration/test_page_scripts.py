@@ -391,3 +391,28 @@ RENDER = """async () => {
 def test_a_render_that_is_gone_stays_gone(page: Page) -> None:
     """Its reason is not written over each second, and a view that was left sets no title."""
     assert run(page, RENDER) == ["there is no render 5", True, []]
+
+
+TASK = """async () => {
+  const { makeTaskDetail } = await import("/static/task.js");
+  const detail = makeTaskDetail(makePage(false), { job: 1, block: 0, task: 0, node() {}, close() {}, step() {} });
+  main.append(detail.element);
+  const handler = detail.topics.get("task.1.0.0");
+  const found = [];
+  const look = async () => {
+    await frames();
+    found.push(detail.element.querySelector("h2").textContent);
+  };
+  const task = { name: "frame 1", states: ["RDY"], changed: 0 };
+  for (let i = 0; i < 2; i += 1) {
+    handler.snapshot({ task });
+    await look();
+    handler.gone({ error: "job 1 was deleted" });
+    await look();
+  }
+  return found;
+}"""
+
+
+def test_a_task_that_is_there_again_has_its_name(page: Page) -> None:
+    assert run(page, TASK) == ["frame 1", "job 1 was deleted"] * 2

@@ -220,7 +220,8 @@ export function makeTaskDetail(page, { job, block, task, node, close, step }) {
       draw();
     },
     gone(data) {
-      setText(title, data.error ?? "This task is gone.");
+      const text = data.error ?? "This task is gone.";
+      if (differs(title, text)) setText(title, text);
     },
   };
   return {
