@@ -416,3 +416,28 @@ TASK = """async () => {
 
 def test_a_task_that_is_there_again_has_its_name(page: Page) -> None:
     assert run(page, TASK) == ["frame 1", "job 1 was deleted"] * 2
+
+
+STEER = """async (steer) => {
+  const { loadActions, whenSteering } = await import("/static/steering.js");
+  window.fetch = async () => new Response(JSON.stringify({ verbs: [] }));
+  const called = [];
+  const kept = [];
+  const push = Array.prototype.push;
+  const call = () => push.call(called, "called");
+  Array.prototype.push = function (...items) {
+    if (items.includes(call)) push.call(kept, "kept");
+    return push.apply(this, items);
+  };
+  whenSteering(call);
+  const done = loadActions(makePage(steer));
+  whenSteering(call);
+  await done;
+  Array.prototype.push = push;
+  return [kept.length, called.length];
+}"""
+
+
+def test_who_may_not_steer_keeps_no_views_that_wait_for_it(page: Page) -> None:
+    assert run(page, STEER, True) == [2, 2]
+    assert run(page, STEER, False) == [1, 0]

@@ -27,7 +27,7 @@ export async function loadActions(given) {
 /** Call something when the actions are known: never, if this user may not steer. */
 export function whenSteering(call) {
   if (known) call();
-  else waiting.push(call);
+  else if (!page || page.session.steer) waiting.push(call); // what is kept here is kept with its whole view
 }
 
 /** What can be set of a kind of node: {name, expected, type, table, choices}. */
