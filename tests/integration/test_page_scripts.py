@@ -441,3 +441,26 @@ STEER = """async (steer) => {
 def test_who_may_not_steer_keeps_no_views_that_wait_for_it(page: Page) -> None:
     assert run(page, STEER, True) == [2, 2]
     assert run(page, STEER, False) == [1, 0]
+
+
+def open_app(page: Page, path: str) -> None:
+    page.route("**/api/session", lambda route: route.fulfill(json=SESSION))
+    body = 'retry: 100000\nevent: server\ndata: {"connected": true}\n\n'
+    page.route(
+        "**/api/events*", lambda route: route.fulfill(body=body, content_type="text/event-stream")
+    )
+    page.goto(ADDRESS + path)
+
+
+def test_a_view_that_loads_slowly_does_not_replace_a_later_one(page: Page) -> None:
+    held: list[Route] = []
+    open_app(page, "/jobs/1")
+    expect(page.locator("h1")).to_have_text("job 1")
+    page.route("**/static/renders.js", lambda route: held.append(route))
+    with page.expect_request("**/static/renders.js"):
+        page.locator('#nav a[href="/renders"]').click()
+    page.go_back()
+    page.wait_for_url("**/jobs/1")
+    held.pop().fulfill(path=STATIC / "renders.js")
+    page.evaluate("import('/static/renders.js').then(() => new Promise(requestAnimationFrame))")
+    assert page.locator("h1").inner_text() == "job 1"

@@ -83,6 +83,7 @@ let turn = 0;
 async function route() {
   const path = location.pathname;
   const found = VIEWS.find(([pattern]) => pattern.test(path));
+  const mine = ++turn; // a view that is still being loaded is not wanted any more
   if (!found) {
     show(notFound());
     return;
@@ -91,7 +92,6 @@ async function route() {
   const names = { ...pattern.exec(path).groups };
   drawTabs(tab);
   if (view?.moveTo?.(names)) return; // the view itself shows another part
-  const mine = ++turn;
   try {
     const module = await load();
     if (mine !== turn) return;
