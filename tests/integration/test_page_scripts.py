@@ -464,3 +464,10 @@ def test_a_view_that_loads_slowly_does_not_replace_a_later_one(page: Page) -> No
     held.pop().fulfill(path=STATIC / "renders.js")
     page.evaluate("import('/static/renders.js').then(() => new Promise(requestAnimationFrame))")
     assert page.locator("h1").inner_text() == "job 1"
+
+
+def test_an_unknown_address_shows_the_other_views(page: Page) -> None:
+    open_app(page, "/nothing")
+    expect(page.locator("h1")).to_have_text("There is no such view")
+    expect(page.locator("#nav a")).to_have_count(4)
+    assert page.locator("#nav a[aria-current]").count() == 0

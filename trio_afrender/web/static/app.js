@@ -85,6 +85,7 @@ async function route() {
   const found = VIEWS.find(([pattern]) => pattern.test(path));
   const mine = ++turn; // a view that is still being loaded is not wanted any more
   if (!found) {
+    drawTabs("");
     show(notFound());
     return;
   }
@@ -117,7 +118,7 @@ function show(made) {
 
 function notFound() {
   page.title("Not found");
-  page.feed?.watch(new Map());
+  page.watch(new Map());
   return { element: el("div", { class: "view" },
     el("h1", { tabindex: "-1" }, "There is no such view"),
     el("p", null, "The address names nothing of this page. ", el("a", { href: "/jobs" }, "All jobs"))) };
