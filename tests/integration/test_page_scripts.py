@@ -443,6 +443,9 @@ def test_who_may_not_steer_keeps_no_views_that_wait_for_it(page: Page) -> None:
     assert run(page, STEER, False) == [1, 0]
 
 
+# -- the views ---------------------------------------------------------------------------------------
+
+
 def open_app(page: Page, path: str) -> None:
     page.route("**/api/session", lambda route: route.fulfill(json=SESSION))
     body = 'retry: 100000\nevent: server\ndata: {"connected": true}\n\n'
@@ -471,3 +474,14 @@ def test_an_unknown_address_shows_the_other_views(page: Page) -> None:
     expect(page.locator("h1")).to_have_text("There is no such view")
     expect(page.locator("#nav a")).to_have_count(4)
     assert page.locator("#nav a[aria-current]").count() == 0
+
+
+def test_a_page_without_a_session_asks_for_it_again(page: Page) -> None:
+    refusal = json.dumps({"error": "this page is for those who were given its link"})
+    page.route("**/api/session", lambda route: route.fulfill(status=401, body=refusal))
+    page.goto(f"{ADDRESS}/renders")
+    expect(page.locator("h1")).to_have_text("This page needs a login")
+    with page.expect_response("**/api/session"):
+        page.locator(".brand").click()
+    expect(page.locator("h1")).to_have_text("This page needs a login")
+    assert page.locator(".toast").count() == 0

@@ -81,6 +81,7 @@ let view = null;
 let turn = 0;
 
 async function route() {
+  if (!page.session) return; // `start` comes here when it has one
   const path = location.pathname;
   const found = VIEWS.find(([pattern]) => pattern.test(path));
   const mine = ++turn; // a view that is still being loaded is not wanted any more
@@ -207,6 +208,7 @@ document.addEventListener("click", (event) => {
     return;
   }
   if (/^\/(api|static|login)(\/|$)/.test(link.pathname)) return;
+  if (!page.session) return; // loading the page anew asks for one again
   event.preventDefault();
   page.go(link.pathname + link.search);
 });
