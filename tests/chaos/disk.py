@@ -18,12 +18,14 @@ SIZE = 96
 MOUNT_TRIES = 20
 
 
-@attrs.frozen
+@attrs.define
 class SmallDisk:
     """A file system in memory. Each method blocks for some milliseconds."""
 
     root: Path
     """The mount point."""
+    _is_mounted: bool = attrs.field(default=False, init=False)
+    """Whether `store` is mounted over itself."""
 
     @property
     def store(self) -> Path:
@@ -45,18 +47,27 @@ class SmallDisk:
     def make_read_only(self) -> None:
         """Make everything below `store` read-only."""
         for is_last in (*(False,) * MOUNT_TRIES, True):
+            self._unmount()
             _run("mount", "--bind", str(self.store), str(self.store))
+            self._is_mounted = True
             try:
                 _run("mount", "-o", "remount,bind,ro", str(self.store))
             except subprocess.CalledProcessError:  # a file was opened for writing in between
-                self.make_writable()
                 if is_last:
+                    self._unmount()
                     raise
             else:
                 break
 
     def make_writable(self) -> None:
-        _run("umount", "--lazy", str(self.store))
+        # The mount stays until the next call of `make_read_only`: a program that was started in a
+        # folder of it would find that its current folder does not exist.
+        _run("mount", "-o", "remount,bind,rw", str(self.store))
+
+    def _unmount(self) -> None:
+        if self._is_mounted:
+            _run("umount", "--lazy", str(self.store))
+            self._is_mounted = False
 
 
 @contextmanager
