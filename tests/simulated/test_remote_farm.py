@@ -17,9 +17,9 @@ from trio.testing import MockClock
 from trio_afrender.afserver.apply_changes import fetch_tasks
 from trio_afrender.afserver.node_selection import select_tasks
 from trio_afrender.afserver.remote_farm import RemoteFarm
-from trio_afrender.afserver.remote_nodes import JobNode, TaskNode
+from trio_afrender.afserver.remote_nodes import JobNode, TaskNode, read_job
 from trio_afrender.cli.commands.output import find_one_task
-from trio_afrender.errors import ConfigError, JobGone, LinkLost
+from trio_afrender.errors import ConfigError, JobGone, LinkLost, LinkRefused
 from trio_afrender.protocol.messages import (
     AskedOutput,
     Events,
@@ -311,3 +311,23 @@ async def test_following_prints_the_end_although_the_server_has_it_later(
         await client.end("a\nb\n")
         await followed.wait()
         assert "".join(printed) == "a\nb\n"
+
+
+TOKEN = {"info": {"kind": "error", "text": "this farm belongs to another user of this machine"}}
+UNKNOWN = {"info": {"kind": "error", "text": "Invalid ID"}}
+
+
+async def test_only_an_unknown_id_means_that_a_job_was_deleted() -> None:
+    job = read_job({"id": 2, "name": "j", "blocks": [{"name": "b"}]})
+    async with open_scripted_farm(constant=TOKEN) as (_, farm):
+        for ask in (farm.job, farm.progress):
+            with pytest.raises(LinkRefused, match="belongs to another user"):
+                await ask(2)
+        with pytest.raises(LinkRefused, match="belongs to another user"):
+            await farm.why_waiting(job)
+    async with open_scripted_farm(constant=UNKNOWN) as (_, farm):
+        for ask in (farm.job, farm.progress):
+            with pytest.raises(JobGone, match="job 2"):
+                await ask(2)
+        with pytest.raises(JobGone, match="job 2"):
+            await farm.why_waiting(job)

@@ -71,16 +71,14 @@ class RemoteJob:
         return self._waiting
 
     async def follow(self) -> JobView:
-        """Poll until the job is over, and return its last view. Raises `JobGone`.
+        """Poll until the job is over, and return its last view. Raises `JobGone`, and `LinkRefused`
+        if the server refuses a request.
 
         While the server does not answer, polling continues.
         """
         while True:
             try:
                 view = await self._poll()
-            except LinkRefused as error:
-                # The server answers "Invalid ID" for a job that it does not have.
-                raise JobGone(self.number) from error
             except (LinkLost, ProtocolError) as error:
                 self._publish(self._view, (str(error),))
             else:

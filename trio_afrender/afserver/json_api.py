@@ -11,7 +11,7 @@ from trio_afrender.errors import ConfigError, LinkRefused, ProtocolError
 from trio_afrender.protocol.afanasy import Json, encode
 from trio_afrender.text import printable
 
-__all__ = ("ask_json", "parse_answer", "to_json")
+__all__ = ("ask_json", "is_unknown_id", "parse_answer", "to_json")
 
 
 async def ask_json(dialer: Dialer, question: object) -> dict[str, object]:
@@ -38,6 +38,11 @@ async def ask_json(dialer: Dialer, question: object) -> dict[str, object]:
     if isinstance(info, dict) and info.get("kind") == "error":
         raise LinkRefused(printable(str(info.get("text", "error"))))
     return answer
+
+
+def is_unknown_id(error: LinkRefused) -> bool:
+    """Return whether a request was refused because the server has no node with its only id."""
+    return error.reason.casefold().startswith("invalid id")
 
 
 def to_json(value: object) -> bytes:

@@ -6,8 +6,8 @@ so any number of commands can work on one farm. Errors are those of `ask_json`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import attrs
@@ -15,7 +15,7 @@ import trio
 
 from trio_afrender.afserver.client import Dialer
 from trio_afrender.afserver.http_file import fetch_file
-from trio_afrender.afserver.json_api import ask_json
+from trio_afrender.afserver.json_api import ask_json, is_unknown_id
 from trio_afrender.afserver.node_selection import TaskSelection
 from trio_afrender.afserver.output_follower import (
     OutputPieces,
@@ -58,6 +58,17 @@ _STORE_DELAY = 0.5
 """Seconds from the end of a task, as a server reports it, until its output is stored."""
 _OUTPUT_TIMEOUT = 15.0
 """Seconds to wait for the output of a running task: its render is asked with its next heartbeat."""
+
+
+@contextmanager
+def _unknown_is_gone(job: int) -> Iterator[None]:
+    """Raise `JobGone` if a server refuses the request of the body because it has no such job."""
+    try:
+        yield
+    except LinkRefused as error:
+        if not is_unknown_id(error):
+            raise
+        raise JobGone(job) from error
 
 
 @attrs.frozen(slots=True)
@@ -109,9 +120,8 @@ class RemoteFarm:
             asked["mode"] = "full"
         try:
             found = await self._list("jobs", **asked)
-        except LinkRefused:
-            # A server answers so if the only id is unknown.
-            if len(ids) != 1:
+        except LinkRefused as error:
+            if len(ids) != 1 or not is_unknown_id(error):
                 raise
             found = []
         return [read_job(each) for each in found]
@@ -144,10 +154,8 @@ class RemoteFarm:
 
     async def progress(self, job: int) -> list[list[object]]:
         """Return the progress of all tasks of a job, a list for each block. Raises `JobGone`."""
-        try:
+        with _unknown_is_gone(job):
             answer = await self._get("jobs", ids=[job], mode="progress")
-        except LinkRefused as error:
-            raise JobGone(job) from error
         found = answer.get("job_progress")
         progress = found.get("progress") if isinstance(found, dict) else None
         if not isinstance(progress, list):
@@ -277,7 +285,11 @@ class RemoteFarm:
     # Why
 
     async def why_waiting(self, job: JobNode) -> list[WaitReasons]:
-        """Explain what the waiting tasks of each block wait for."""
+        """Explain what the waiting tasks of each block wait for. Raises `JobGone`."""
+        with _unknown_is_gone(job.id):
+            return await self._explain_waiting(job)
+
+    async def _explain_waiting(self, job: JobNode) -> list[WaitReasons]:
         answer = await self._get("jobs", ids=[job.id], mode="why")
         waits = answer.get("job_waits")
         if isinstance(waits, dict):
