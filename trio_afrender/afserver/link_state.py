@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -79,6 +80,8 @@ class LinkState:
     """Whether the server is to hand out no tasks to this render."""
     paused: bool = False
     """Whether the server has confirmed that it hands out none."""
+    pause_refused: tuple[bool, float] = (False, -math.inf)
+    """What the server has refused last, a pause or its end, and from when it is asked again."""
     nimby_sent: bool = False
     """Whether the configured nimby state has been sent. From then on the server's state counts."""
     _stored: Identity = attrs.field(init=False)

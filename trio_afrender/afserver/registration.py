@@ -30,6 +30,8 @@ __all__ = ("NIMBY", "Registration")
 EXIT_ID = -2
 """The id in an answer that refuses the name. -1 means: register again."""
 NIMBY_OWNER, NIMBY = 2, 4
+_REFUSED_INTERVAL = 60.0
+"""Seconds until a pause, or its end, that the server has refused is requested again."""
 _NEW_RENDER_TEXT = "New render registered"
 
 
@@ -85,26 +87,41 @@ class Registration:
         # (test_the_configured_nimby_counts_for_a_known_name_too).
         nimby = register.state & (NIMBY_OWNER | NIMBY)
         if not self._state.nimby_sent and not self._state.pausing:
-            if nimby and not result.registered.log.startswith(_NEW_RENDER_TEXT):
-                await self._set_param("NIMBY" if nimby & NIMBY else "nimby", on=True)
-            self._state.nimby_sent = True
+            needed = nimby and not result.registered.log.startswith(_NEW_RENDER_TEXT)
+            name = "NIMBY" if nimby & NIMBY else "nimby"
+            # What is refused is requested again at the next register.
+            self._state.nimby_sent = not needed or await self._set_param(name, on=True)
         await self.sync_pause()
         return result
 
     async def sync_pause(self) -> None:
         """Make the server pause this render while `LinkState.pausing` is set, and only then."""
         state = self._state
+        refused, again_at = state.pause_refused
+        if state.pausing == refused and trio.current_time() < again_at:
+            return
         if state.pausing and not state.paused:
+            before = state.identity.paused
             # Stored before the request: the server keeps a pause for ever, so if this agent is
             # killed in between, the next one has to know that it must undo it
             # (test_a_pause_that_could_not_be_undone_is_undone_at_the_next_register).
             await state.save_identity(paused=True)
-            await self._set_param("paused", on=True)
-            state.paused = True
+            if await self._set_param("paused", on=True):
+                state.paused = True
+            else:
+                self._note_refusal()
+                await state.save_identity(paused=before)
         elif not state.pausing and state.identity.paused:
-            await self._set_param("paused", on=False)
-            await state.save_identity(paused=False)
-            state.paused = False
+            if await self._set_param("paused", on=False):
+                await state.save_identity(paused=False)
+                state.paused = False
+            else:
+                # It stays stored, so that the next agent asks again, too.
+                self._note_refusal()
+
+    def _note_refusal(self) -> None:
+        again_at = trio.current_time() + _REFUSED_INTERVAL
+        self._state.pause_refused = (self._state.pausing, again_at)
 
     async def _send_register(self, runs: RunIds, *, listed: bool) -> RegisterResult | Refused:
         """Register, with the tasks of `runs` only if `listed`."""
@@ -142,6 +159,7 @@ class Registration:
         self._state.pace.exchanged(trio.current_time())
         return attrs.evolve(result, registered=attrs.evolve(result.registered, **settings))
 
-    async def _set_param(self, param: str, *, on: bool) -> None:
+    async def _set_param(self, param: str, *, on: bool) -> bool:
+        """Request a state of this render; return whether the server has not refused it."""
         user, host = self.registered_as.user_name, self.registered_as.host_name
-        await self._requests.act(self._state.identity.id, {param: on}, user=user, host=host)
+        return await self._requests.act(self._state.identity.id, {param: on}, user=user, host=host)

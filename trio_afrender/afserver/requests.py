@@ -94,12 +94,17 @@ class AfserverRequests:
                 return view
         return None
 
-    async def act(self, number: int, params: Mapping[str, Any], *, user: str, host: str) -> None:
-        """Change settings of the render `number`. The answer takes up to one server cycle."""
+    async def act(self, number: int, params: Mapping[str, Any], *, user: str, host: str) -> bool:
+        """Change settings of the render `number`; return whether the server has not refused it.
+
+        The answer takes up to one server cycle.
+        """
         answer = await self._ask(encode(make_action(number, params, user=user, host=host)))
         # A refused action is not worth the link: tasks run as before.
-        if isinstance(answer, Json) and b'"kind":"error"' in answer.body:
+        refused = isinstance(answer, Json) and b'"kind":"error"' in answer.body
+        if refused:
             _log.warning("%s: asked for %s: %s", self.url, dict(params), _describe(answer))
+        return not refused
 
     async def deregister(self, number: int) -> None:
         """Deregister the render `number`. The answer takes up to one server cycle."""
