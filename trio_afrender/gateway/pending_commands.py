@@ -1,8 +1,8 @@
 """Commands of the server that an agent may have missed, sent again when it reconnects. No I/O.
 
-The server sends each command once. Commands that came while no agent was connected, or that were
-lost with a websocket, are sent again to the agent when it is back: each may be received twice
-without harm. Closes are not among them: a run that was closed and is listed again shows when the
+The server sends each command once. Commands that came while no agent was connected are sent to the
+agent when it is back. So are tasks, stops and listening that may have been lost with a websocket:
+each may be received twice without harm. An instruction may not. Closes are not among them: a run that was closed and is listed again shows when the
 register is compared with the server's view.
 """
 
