@@ -16,6 +16,7 @@ from trio_afrender.protocol.afanasy import (
     Json,
     Message,
     RenderDeregister,
+    RenderEvents,
     RenderId,
     RenderRegister,
     RenderUpdate,
@@ -39,6 +40,7 @@ from trio_afrender.testing import (
     NativeState,
     open_native_server,
 )
+from trio_afrender.testing.fake_afserver.fake_json_api import reply
 
 
 def an_update(message: Message) -> bool:
@@ -757,3 +759,95 @@ async def test_a_cancelled_exchange_ends_the_link(autojump_clock: MockClock) -> 
             await link.receive()
         with pytest.raises(LinkLost, match="an exchange was interrupted"):
             await link.receive()
+
+
+async def test_repeated_outcomes_do_not_exceed_a_message(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of tasks that end together with long outputs; a message has at most 64 MiB."""
+    monkeypatch.setattr("trio_afrender.afserver.render_link.MAX_REPEATED", 2048)
+    async with (
+        open_native_server() as server,
+        server.connect(CONFIG, MemoryHost())() as link,
+    ):
+        await link.register(Register(name="n1", time_launch=7))
+        tasks = [server.add_task(make_task(number)) for number in range(4)]
+        runs: dict[int, str] = {}
+        while len(runs) < len(tasks):
+            message = await link.receive()
+            if isinstance(message, Events):
+                runs.update((task.task, task.run) for task in message.tasks)
+        nothing = encode(RenderEvents(id=1))
+        output = "x" * 1024
+        del server.received[:]
+        for number, run in runs.items():
+            server.fail(Fault(where=an_outcome, received=False, answer=nothing))
+            up = TaskUpdate(
+                run=run,
+                job=2,
+                block=0,
+                task=number,
+                status=TaskStatus.FinishedSuccess,
+                output=output,
+            )
+            await link.send(Update(seq=number + 1, tasks=(up,)))
+        with trio.move_on_after(10):
+            while True:
+                await link.receive()
+        assert all(task.state is NativeState.DONE for task in tasks)
+        sent = [message for _, message in server.received if isinstance(message, RenderUpdate)]
+        assert max(sum(len(up.data) for up in message.taskups) for message in sent) == 2048
+        assert all(set(task.statuses) <= {1, 3, 5} for task in tasks)
+
+
+async def test_an_outcome_is_not_repeated_for_a_later_run(autojump_clock: MockClock) -> None:
+    """The id of a deleted job is used again, and the new exec comes before any close."""
+    async with (
+        open_native_server() as server,
+        server.connect(CONFIG, MemoryHost())() as link,
+    ):
+        await link.register(Register(name="n1"))
+        task = server.add_task(make_task())
+        message: Events | Ack = Ack(seq=0)
+        while not (isinstance(message, Events) and message.tasks):
+            message = await link.receive()
+        again = encode(RenderEvents(id=1, tasks=(task.exec,)))
+        server.fail(Fault(where=an_outcome, received=False, answer=again))
+        old = TaskUpdate(
+            run=message.tasks[0].run, job=2, block=0, task=0, status=TaskStatus.FinishedError
+        )
+        await link.send(Update(seq=1, tasks=(old,)))
+        with trio.move_on_after(5):
+            while True:
+                await link.receive()
+        assert set(task.statuses) == {TaskStatus.Percent}
+        assert task.state is NativeState.RUNNING
+
+
+async def test_what_the_server_refuses_is_requested_again(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = MemoryHost()
+    refused = encode(Json(body=reply("error", "no such user"), text=True))
+
+    def a_pause(message: Message) -> bool:
+        return isinstance(message, Json) and b'"paused"' in message.body
+
+    async with open_native_server() as server:
+        async with open_native_stage(
+            attrs.evolve(CONFIG, drain="finish"), host=host, server=server
+        ) as stage:
+            await stage.begin()
+            render = await server.online("n1")
+            server.fail(Fault(where=a_pause, received=False, answer=refused))
+            stage.agent.drain("maintenance", budget=1000)
+            await trio.sleep(30)
+            assert not render.state & 2**8
+            await server.until(lambda: bool(render.state & 2**8), within=60)
+            assert caplog.text.count("asked for {'paused': True}") == 1
+        host.spawn = type(host.spawn)()
+        server.fail(Fault(where=a_pause, received=False, answer=refused))
+        async with open_native_stage(host=host, server=server):
+            await trio.sleep(10)
+            assert render.state & 2**8
+            await server.until(lambda: not render.state & 2**8, within=90)

@@ -365,7 +365,7 @@ def test_a_heartbeat_repeats_progress_and_unclosed_outcomes() -> None:
         runs,
         state,
     ).taskups
-    heartbeat = make_heartbeat(6, runs, state, outcome)
+    heartbeat = make_heartbeat(6, runs, state, outcome, [up.key for up in outcome])
     assert [(up.client_id, up.task, up.status) for up in heartbeat.taskups] == [
         (6, 8, 5),
         (6, 7, 3),
@@ -375,7 +375,7 @@ def test_a_heartbeat_repeats_progress_and_unclosed_outcomes() -> None:
 
 def test_a_heartbeat_contains_runs_without_progress() -> None:
     """Their numbers are those that the server has at a start."""
-    (up,) = make_heartbeat(6, make_runs(TASK), LinkState(), ()).taskups
+    (up,) = make_heartbeat(6, make_runs(TASK), LinkState(), (), ()).taskups
     assert (up.status, up.percent, up.frame, up.percentframe) == (3, -1, -1, -1)
 
 
@@ -383,7 +383,7 @@ def test_a_warning_is_sent_once() -> None:
     """For a job that is gone the server closes plain progress alone."""
     state, runs = LinkState(), make_runs(TASK)
     make_update(5, Update(seq=1, tasks=(make_task_update(TaskStatus.Warning),)), runs, state)
-    assert [up.status for up in make_heartbeat(6, runs, state, ()).taskups] == [3]
+    assert [up.status for up in make_heartbeat(6, runs, state, (), ()).taskups] == [3]
 
 
 def test_a_give_back_has_no_contents() -> None:

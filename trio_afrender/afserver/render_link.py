@@ -51,6 +51,9 @@ __all__ = ("AfserverLink",)
 
 _log = logging.getLogger(__name__)
 
+MAX_REPEATED = 4 * 2**20
+"""Bytes and characters of the outcomes that a heartbeat repeats. A hundred tasks that end together
+with 1 MiB of output each would exceed the 64 MiB of a message."""
 VIEW_CHECK_INTERVAL = 60.0
 """Seconds between two comparisons of the server's list of tasks with the runs here."""
 
@@ -158,11 +161,27 @@ class AfserverLink:
                 # (test_the_lists_of_tasks_are_compared_once_a_minute).
                 self._check_at = trio.current_time() + VIEW_CHECK_INTERVAL
                 await self._compare_views(frozenset())
-            number, outcomes = self._state.identity.id, tuple(self._unclosed.values())
-            await self._exchange(make_heartbeat(number, self._runs, self._state, outcomes))
+            number, outcomes = self._state.identity.id, self._take_repeated()
+            # Those that are left out have ended as well, and do not count as running.
+            ended = self._unclosed.keys()
+            heartbeat = make_heartbeat(number, self._runs, self._state, outcomes, ended)
+            await self._exchange(heartbeat)
             # Here and not in `send`: a pause takes a server cycle, and a render that leaves at
             # once does not need one.
             await self._registration.sync_pause()
+
+    def _take_repeated(self) -> tuple[TaskUp, ...]:
+        """Return outcomes to repeat, by turns if they are too much for one message."""
+        taken: list[TaskUp] = []
+        size = 0
+        for up in self._unclosed.values():
+            size += _long_parts(up)
+            if taken and size > MAX_REPEATED:
+                break
+            taken.append(up)
+        for up in taken:
+            self._unclosed[up.key] = self._unclosed.pop(up.key)
+        return tuple(taken)
 
     async def _exchange(self, message: RenderUpdate) -> None:
         began = trio.current_time()
@@ -195,9 +214,12 @@ class AfserverLink:
         if isinstance(answer, RenderEvents):
             result = self._runs.apply_update_answer(answer)
             stopped = result.unknown
-            for key in answer.closes:
+            # The outcome of an earlier run must not end a later one, whose exec may come without a
+            # close (test_an_outcome_is_not_repeated_for_a_later_run).
+            over = (*answer.closes, *(task.key for task in answer.tasks))
+            for key in over:
                 self._unclosed.pop(key, None)
-            self._lost_tasks.closed(answer.closes)
+            self._lost_tasks.closed(over)
             self._state.forget({task.run for task in self._runs.tasks})
             settings = resolve(answer, self._timing)
             self._state.pace.change(settings)
@@ -254,3 +276,9 @@ class AfserverLink:
                 )
                 self._changed.set()
                 raise
+
+
+def _long_parts(up: TaskUp) -> int:
+    """Return the size of what can be long in an outcome."""
+    texts = (up.log, up.listened, *up.parsed_files)
+    return len(up.data) + sum(map(len, texts)) + sum(len(file.data) for file in up.files)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import attrs
 
@@ -91,18 +91,21 @@ def make_update(number: int, update: Update, runs: RunIds, state: LinkState) -> 
 
 
 def make_heartbeat(
-    number: int, runs: RunIds, state: LinkState, outcomes: Iterable[TaskUp]
+    number: int,
+    runs: RunIds,
+    state: LinkState,
+    outcomes: Iterable[TaskUp],
+    ended: Collection[TaskKey],
 ) -> RenderUpdate:
     """Return the update that is sent without any change: every running task with its progress, and
-    the `outcomes` that were sent and not closed."""
-    with_outcome = {up.key for up in outcomes}
+    `outcomes` that were sent and not closed. `ended` are the tasks of all such outcomes."""
     # The id may be another one than when the outcome was first sent, after a register in between.
     # The server ignores a TaskUp with a wrong id but closes it all the same.
     ups = [attrs.evolve(up, client_id=number) for up in outcomes]
     # Running tasks are repeated although nothing changed: the server closes a task that it does not
     # run here, and that is how a lost task is found.
     for task in runs.tasks:
-        if task.key not in with_outcome:
+        if task.key not in ended:
             up = _make_task_up(number, task.key, task.run, _Part(), state)
             # Plain progress even after a warning, because for a job that is gone the server closes
             # status 3 alone (test_a_warning_is_sent_once).
