@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
 import attrs
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -126,6 +130,37 @@ def test_listened_text_is_limited_while_the_link_is_down() -> None:
     left_out = (100 - len(texts)) * 50_003
     assert texts[0].startswith(f"\n[{left_out} characters left out]\n")
     assert not any("left out" in text for text in texts[1:])
+
+
+class WatchedQueue(deque[Any]):
+    """Counts how often it is looked through."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.looks += 1
+        return super().__iter__()
+
+
+def test_the_queue_is_looked_through_only_for_too_much_listened_text() -> None:
+    """An hour without a server fills it with a piece a second of each run that is listened to."""
+    outbox = Outbox()
+    queue = outbox._queue = WatchedQueue()
+    for i in range(100):
+        outbox.put_listened(f"r{i % 10}", "x" * 100)
+    assert queue.looks == 0
+    take_all(outbox)
+    outbox.lost()
+    outbox.closed("r1")
+    queue = outbox._queue = WatchedQueue(outbox._queue)
+    half = "y" * (512 * 1024)
+    for run in ("r1", "r2"):
+        outbox.put_listened(run, half)
+        outbox.put_listened(run, half)
+    assert queue.looks == 1, "r1 is a new run, r2 has text from before the loss"
+    sent = [entry for update in take_all(outbox) for entry in update.listened]
+    assert [len(entry.text) for entry in sent if entry.run == "r1"] == [len(half)] * 2
+    assert next(entry.text for entry in sent if entry.run == "r2").startswith("\n[")
 
 
 def test_asked_output_is_sent_once_and_ends_with_its_session() -> None:

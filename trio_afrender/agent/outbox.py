@@ -96,6 +96,8 @@ class Outbox:
     _known: set[str] = attrs.field(factory=set)
     """Runs whose start has been sent in this session."""
     _queue: deque[_Queued] = attrs.field(factory=deque)
+    _listened: dict[str, int] = attrs.field(factory=dict)
+    """Characters of listened text in the queue, by run."""
     _in_flight: deque[tuple[int, list[_Queued]]] = attrs.field(factory=deque)
     """Updates that were sent and not acknowledged: their `seq` and their entries."""
     _outcomes: dict[str, _Outcome] = attrs.field(factory=dict)
@@ -125,20 +127,22 @@ class Outbox:
     def put_listened(self, run: str, text: str) -> None:
         """Queue new output for the clients that listen to a run. Not journaled."""
         self._append(ListenedEntry(run=run, n=self._next(run), text=text))
-        # Limited, so that an hour without a server costs no memory.
+        # Limited, so that an hour without a server costs no memory. The queue of all runs is long
+        # then, so it is looked through only for a run that has too much.
+        if self._listened.get(run, 0) <= MAX_LISTENED:
+            return
         queued = [
             (q, len(q.entry.text))
             for q in self._queue
             if isinstance(q.entry, ListenedEntry) and q.entry.run == run
         ]
-        surplus = sum(length for _, length in queued) - MAX_LISTENED
         for (oldest, length), (following, _) in pairwise(queued):
-            if surplus <= 0:
+            if self._listened[run] <= MAX_LISTENED:
                 break
-            surplus -= length
             following.gap += oldest.gap + length
             following.cost += MAX_GAP_MARK
             self._queue.remove(oldest)
+            self._count_listened(oldest, -1)
 
     def put_files(self, run: str, files: Iterable[TaskFile]) -> None:
         """Queue files for the task on the server."""
@@ -230,6 +234,7 @@ class Outbox:
         self._progress.pop(run, None)
         self._known.discard(run)
         self._numbers.pop(run, None)
+        self._listened.pop(run, None)
         if any(queued.entry.run == run for queued in self._queue):
             self._queue = deque(q for q in self._queue if q.entry.run != run)
         for _, entries in self._in_flight:
@@ -239,6 +244,8 @@ class Outbox:
         """Put unacknowledged entries back to the front of the queue, because the link is lost."""
         for _, entries in reversed(self._in_flight):
             self._queue.extendleft(reversed(entries))
+            for queued in entries:
+                self._count_listened(queued, 1)
         self._in_flight.clear()
         self._known.clear()
         self._asked.clear()  # A request for output ends with its session.
@@ -309,6 +316,7 @@ class Outbox:
                 if files > MAX_UPDATE_FILES:
                     break
             room.take(queued.cost)
+            self._count_listened(queued, -1)
             entries.append(self._queue.popleft())
         asked = []
         while self._asked and room.fits(size := json_size(self._asked[0].output)):
@@ -380,7 +388,14 @@ class Outbox:
             price = sum(_file_size(file) * 4 // 3 + MESSAGE_OVERHEAD for file in entry.files)
         else:
             price = json_size(entry.text)
-        self._queue.append(_Queued(entry, price + 100))  # 100 bytes for run, number and braces.
+        queued = _Queued(entry, price + 100)  # 100 bytes for run, number and braces.
+        self._queue.append(queued)
+        self._count_listened(queued, 1)
+
+    def _count_listened(self, queued: _Queued, sign: int) -> None:
+        """Count listened text that enters the queue, or with -1 leaves it."""
+        if isinstance(entry := queued.entry, ListenedEntry):
+            self._listened[entry.run] = self._listened.get(entry.run, 0) + sign * len(entry.text)
 
 
 @attrs.define
