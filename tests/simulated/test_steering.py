@@ -15,7 +15,7 @@ from support.scripted_farm import (
     options,
 )
 
-from trio_afrender.afserver.apply_changes import ChangeReport
+from trio_afrender.afserver.apply_changes import ChangeReport, apply_change
 from trio_afrender.afserver.editable_parameters import parse_settings
 from trio_afrender.afserver.node_changes import TASK_CHANGES, VERBS
 from trio_afrender.afserver.remote_nodes import read_job
@@ -133,6 +133,26 @@ async def test_a_refusal_is_the_problem_of_its_node() -> None:
     async with open_scripted_farm(nodes={"jobs": [job()]}, change=refuse) as (_, farm):
         report = await set_nodes(farm, "job", ["2"], "user_name=bob")
     assert report.problems == ['job 2 "j2": refused: User does not exist: bob']
+
+
+async def test_a_refusal_that_no_node_shows_is_the_problem_of_all() -> None:
+    """No answer shows the coefficient of a parser; and a change before this one had a problem."""
+
+    def refuse(_server: ScriptedFarm, _action: dict[str, Any]) -> object:
+        return {"info": {"kind": "error", "text": "not yours"}}
+
+    two = job(blocks=[job()["blocks"][0], {**job()["blocks"][0], "name": "c"}])
+    nodes = {"jobs": [two, job(3)], "renders": [render(), render(2)]}
+    async with open_scripted_farm(nodes=nodes, change=refuse) as (_, farm):
+        report = await set_nodes(farm, "block", ["2.b", "2.c"], "parser_coeff=3")
+        assert report.done == []
+        assert [each.endswith("refused: not yours") for each in report.problems] == [True] * 2
+        report = await set_nodes(farm, "job", ["j*"], "annotation=")
+        assert len(report.problems) == 2
+        report = ChangeReport(problems=["something before"])
+        change = VERBS["free"]["render"]
+        await apply_change(farm, "render", await farm.renders(), change, report)
+        assert report.problems[1:] == ["refused: not yours"]
 
 
 async def test_a_mask_that_is_no_expression_is_not_sent() -> None:

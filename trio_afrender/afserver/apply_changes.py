@@ -120,7 +120,7 @@ async def apply_change(
     farm: RemoteFarm, kind: str, nodes: Sequence[Node], change: Change, report: ChangeReport
 ) -> None:
     """Do one change with nodes, and read them back."""
-    refusal = ""
+    refusal, before = "", len(report.problems)
     for group, params in group_by_hidden(nodes, change.params):
         ids = [node.id for node in group]
         try:
@@ -144,7 +144,7 @@ async def apply_change(
             problem = f"refused: {refusal}"
         done = {"kind": kind, "id": node.id, "name": node.name}
         report.note(change.did, show_node(kind, node), done, problem)
-    if refusal and not report.problems:
+    if refusal and len(report.problems) == before:
         report.problems.append(f"refused: {refusal}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trio_afrender.afserver.apply_changes import (
@@ -51,16 +51,26 @@ async def set_nodes(
         # Read back, whatever the answer was: a value that a server ignores is called a success.
         ids = [node.id for node in group]
         now = {node.id: node for node in await list_nodes(farm, kind, ids)}
+        problems = []
         for node in group:
             found = now.get(node.id)
             if found is None or identify(found) != identify(node):
-                problem = "it is gone meanwhile"
+                problems.append("it is gone meanwhile")
             else:
-                problem = _compare(kind, asked, found.fields, getattr(found, "states", ()))
-            if refusal and (problem or len(group) == 1):
-                problem = f"refused: {refusal}"
+                states = getattr(found, "states", ())
+                problems.append(_compare(kind, asked, found.fields, states))
+        for node, problem in zip(group, _name_refusal(refusal, problems), strict=True):
             done = {"kind": kind, "id": node.id, "name": node.name}
             report.note(f"set {', '.join(asked)} of", show_node(kind, node), done, problem)
+
+
+def _name_refusal(refusal: str, problems: Sequence[str]) -> Iterator[str]:
+    """Yield the problems of nodes of one request, with the refusal of those that it is about."""
+    # Of several nodes one may be refused, and shows it. If none does, all are: the value may be one
+    # that no answer shows, or the one that they had before.
+    any_shown = any(problems)
+    for problem in problems:
+        yield f"refused: {refusal}" if refusal and (problem or not any_shown) else problem
 
 
 def _compare(
@@ -140,11 +150,10 @@ async def set_blocks(
     }
     if lost or (job.hidden and not after.hidden):
         await farm.act("jobs", [job.id], params={"hidden": job.hidden, **lost})
-    for each in selected:
-        fields = after.blocks[each.block.number].fields
-        problem = _compare("block", params, fields)
-        if refusal and (problem or len(selected) == 1):
-            problem = f"refused: {refusal}"
+    problems = [
+        _compare("block", params, after.blocks[each.block.number].fields) for each in selected
+    ]
+    for each, problem in zip(selected, _name_refusal(refusal, problems), strict=True):
         shown = f'block {each.name} "{each.block.name}"'
         done = {"kind": "block", "id": each.name, "name": each.block.name}
         report.note(f"set {', '.join(params)} of", shown, done, problem)
