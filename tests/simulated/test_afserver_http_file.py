@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,7 @@ from trio.testing import MockClock
 
 from trio_afrender.afserver.client import Dialer
 from trio_afrender.afserver.http_file import fetch_file
+from trio_afrender.afserver.json_api import to_json
 from trio_afrender.errors import AfRenderError, LinkLost, LinkRefused, ProtocolError
 from trio_afrender.transport.address import NativeAddress
 
@@ -22,7 +24,7 @@ HEAD = (
 
 @asynccontextmanager
 async def open_server(
-    *parts: bytes, hangs: bool = False
+    *parts: bytes, hangs: bool = False, host: str = "farm"
 ) -> AsyncIterator[tuple[Dialer, list[bytes]]]:
     """A server that answers everything with some bytes."""
     asked: list[bytes] = []
@@ -42,7 +44,7 @@ async def open_server(
             nursery.start_soon(serve, theirs)
             return ours
 
-        yield Dialer(NativeAddress(host="farm", port=51000), open_stream=connect), asked
+        yield Dialer(NativeAddress(host=host, port=51000), open_stream=connect), asked
         nursery.cancel_scope.cancel()
 
 
@@ -53,6 +55,20 @@ async def test_a_file(behind: bytes, autojump_clock: MockClock) -> None:
         assert await fetch_file(dialer, "/srv/2/0.0/files/a b\n.png", "the-token") == b"abcd"
     assert asked[0].startswith(b"GET /@TMP@/srv/2/0.0/files/a%20b%0A.png HTTP/1.1\r\n")
     assert b"Authorization: Bearer the-token\r\n" in asked[0]
+
+
+@pytest.mark.parametrize(
+    ("host", "header"),
+    [("f\u00e5rm", b"xn--frm-ula"), ("fd00::7", b"[fd00::7]"), ("fe80::1%eth0", b"[fe80::1]")],
+)
+async def test_a_host_and_a_path_of_any_characters(
+    host: str, header: bytes, autojump_clock: MockClock
+) -> None:
+    async with open_server(HEAD, b"abcd", host=host) as (dialer, asked):
+        assert await fetch_file(dialer, "/\ud800.png") == b"abcd"
+    assert asked[0].startswith(b"GET /@TMP@/%3F.png HTTP/1.1\r\n")
+    assert json.loads(to_json({"name": "\ud800"})) == {"name": "?"}
+    assert b"\r\nHost: " + header + b":51000\r\n" in asked[0]
 
 
 @pytest.mark.parametrize(

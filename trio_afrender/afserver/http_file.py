@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from trio_afrender.afserver.client import Dialer
 from trio_afrender.errors import LinkRefused, ProtocolError
+from trio_afrender.text import to_bytes
 
 __all__ = ("fetch_file",)
 
@@ -37,9 +38,12 @@ async def fetch_file(dialer: Dialer, path: str, token: str = "") -> bytes:
     Raises `LinkRefused` if there is none, `LinkLost`, and `ProtocolError` for half of one.
     """
     url = dialer.address.url
+    # The interface in a link-local address is a matter of this host alone.
+    host = dialer.address.host.partition("%")[0]
+    host = f"[{host}]" if ":" in host else host.encode("idna").decode("ascii")
     lines = [
-        f"GET {quote(_STORED + path, safe='/@', errors='surrogateescape')} HTTP/1.1",
-        f"Host: {dialer.address.host}:{dialer.address.port}",
+        f"GET {quote(to_bytes(_STORED + path), safe='/@')} HTTP/1.1",
+        f"Host: {host}:{dialer.address.port}",
         "Connection: close",
     ]
     if token:

@@ -9,7 +9,7 @@ from trio_afrender.afserver.fatal_requests import find_fatal
 from trio_afrender.afserver.json_repair import load_repaired
 from trio_afrender.errors import ConfigError, LinkRefused, ProtocolError
 from trio_afrender.protocol.afanasy import Json, encode
-from trio_afrender.text import printable
+from trio_afrender.text import printable, to_bytes
 
 __all__ = ("ask_json", "is_unknown_id", "parse_answer", "to_json")
 
@@ -47,8 +47,8 @@ def is_unknown_id(error: LinkRefused) -> bool:
 
 def to_json(value: object) -> bytes:
     """Return the JSON text of a value; surrogate escapes become the bytes that they stand for."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "surrogateescape")
+    # A page can send surrogates that stand for no byte.
+    return to_bytes(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def parse_answer(body: bytes, url: str) -> dict[str, object]:
