@@ -207,6 +207,18 @@ def test_a_command_of_the_settings_measures_the_first_gpu(library: FakeLibrary) 
     assert len(GpuSampler("nvidia-smi --id=0 --query-gpu=utilization.gpu").read()) == 1
 
 
+def test_a_command_of_the_settings_that_prints_no_figures_has_failed(
+    library: FakeLibrary, caplog: pytest.LogCaptureFixture
+) -> None:
+    for printed in ("no such device", "1, 2", "a, b, c, d, e"):
+        with pytest.raises(OSError, match=f"printed no line of load.*: {printed}"):
+            GpuSampler(f"echo '{printed}'").read()
+        assert printed in caplog.text
+    assert GpuSampler("true").read() == ()
+    [card] = GpuSampler("printf 'load, temp, total, used, name\\n5, 6, 7, 8, Arc\\n'").read()
+    assert (card.name, card.util, card.mem_used_mb) == ("Arc", 5, 8)
+
+
 def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trio_afrender.hostinfo.nvidia_smi.RUN_TIMEOUT", 0.05)
     with pytest.raises(OSError, match="gave no answer"):

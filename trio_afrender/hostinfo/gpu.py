@@ -23,6 +23,7 @@ from trio_afrender.hostinfo.nvidia_smi import NvidiaSmi, parse_first_gpu, run_pr
 from trio_afrender.hostinfo.nvml import Nvml
 from trio_afrender.hostinfo.process_usage import GpuShare
 from trio_afrender.protocol.messages import CustomMeter, GpuCard
+from trio_afrender.text import printable
 
 __all__ = (
     "GpuSampler",
@@ -52,7 +53,14 @@ class _Command:
         self._argv = (*shell, command)
 
     def read(self) -> tuple[GpuCard, ...]:
-        return parse_first_gpu(run_program(self._argv))
+        printed = run_program(self._argv)
+        cards = parse_first_gpu(printed)
+        if not cards and (words := printed.split()):
+            raise OSError(
+                "the command of the settings printed no line of load, temperature, memory,"
+                f" memory used and name: {printable(' '.join(words), 200)}"
+            )
+        return cards
 
     def close(self) -> None:
         """Do nothing: the command has ended."""

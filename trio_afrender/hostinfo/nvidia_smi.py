@@ -101,17 +101,18 @@ def parse_processes(text: str) -> dict[str, tuple[GpuProcess, ...]]:
 
 
 def parse_first_gpu(text: str) -> tuple[GpuCard, ...]:
-    """Parse a line in the format of Afanasy's own command: load, temperature, memory, used, name."""
-    for util, temp, total, used, name in _rows(text, 5):
-        return (
-            GpuCard(
-                name=name,
-                util=_figure(util),
-                temp=_figure(temp),
-                mem_total_mb=_figure(total) or 0,
-                mem_used_mb=_figure(used) or 0,
-            ),
-        )
+    """Parse a line in the format of Afanasy's own command: load, temperature, memory, used, name.
+
+    A line without any figure, such as one of titles, is none.
+    """
+    for *figures, name in _rows(text, 5):
+        util, temp, total, used = map(_figure, figures)
+        if (util, temp, total, used) != (None, None, None, None):
+            return (
+                GpuCard(
+                    name=name, util=util, temp=temp, mem_total_mb=total or 0, mem_used_mb=used or 0
+                ),
+            )
     return ()
 
 
