@@ -22,7 +22,7 @@ from parsers.parser import Found, Rule, new_frame, progress_only, rule
 
 __all__ = ("ARNOLD", "MTOA_FRAME", "ArnoldInside", "ArnoldParser")
 
-_ERROR = r"\bERROR +\| .*?"
+_ERROR = r"\bERROR +\| .{0,100}?"
 
 ARNOLD = Messages(
     markers=(
@@ -38,14 +38,16 @@ ARNOLD = Messages(
         like("[gpu]", _ERROR + r"\[gpu\]"),
         like(
             "[driver_",
-            _ERROR + r"\[driver_\w+\].*\b(?:can't|cannot|could not|unable|failed|fail|error)\b",
+            _ERROR
+            + r"\[driver_\w+\].{0,200}\b(?:can't|cannot|could not|unable|failed|fail|error)\b",
         ),
         "Error reading pixel data from image file",
         "can't create file",
         like(
             "licen",
-            _ERROR
-            + r"(?i:\bno licen[cs]e|\blicen[cs]e\b.*\b(?:not|failed|error|unable|expired)\b|\b(?:not|failed|error|unable)\b.*\blicen[cs])",
+            r"\bERROR +\| (?=.{0,300}(?i:licen[cs])).{0,100}?(?i:\bno licen[cs]e"
+            r"|\blicen[cs]e\b.{0,200}\b(?:not|failed|error|unable|expired)\b"
+            r"|\b(?:not|failed|error|unable)\b.{0,200}\blicen[cs])",
         ),
         "OpenEXR exception",
         "[rlm] error initializing license system",

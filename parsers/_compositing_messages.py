@@ -16,13 +16,13 @@ __all__ = ("FUSION", "NATRON", "NUKE")
 _STAMP = r"^(?:\[[^\]\n]{1,40}\] *)?"
 _LICENCE = (
     "FOUNDRY LICENSE ERROR REPORT",
-    like(" license key", r"Invalid .* license key"),
+    like(" license key", r"Invalid .{0,300} license key"),
 )
 _NOT_WRITTEN = (
     like("error: write", r"\bERROR: Write\w*: "),
     like(
         "error: ",
-        r"(?i)\bERROR: .*\b(?:could not|cannot|can't|failed to|unable to) (?:write|save|create)\b",
+        r"(?i)\bERROR: .{0,300}\b(?:could not|cannot|can't|failed to|unable to) (?:write|save|create)\b",
     ),
 )
 """A node that writes has failed. Nodes that write are called Write and a number, unless renamed."""
@@ -44,7 +44,7 @@ _NUKE = Messages(
         *_LICENCE,
         like("no active write operators", r"(?i)\bno active write operators"),
         *_NOT_WRITTEN,
-        like("unknown command", r"(?i)'?\w+'?: unknown command\b"),
+        like("unknown command", r"(?i)(?:'|\b)\w+'?: unknown command\b"),
         like("can't render from that node", r"Can't render from that Node"),
         like("write error", r"(?i)\bwrite error\b"),
         like("insufficient disk space", r"(?i)insufficient disk space"),
@@ -65,7 +65,7 @@ _NUKE = Messages(
         like("missing frame", r"(?i)missing frames?[: ]+(\S+)"),
         like("failed to load ", r"Failed to load (\S+\.(?:ofx|so|dll|dylib|gizmo))\b"),
         like('plug-in "', r"(?i)plug-?in \"([^\"\n]+)\" (?:was )?not found"),
-        like("no cat file", r"(\w[\w.]*): No Cat file is selected"),
+        like("no cat file", r"(\w[\w.]{0,200}): No Cat file is selected"),
     ),
     ignored=(
         # Printed at the start of a render of a script that has a newer autosave.
@@ -120,7 +120,7 @@ _FUSION = Messages(
         like("no savers", r"(?i)\bno (?:active )?savers?\b"),
         like(
             "licen",
-            r"(?i)\b(?:no|could not (?:get|find|obtain)|failed to (?:get|obtain)) .*\b(?:licen[cs]e|dongle)\b",
+            r"(?i)\b(?:no|could not (?:get|find|obtain)|failed to (?:get|obtain)) .{0,300}\b(?:licen[cs]e|dongle)\b",
         ),
         like("out of memory", r"(?i)\bout of memory\b"),
         like("could not load comp", r"(?i)\bcould not (?:load|open) comp"),

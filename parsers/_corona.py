@@ -31,9 +31,9 @@ CORONA = Messages(
     fatal=(
         like(
             "corona",
-            r"\b(?:CORONA|Corona)\b.*\b(?i:licen(?:se|sing))\b.*\b(?i:error|failed|not|unable|expired)\b",
+            r"\b(?:CORONA|Corona)\b.{0,150}\b(?i:licen(?:se|sing))\b.{0,150}\b(?i:error|failed|not|unable|expired)\b",
         ),
-        like("corona", r"\b(?:CORONA|Corona)\b.*\b(?i:render(?:ing)? (?:failed|crashed))\b"),
+        like("corona", r"\b(?:CORONA|Corona)\b.{0,300}\b(?i:render(?:ing)? (?:failed|crashed))\b"),
     ),
 )
 """Sources: a log of Corona 13 in 3ds Max (deadline-cloud-samples 171), Corona's help centre."""

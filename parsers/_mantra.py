@@ -40,7 +40,7 @@ HOUDINI = Messages(
     ),
     bad=(
         # The other devices continue; if it was the only one, the image stays black.
-        like("critical error", r"\bKarmaXPU: device\b.*\bhas registered a critical error"),
+        like("critical error", r"\bKarmaXPU: device\b.{0,300}\bhas registered a critical error"),
     ),
     assets=(like("could not open asset", r"Could not open asset @([^@\n]+)@"),),
 )
@@ -116,7 +116,9 @@ class MantraParser(PassParser, UsageParser):
     )
     errors: tuple[str, ...] = ("Failed to create file",)
     messages: tuple[Messages, ...] = (
-        Messages(fatal=(like("error loading geometry", r"Error loading geometry .* from stdin"),)),
+        Messages(
+            fatal=(like("error loading geometry", r"Error loading geometry .{0,300} from stdin"),)
+        ),
         HOUDINI,
         RENDER_FAILURES,
     )

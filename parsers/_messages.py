@@ -19,6 +19,8 @@ Speed: lines that differ only in their digits have one shape. A shape is searche
 each text or token (`_STEMS`, else the whole of it); lines with such a word are read one by one. So a
 token must be rare: a word that is in each line of progress (render, device, camera) makes the parser
 many times slower. The number of words matters little.
+A pattern is tried at each place of a line where it may begin, so what it repeats behind that is bounded
+(``.{0,300}``): else a line that repeats its begin takes seconds.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ _ABSENT = (
     r"|\b(?:is |are )?missing\b(?! \w)|: no such file)"
 )
 _NOT_OPENED = (
-    rf"{_CANNOT}(?!.*\b(?i:for writing|for output))"
+    rf"{_CANNOT}(?!.{{0,500}}\b(?i:for writing|for output))"
     rf"(?:{_FILLER}{{0,80}}?{_FILE}|{_FILLER}{{0,40}}?{_KIND}{_FILLER}{{0,40}}?{_QUOTED})"
 )
 _NOT_FOUND = rf"(?:{_FILE}|{_KIND}{_FILLER}{{0,20}}?{_QUOTED}){_FILLER}{{0,60}}?{_ABSENT}"
@@ -117,7 +117,7 @@ RENDER_FAILURES = Messages(
         "disk full",
         like(
             "failed to alloc",
-            r"(?i)\bfailed to alloc\w* .*(?:\bmem|\bbytes\b|\d ?[KMG]i?B\b|\bGPU\b|\bVRAM\b)",
+            r"(?i)\bfailed to alloc\w* .{0,300}(?:\bmem|\bbytes\b|\d ?[KMG]i?B\b|\bGPU\b|\bVRAM\b)",
         ),
         like("allocation fail", r"(?i)\bmemory allocation fail"),
         like("cuda", r"\bCUDA(?:_ERROR_(?!NO_DEVICE)\w+|(?i:[ -]error\b))"),

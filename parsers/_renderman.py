@@ -24,7 +24,7 @@ _PROGRESS = r"R90000 +(?:\{?PROGRESS\}?:? +)?"
 RENDERMAN_RULES: tuple[Rule, ...] = (
     FRAME_SKIPPED,
     *pass_rules("R90000", rf"{_PROGRESS}(\d+(?:\.\d+)?) *%", "100", rf"{_PROGRESS}100(?:\.0+)? *%"),
-    rule("mode = ", r'^.*?"(.+?)".*\bmode = \w', image),
+    rule("mode = ", r'^[^"\n]*"([^"\n]+)".*\bmode = \w', image),
     rule('" (', r'"([^"\n]{1,500})" \((?:openexr|deepexr|tiff|targa|png)\b', image),
     rule("Filtering to produce ", r"Filtering to produce +(\S.*?)\s*$", image),
 )
@@ -38,7 +38,7 @@ RENDERMAN = Messages(
     fatal=(
         like("{severe}", r"\{SEVERE\}"),
         "cannot find valid renderman license",
-        like("license", r"\bR500\d\d\b.*\bLicense\b"),
+        like("license", r"\bR500\d\d\b.{0,300}\bLicense\b"),
         like(
             "display",
             r"(?i)\b(?:could not|cannot|can't|unable to|failed to) (?:open|create) display (?:driver\b|\")",

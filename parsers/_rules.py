@@ -467,8 +467,8 @@ def _image_line(parser: RuleParser, found: Found) -> None:
 
 
 MARKERS = (
-    rule(ACTIVITY, rf".*{ACTIVITY}[ \t]*(\S.*)", activity),
-    rule(REPORT, rf".*{REPORT}[ \t]*(\S.*)", report),
+    rule(ACTIVITY, rf"^.*{ACTIVITY}[ \t]*(\S.*)", activity),
+    rule(REPORT, rf"^.*{REPORT}[ \t]*(\S.*)", report),
     rule("@IMAGE", r"@IMAGE!?@", Aside(_image_line, "each", "files")),
     rule("Image: ", r"^Image: (?!.*@IMAGE@)", _image_line),
 )

@@ -35,7 +35,7 @@ MAX = Messages(
             "scene file",
             r"\b[Ss]cene file:? (?:'[^'\n]+'|\"[^\"\n]+\"|\S+) (?:does not exist|not found|could not be opened)",
         ),
-        like("state set", r"\b[Ss]tate set\b.*\bdoes not exist"),
+        like("state set", r"\b[Ss]tate set\b.{0,300}\bdoes not exist"),
         like("opening '", r"\bError: while opening '"),
     ),
     assets=(

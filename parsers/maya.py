@@ -90,7 +90,7 @@ class maya(RenderersInside):
         rule("Finished Rendering ", r"Finished Rendering (\S.*)", _image),
         rule("Finished Rendering ", r"Finished Rendering (.*[._])(\d+)\.[^.\s]+\.?\s*$", _written),
         MTOA_FRAME,
-        rule("Starting frame ", r"V-Ray.*?Starting frame +(-?\d+)", new_frame),
+        rule("Starting frame ", r"V-Ray.{0,300}?Starting frame +(-?\d+)", new_frame),
         *RenderersInside.rules,
     )
     messages: tuple[Messages, ...] = (MAYA,)

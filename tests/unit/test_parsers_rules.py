@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -421,3 +423,31 @@ def test_a_batch_of_passes_gives_the_percents_of_its_lines(seed: int) -> None:
     assert {
         kind: (each.done, each.percent, each.per_frame) for kind, each in whole.passes.items()
     } == {kind: (each.done, each.percent, each.per_frame) for kind, each in single.passes.items()}
+
+
+def test_no_line_takes_a_parser_long() -> None:
+    """A batch has 260 lines of 4000 characters; the agent waits 10 s for it (`timing.plugin`)."""
+    endless = (
+        ("arnold", "ERROR | ", " licen"),
+        ("arnold", "ERROR | [driver_x] ", ""),
+        ("karma", "failed to alloc ", ""),
+        ("nuke", "x", " unknown command"),
+        ("nuke", "ERROR: x ", ""),
+        ("nuke", "x", " no cat file"),
+        ("blender", "1", " data-blocks are missing"),
+        ("fusion", "no x ", "licen"),
+        ("prman", '"', " mode = "),
+        ("c4d", "Corona licensing ", ""),
+    )
+    for name, words, end in endless:
+        line = (words * 3980)[: 3980 - len(end)] + end + "\n"
+        lines = [f"{number} {line}" for number in range(10)]
+        assert _seconds(name, "".join(lines)) < 0.5, (name, words)
+    assert _seconds("generic", "x" * 60_000 + "ACTIVITY: \n" + "x" * 60_000 + "REPORT: \n") < 0.5
+
+
+def _seconds(name: str, text: str) -> float:
+    made = getattr(importlib.import_module(f"parsers.{name}"), name)()
+    before = time.thread_time()
+    _parse(made, text)
+    return time.thread_time() - before
