@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from trio_afrender.config import Config, Stuck
 from trio_afrender.hostinfo.process_inspection import ProcessReport, ProcessSnapshot
+from trio_afrender.process.interfaces import TreeSignal
 from trio_afrender.protocol.messages import Events, RunRef, TaskStatus, Update
 from trio_afrender.testing import MemoryHost
 
@@ -161,3 +162,17 @@ async def test_an_unclaimed_gpu_counts_as_activity_of_every_task(autojump_clock:
         stage.host.gpus_unclaimed = False
         async with keep_reading(link):
             await child.signalled()
+
+
+async def test_a_task_that_is_being_stopped_is_not_judged(autojump_clock: MockClock) -> None:
+    async with open_stage(watched("stop", warn_after=200, stop_after=120)) as stage:
+        link, child = await begin(stage)
+        child.dies_of = {TreeSignal.KILL}
+        stage.host.gauge.use(child.pid, memory=1, cpu=1.0)
+        async with keep_reading(link):
+            await trio.sleep(124)  # the last measurement before the stop is that of the limit
+        assert child.signals == []
+        await link.send(Events(stops=(RunRef.of(make_task()),)))
+        outcome = await expect_task(link, over=True)
+        assert outcome.status is TaskStatus.FinishedKilled
+        assert [step.text for step in outcome.why if step.event == "rule"] == []

@@ -149,6 +149,8 @@ class StuckMonitor:
         warned, longest = False, 0.0
         while True:
             await state.measurement()
+            if state.control.cause is not None:
+                return  # what it does while it is being stopped decides nothing
             if suspension:
                 # A suspended tree is inactive by request; the time starts anew when it is resumed.
                 await suspension.over()
@@ -166,7 +168,8 @@ class StuckMonitor:
                 case StuckAction.STOP:
                     report = await self._examine(process)
                     # None: a person is at work on the tree.
-                    if (kind := stop_kind(report.states)) is not None:
+                    # A stop, too, may have come while the tree was looked at.
+                    if (kind := stop_kind(report.states)) is not None and not state.control.cause:
                         text = f"no sign of life for {inactive:.0f} s"
                         text += f", stuck.stop_after is {rules.stop_after:g} s"
                         result = "the task is stopped as an error"
