@@ -122,6 +122,8 @@ async def test_a_driver_that_starts_up_is_waited_for(autojump_clock: MockClock) 
         async with keep_reading(link):
             await trio.sleep(2)
             assert host.spawn.children == []
+            waiting = await wait_until_one_waits(stage)
+            assert waiting == "waits for a GPU: it is not known yet which are free"
             found[0] = TWO
             assert gpus_of(await host.spawn.next()) == "0"
 

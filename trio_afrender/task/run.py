@@ -168,7 +168,9 @@ async def _take_gpus(state: RunState) -> None:
     # Reported only if there is a wait: for each task it would be one more update.
     waiting = gpus.is_busy()
     if waiting:
-        await state.show_activity("waits for a GPU: all are in use")
+        known = gpus.gpus() is not None and not gpus.allocations.unknown
+        why = "all are in use" if known else "it is not known yet which are free"
+        await state.show_activity(f"waits for a GPU: {why}")
     with state.control.stoppable():
         taken = await gpus.take()
         state.assign_gpus(taken, make_gpu_variables(taken) if taken else {})
