@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -12,7 +14,14 @@ from trio.testing import MockClock
 
 from trio_afrender.config import Config, Timing
 from trio_afrender.process.interfaces import ProcessTree, TreeSignal
-from trio_afrender.protocol.messages import BlockFlags, TaskExec, TaskStatus, TaskUpdate
+from trio_afrender.protocol.messages import (
+    BlockFlags,
+    TaskExec,
+    TaskFile,
+    TaskStatus,
+    TaskUpdate,
+)
+from trio_afrender.task.collected_files import FileBatch, SentFiles
 from trio_afrender.task.dependencies import RunRecorder
 from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent, UnkillableTree
 from trio_afrender.task.monitors import START_DELAY
@@ -23,6 +32,7 @@ from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
 from trio_afrender.task.task_control import TaskControl
 from trio_afrender.task.task_environment import AgentEnvironment
+from trio_afrender.tasklog.redact import Redactor
 from trio_afrender.testing import FakeChild, MemoryHost
 from trio_afrender.testing.memory_host import MemoryRunFolder, virtual_wall
 
@@ -731,3 +741,29 @@ async def test_rendered_files_that_are_not_named_are_counted(
         bench.state.concluded(TaskStatus.FinishedSuccess, "", ("x" * length,) * 1500)
     [text] = [step.text for step in bench.outcome.why if "rendered files" in step.text]
     assert text.startswith(f"of 1500 rendered files the first {named} are named: the limits are")
+
+
+async def test_a_further_batch_of_files_waits_for_a_descriptor(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The work is done: what the host has too little of now must not cost it."""
+    calls = 0
+
+    async def collect(self: MemoryRunFolder, sent: SentFiles, redactor: Redactor) -> FileBatch:
+        nonlocal calls
+        calls += 1
+        await trio.lowlevel.checkpoint()
+        if calls == 2:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        name = f"{calls}.txt"
+        file = TaskFile(name=name, data=b"x")
+        return FileBatch(files=(file,), names=frozenset([name]), bytes=1, more=calls == 1)
+
+    monkeypatch.setattr(MemoryRunFolder, "collect", collect)
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        await child.write(b"frame 1\n")
+        child.exit(0)
+    assert bench.outcome.status is TaskStatus.FinishedSuccess
+    batches = [event.files for event in bench.events if isinstance(event, FilesFound)]
+    assert [file.name for files in batches for file in files] == ["1.txt", "3.txt"]

@@ -264,7 +264,12 @@ async def _collect_results(
     state.concluded(status, output, parsed_files)
     await state.send_files(batch)
     while batch.more:
-        batch, _ = await run_folder.collect_final(
-            state.sent_files, viewed=False, limit=0, redactor=Redactor(state.secrets)
+        collect = partial(
+            run_folder.collect_final,
+            state.sent_files,
+            viewed=False,
+            limit=0,
+            redactor=Redactor(state.secrets),
         )
+        batch, _ = await retry_exhausted(collect)
         await state.send_files(batch)
