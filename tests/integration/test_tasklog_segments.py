@@ -278,6 +278,18 @@ def test_a_reader_skips_a_segment_that_is_no_file(
     assert open_reader(tmp_path).read(0, 100).data == b""
 
 
+def test_a_folder_in_the_place_of_a_dropped_segment_does_no_harm(tmp_path: Path) -> None:
+    writer = make_writer(tmp_path, quota=40)
+    writer.append(b"0123456789" * 6)
+    writer.close()
+    [dropped] = list_folder(tmp_path).ranges
+    segment_path(tmp_path, dropped.start).mkdir()
+    later = make_writer(tmp_path, quota=40)
+    later.append(b"later\n")
+    later.close()
+    assert open_reader(tmp_path).read(60, 100) == Chunk(60, b"later\n")
+
+
 def test_what_lies_where_a_segment_will_be_made_is_replaced(tmp_path: Path) -> None:
     writer = make_writer(tmp_path)
     writer.append(b"0123456789")

@@ -377,7 +377,8 @@ def open_writer(
     if dropped:
         for path in folder.glob("*.log"):
             if path.stem.isdecimal() and any(g.start <= int(path.stem) < g.end for g in dropped):
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # a folder that the task has put there
+                    path.unlink()
     return SegmentWriter(
         folder,
         segments,
