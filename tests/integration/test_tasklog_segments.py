@@ -278,6 +278,24 @@ def test_a_reader_skips_a_segment_that_is_no_file(
     assert open_reader(tmp_path).read(0, 100).data == b""
 
 
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_an_exchanged_segment_can_be_dropped(
+    tmp_path: Path, exchange: Callable[[Path], None]
+) -> None:
+    writer = make_writer(tmp_path, quota=40)
+    writer.append(b"0123456789" * 4)
+    exchange(segment_path(tmp_path, 10))
+    writer.append(b"abcdefghij" * 3)
+    writer.close()
+    assert writer.state.lost == 0
+    assert open_reader(tmp_path).read(60, 100) == Chunk(60, b"abcdefghij")
+    later = make_writer(tmp_path, quota=40)
+    later.append(b"klmnopqrst" * 3)
+    later.close()
+    assert later.state.lost == 0
+    assert open_reader(tmp_path).read(90, 100) == Chunk(90, b"klmnopqrst")
+
+
 def test_a_folder_in_the_place_of_a_dropped_segment_does_no_harm(tmp_path: Path) -> None:
     writer = make_writer(tmp_path, quota=40)
     writer.append(b"0123456789" * 6)

@@ -14,6 +14,7 @@ from pathlib import Path
 from trio_afrender.safe_files import open_regular, remove_file, replace_file
 from trio_afrender.tasklog.segments import (
     DROPPED,
+    EXCHANGED,
     LOST,
     MissingRange,
     count_lines,
@@ -42,11 +43,18 @@ class MissingRanges:
     def drop(self, start: int, end: int) -> None:
         """Remove the segment at `start` after counting its lines. Raises OSError, with nothing done."""
         path = segment_path(self._folder, start)
+        missing = MissingRange(start, end, 0, DROPPED)
         try:
             missing = MissingRange(start, end, count_lines(path), DROPPED)
-            self._note_drop(path, missing)
-        except FileNotFoundError:  # the task, or a user, has removed it or the whole folder
-            missing = MissingRange(start, end, 0, DROPPED)
+        except OSError as error:
+            if error.errno not in EXCHANGED:
+                raise
+            # The task, or a user, has removed or exchanged it, or removed the whole folder.
+        else:
+            try:
+                self._note_drop(path, missing)
+            except FileNotFoundError:  # just now
+                missing = MissingRange(start, end, 0, DROPPED)
         ranges = sorted((*self.ranges, missing), key=lambda each: each.start)
         self.ranges = _coarsen(tuple(ranges))
 
