@@ -208,6 +208,9 @@ async def test_a_port_in_use_is_named_with_its_program(tmp_path: Path) -> None:
         (["--gui", "."], "it has no afanasy/browser/index.html"),
         (["--gui", "x" * 300], "it has no afanasy/browser/index.html"),
         (["--agents", "65"], "expected 0 to 64"),
+        # Without a page they would protect nothing.
+        (["--read-only"], "--read-only is for the page: give --web, too"),
+        (["--key", "k.pem"], "--key is for the page: give --web, too"),
         (["no.json"], "no.json: No such file or directory"),
         (["--plugins", "nowhere"], "plugin folder"),
     ],

@@ -27,11 +27,29 @@ if TYPE_CHECKING:
     from trio_afrender.web.sessions import PageSession
     from trio_afrender.web.settings import PageSettings
 
-__all__ = ("open_page", "plan_page")
+__all__ = ("open_page", "plan_own_page", "plan_page")
 
 _BROWSER_STARTS = 60.0
 """Seconds until a browser has read the file that it was started with."""
 _NEEDED = ("starlette", "hypercorn")
+
+
+def plan_own_page(options: Namespace) -> PageSettings | None:
+    """Check the options of a page that a command serves beside its work; None: it serves none.
+
+    Raises `ConfigError`, also for options of a page that is not served: they would protect nothing.
+    """
+    if options.web is not None:
+        return plan_page("--web", options.web, options, own_farm=True)
+    for option, value in (
+        ("--cert", options.cert),
+        ("--key", options.key),
+        ("--read-only", options.read_only),
+        ("--host-name", options.names_of_host),
+    ):
+        if value:
+            raise ConfigError(f"{option} is for the page: give --web, too")
+    return None
 
 
 def plan_page(option: str, address: str, options: Namespace, *, own_farm: bool) -> PageSettings:

@@ -27,7 +27,7 @@ from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.local_agents import make_local_configs
 from trio_afrender.cli.logging_setup import open_daemon_log
 from trio_afrender.cli.metrics_option import MetricsOption, read_metrics_option
-from trio_afrender.cli.open_page import open_page, plan_page
+from trio_afrender.cli.open_page import open_page, plan_own_page
 from trio_afrender.cli.plugin_folders import check_folders
 from trio_afrender.cli.signals import ignore_signals, open_signals
 from trio_afrender.cli.terminal import clean, print_line
@@ -101,9 +101,7 @@ def run(options: Namespace) -> int:
         gui=options.gui,
         metrics=read_metrics_option(options),
         move_damaged=options.move_damaged,
-        page=plan_page("--web", options.web, options, own_farm=True)
-        if options.web is not None
-        else None,
+        page=plan_own_page(options),
         user_name=config.user_name,
         host_name=config.name,
         specs=specs,

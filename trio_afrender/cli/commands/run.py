@@ -29,7 +29,7 @@ from trio_afrender.cli.job_progress import open_progress
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.local_agents import make_local_configs
 from trio_afrender.cli.logging_setup import logging_to
-from trio_afrender.cli.open_page import open_page, plan_page
+from trio_afrender.cli.open_page import open_page, plan_own_page
 from trio_afrender.cli.plugin_folders import check_folders
 from trio_afrender.cli.progress_display import Screen, choose_screen
 from trio_afrender.cli.report_file import check_reports, raise_first, write_reports
@@ -76,9 +76,7 @@ def run(options: Namespace) -> int:
         chosen = unfinished if chosen is None else chosen & unfinished
     followed = _choose_followed(spec, options)
     reports, sheet = check_reports(options.report), check_sheet(options.sheet)
-    page = (
-        plan_page("--web", options.web, options, own_farm=True) if options.web is not None else None
-    )
+    page = plan_own_page(options)
     print_warnings(spec, config.plugins)
     if options.dry_run:
         plan = make_plan(spec, describe_renders(config, options.agents), chosen)
