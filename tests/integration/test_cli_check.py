@@ -95,6 +95,8 @@ async def test_errors_are_one_sentence(tmp_path: Path) -> None:
     for words, sentence in (
         (("parser", "generik", LOGS / "generic.log"), 'no parser "generik", did you mean "generic"?'),
         (("parser", "generic", "no.log"), "log no.log: No such file or directory"),
+        (("parser", "generic", "/dev/zero"), "log /dev/zero: larger than 256 MiB"),
+        (("meter", "exam\npel"), 'no meter "exam?pel", did you mean "example"?'),
         (("parser", "generic", LOGS / "generic.log", "--chunk", "x"), 'chunk "x": expected'),
         (("service", "generic", "no.json"), "no.json: No such file or directory"),
         (("meter", "exampel"), 'no meter "exampel", did you mean "example"?'),

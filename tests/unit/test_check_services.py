@@ -108,6 +108,12 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         read_tasks(tmp_path / "t.json")
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="Linux has it")
+def test_a_file_without_an_end_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="larger than 256 MiB"):
+        read_tasks(Path("/dev/zero"))
+
+
 def test_the_limits_of_a_service_are_returned(tmp_path: Path) -> None:
     (tmp_path / "services").mkdir()
     (tmp_path / "services" / "slow.py").write_text(

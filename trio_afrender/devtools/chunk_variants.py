@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from itertools import accumulate
+from collections.abc import Iterator
+from itertools import accumulate, repeat
 
 from trio_afrender.errors import ConfigError
 
@@ -51,39 +52,45 @@ def spell_chunk(chunk: Chunk) -> str:
     raise ConfigError(f'chunk "{text}": expected a number of bytes, line, whole or random[:SEED]')
 
 
-def cut_log(data: bytes, chunk: str) -> list[int]:
-    """Return the offsets at which the chunks end. `chunk` is a result of `spell_chunk`.
+def cut_log(data: bytes, chunk: str) -> Iterator[int]:
+    """Yield the offsets at which the chunks end. `chunk` is a result of `spell_chunk`.
 
-    A repeated offset means a call without new output, a tick.
+    A repeated offset means a call without new output, a tick. No list: a slow program makes a thousand
+    ticks for each line.
     """
-    if chunk == "whole":
-        return [len(data)] if data else []
-    lines = list(accumulate(map(len, data.splitlines(keepends=True))))
-    if chunk == "line":
-        # A line that ends with \r is complete only with the next byte, which may be its \n.
-        return [min(len(data), end + data.endswith(b"\r", 0, end)) for end in lines]
     word, _, value = chunk.partition(":")
-    if word == "speed":
+    if chunk == "whole":
+        yield from [len(data)] if data else []
+    elif chunk == "line":
+        # A line that ends with \r is complete only with the next byte, which may be its \n.
+        for end in _find_ends(data):
+            yield min(len(data), end + data.endswith(b"\r", 0, end))
+    elif word == "speed":
         # The chunks that the agent makes of a program that prints this number of lines per second.
         speed, number, now, last = float(value), 0, 0.0, 0
-        ends = []
+        lines = list(_find_ends(data))
         while number < len(lines):
             printed = number / speed
-            ends += [last] * int((printed - now) / _TICK_INTERVAL)
+            yield from repeat(last, int((printed - now) / _TICK_INTERVAL))
             now = max(now, printed)
             number = min(len(lines), max(number, int(now * speed)) + 1)
             last = lines[number - 1]
-            ends.append(last)
+            yield last
             now += _CALL_INTERVAL
-        return ends
-    if word == "random":
+    elif word == "random":
         rng = random.Random(value)  # noqa: S311 - nothing secret
         pauses = random.Random(f"pauses {value}")  # noqa: S311 - apart, so that the cuts stay the same
-        ends, end = [], 0
+        end = 0
         while end < len(data):
             # A limit drawn first makes short chunks as frequent as long ones.
             end = min(len(data), end + rng.randint(1, rng.choice((2, 20, _MAX_RANDOM))))
-            ends += [end, end] if pauses.random() < _PAUSE_SHARE else [end]
-        return ends
-    size = int(chunk)
-    return [*range(size, len(data), size), *([len(data)] if data else [])]
+            yield end
+            if pauses.random() < _PAUSE_SHARE:
+                yield end
+    else:
+        yield from range(int(chunk), len(data), int(chunk))
+        yield from [len(data)] if data else []
+
+
+def _find_ends(data: bytes) -> Iterator[int]:
+    return accumulate(map(len, data.splitlines(keepends=True)))

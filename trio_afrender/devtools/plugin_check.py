@@ -18,6 +18,7 @@ from trio_afrender.config import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound
 from trio_afrender.plugins.host.host_protocol import dump_plugin_settings
 from trio_afrender.plugins.lookup import list_plugins, near
+from trio_afrender.text import printable
 
 __all__ = ("PLUGIN_KINDS", "Report", "check_meter", "check_plugins")
 
@@ -80,7 +81,7 @@ def check_meter(
     Raises `PluginNotFound` too.
     """
     if name not in list_plugins("meter", folders):
-        raise PluginNotFound("meter", name, near("meter", name, folders))
+        raise PluginNotFound("meter", printable(name), near("meter", name, folders))
     return check_plugins(
         folders, names=[("meter", name)], limit=limit + 2 * pause, settings=settings, pause=pause
     )[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from trio_afrender.errors import ConfigError
 from trio_afrender.farm.model import Block, Job, RenderState, Run, Task, User
 from trio_afrender.farm.scheduler import make_exec
 from trio_afrender.jobs.host_masks import NO_MASKS
-from trio_afrender.jobs.job_file import load_job
+from trio_afrender.jobs.job_file import parse_job, read_job
 from trio_afrender.plugins.interfaces import PluginSpec
 from trio_afrender.plugins.task_worker import TaskWorker
 from trio_afrender.protocol.messages import Register, TaskExec, TaskKey
@@ -110,19 +109,12 @@ def read_tasks(path: Path) -> tuple[dict[str, object], ...]:
 
     Raises `ConfigError`. Blocking.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig", errors="surrogateescape"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: not a task: nested too deeply") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: not JSON: {error}") from None
+    data = read_job(path)
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected an object with keys of taskInfo, or a job")
     if not {"job", "jobs", "blocks"} & data.keys():
         return (data,)
-    spec = load_job(path)
+    spec = parse_job(data, folder=path.absolute().parent)
     job = Job(id=1, user=User(id=1, name=spec.user_name), spec=spec, masks=NO_MASKS)
     render = RenderState(id=1, name="check", register=Register(name="check"))
     found = []

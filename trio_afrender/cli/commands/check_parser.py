@@ -25,6 +25,8 @@ _STYLES = {
     **dict.fromkeys(("error", "fatalerror", "badresult", "problem"), "bold red"),
 }
 """Styles of events; others are green."""
+_MAX_LOG = 256 * 1024 * 1024
+"""Bytes of a log."""
 _PROGRESS = {"percent": "{}%", "frame": "frame {}", "percentframe": "{}% of the frame"}
 
 
@@ -34,13 +36,9 @@ def run_parser(options: Namespace, config: Config) -> int:
         raise ConfigError("--html takes one log: run the command once for each log")
     good = True
     for log in options.logs:
-        try:
-            data = sys.stdin.buffer.read() if log == "-" else Path(log).read_bytes()
-        except OSError as error:
-            raise ConfigError(f"log {log}: {error.strerror or error}") from None
         replay = replay_parser(
             options.plugin,
-            data,
+            _read_log(log),
             frames=options.frames,
             chunk=options.chunk if options.speed is None else f"speed:{options.speed}",
             folders=config.plugins,
@@ -59,6 +57,20 @@ def run_parser(options: Namespace, config: Config) -> int:
         else:
             _print_replay(log, replay)
     return 0 if good else 1
+
+
+def _read_log(log: str) -> bytes:
+    try:
+        if log == "-":
+            data = sys.stdin.buffer.read(_MAX_LOG + 1)
+        else:
+            with Path(log).open("rb") as file:
+                data = file.read(_MAX_LOG + 1)  # it may be a device without an end
+    except OSError as error:
+        raise ConfigError(f"log {log}: {error.strerror or error}") from None
+    if len(data) > _MAX_LOG:
+        raise ConfigError(f"log {log}: larger than {_MAX_LOG >> 20} MiB: give a part of it")
+    return data
 
 
 def _print_replay(log: str, replay: Replay) -> None:
