@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 import trio
 from support.farm import FakeLink, listed, make_update, one_job
+from support.polling import until
 
 from trio_afrender.errors import StoreError
 from trio_afrender.farm import make_report, open_farm
+from trio_afrender.farm.json_interface import open_requests
+from trio_afrender.farm.json_interface.answers import info
+from trio_afrender.farm.json_interface.asker import Asker
 from trio_afrender.farm.state import AttemptOutput, FileData, LogText
 from trio_afrender.farm.store import DiskFarmStore
 from trio_afrender.protocol.messages import (
@@ -196,3 +200,30 @@ async def test_texts_queued_at_the_end_are_stored(tmp_path: Path, cancelled: boo
     logs = list((tmp_path / "farm" / str(job)).glob("*/log.txt"))
     assert len(logs) == 200
     assert logs[0].read_text().endswith("asked: not started: never mind\n")
+
+
+async def test_texts_and_records_wait_on_a_host_without_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They exist nowhere else, so the farm must neither end nor leave them out."""
+    monkeypatch.setattr("trio_afrender.tasklog.io_threads.PAUSES", (0.01,))
+
+    async def refuse(*_: object, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("can't start new thread")
+
+    async with (
+        open_farm(tmp_path / "farm") as farm,
+        open_requests(farm, gui_folder=tmp_path) as requests,
+    ):
+        await farm.dispatch_and_store()
+        with monkeypatch.context() as context:
+            context.setattr(trio.to_thread, "run_sync", refuse)
+            job = farm.submit(one_job())
+            await until(lambda: "no thread can be started" in caplog.text)
+            answer = await requests.answer({"get": {"type": "config"}}, Asker(address="x"))
+            assert answer == info("error", "the farm cannot answer now: no thread can be started")
+        await farm.dispatch_and_store()
+        assert "texts and records are stored again" in caplog.text
+    async with open_farm(tmp_path / "farm") as farm:
+        assert farm.jobs == (job,)

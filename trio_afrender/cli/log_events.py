@@ -186,6 +186,10 @@ _SERVERS: Mapping[str, Mapping[str, str]] = {
         "records are not stored, tried again every %.0f s: %s": "records-failed seconds reason",
         "%s: kept as %s": "records-moved reason path",
     },
+    "farm.text_writer": {
+        "texts and records are not stored, tried again: %s": "texts-failed reason",
+        "texts and records are stored again": "texts-recovered",
+    },
     "farm.render_session": {
         "%s: closed: did not register": "render-silent render",
         "%s: registered": "render-registered render",

@@ -16,6 +16,7 @@ from trio_afrender.farm.database import DamagedRecords, Database, RecordRows
 from trio_afrender.farm.record_rows import make_rows, restore
 from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.unstored import ChangedRecords
+from trio_afrender.tasklog.io_threads import call_in_thread
 
 __all__ = ("RecordBatches", "open_records")
 
@@ -56,7 +57,7 @@ async def open_records(
     finally:
         # Also when cancelled: SQLite then writes the last batches into the file itself.
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(database.close)
+            await call_in_thread(database.close)
 
 
 class RecordBatches:

@@ -6,8 +6,11 @@ output. A job that is gone leaves the database before its texts.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import trio
 
@@ -18,11 +21,16 @@ from trio_afrender.farm.record_batches import RecordBatches
 from trio_afrender.farm.state import Removal, Write
 from trio_afrender.farm.store import FarmStore
 from trio_afrender.protocol.messages import TaskKey
+from trio_afrender.tasklog.io_threads import call_in_thread
 
 __all__ = ("TextWriter",)
 
+_log = logging.getLogger(__name__)
+
 _THREADS = 4
 """Calls of the store at once: one that writes, others that read."""
+
+_T = TypeVar("_T")
 
 
 class TextWriter:
@@ -68,18 +76,18 @@ class TextWriter:
         await trio.lowlevel.checkpoint()
 
     async def read_log(self, key: TaskKey) -> str:
-        """The stored log of a task."""
+        """The stored log of a task. Raises OSError where the host has no thread for it."""
         if self.store.in_memory:
             await trio.lowlevel.checkpoint()
             return self.store.log(key)
-        return await trio.to_thread.run_sync(self.store.log, key, limiter=self._limiter)
+        return await call_in_thread(partial(self.store.log, key), limiter=self._limiter)
 
     async def read_output(self, key: TaskKey, attempt: int) -> str:
-        """The stored output of an attempt."""
+        """The stored output of an attempt. Raises as `read_log`."""
         if self.store.in_memory:
             await trio.lowlevel.checkpoint()
             return self.store.output(key, attempt)
-        return await trio.to_thread.run_sync(self.store.output, key, attempt, limiter=self._limiter)
+        return await call_in_thread(partial(self.store.output, key, attempt), limiter=self._limiter)
 
     def stop(self) -> None:
         """End `run`. A batch that a thread has begun is finished."""
@@ -107,11 +115,10 @@ class TextWriter:
             await trio.lowlevel.checkpoint()
             failed = self.store.write(batch)
         elif batches is None:
-            write = self.store.write
-            failed = await trio.to_thread.run_sync(write, batch, limiter=self._limiter)
+            failed = await self._call(partial(self.store.write, batch))
         else:
-            failed, error = await trio.to_thread.run_sync(
-                self._write_all, batches, batch, batches.take(), limiter=self._limiter
+            failed, error = await self._call(
+                partial(self._write_all, batches, batch, batches.take())
             )
             if error is None:
                 batches.written()
@@ -121,6 +128,22 @@ class TextWriter:
                 batches.failed(error)
         for key, problem in failed:
             self._failed(key, problem)
+
+    async def _call(self, work: Callable[[], _T]) -> _T:
+        """Call the store in a thread, as soon as the host has one: the texts exist nowhere else."""
+        waits = False
+        while True:
+            try:
+                result = await call_in_thread(work, limiter=self._limiter)
+            except OSError as error:
+                if not waits:
+                    why = error.strerror or error
+                    _log.error("texts and records are not stored, tried again: %s", why)
+                waits = True
+            else:
+                if waits:
+                    _log.warning("texts and records are stored again")
+                return result
 
     def _write_all(
         self, batches: RecordBatches, batch: list[Write], rows: RecordRows

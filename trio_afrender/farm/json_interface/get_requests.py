@@ -6,6 +6,7 @@ import os
 import platform
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TypeVar
 
 import trio
@@ -46,6 +47,7 @@ from trio_afrender.farm.json_interface.served_files import GuiFolder
 from trio_afrender.farm.json_interface.task_requests import TaskRequests
 from trio_afrender.farm.json_interface.wait_objects import describe_waits
 from trio_afrender.farm.model import Job
+from trio_afrender.tasklog.io_threads import call_in_thread
 from trio_afrender.text import show_json, suggest
 from trio_afrender.version import __version__
 
@@ -106,14 +108,13 @@ class GetRequests:
             path = text_at(asked, "path")
             names: list[str] = []
             if self._gui is not None:
-                names = await trio.to_thread.run_sync(
-                    self._gui.list_names, path, limiter=self._threads
-                )
+                list_names = partial(self._gui.list_names, path)
+                names = await call_in_thread(list_names, limiter=self._threads)
             return {"path": path, "files": names}
         if kind == "config":
             found: list[object] = []
             if self._gui is not None:
-                found = await trio.to_thread.run_sync(self._gui.read_config, limiter=self._threads)
+                found = await call_in_thread(self._gui.read_config, limiter=self._threads)
             folder = str(self._gui.folder) if self._gui is not None else ""
             environment = {
                 "version": f"trio_afrender {__version__}",

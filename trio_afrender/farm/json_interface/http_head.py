@@ -35,6 +35,7 @@ _REASONS = {
     404: "Not Found",
     411: "Length Required",
     413: "Content Too Large",
+    503: "Service Unavailable",
 }
 
 

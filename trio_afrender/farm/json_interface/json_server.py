@@ -11,6 +11,7 @@ import hmac
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -37,6 +38,7 @@ from trio_afrender.farm.json_interface.request_reader import (
     frame_answer,
 )
 from trio_afrender.farm.json_interface.root_requests import RootRequests
+from trio_afrender.tasklog.io_threads import call_in_thread
 from trio_afrender.transport.address import is_loopback, make_url
 from trio_afrender.transport.bound_port import open_listeners
 from trio_afrender.transport.socket_owner import Address, OwnerCheck, make_owner_check
@@ -263,7 +265,10 @@ class JsonServer:
         if len(body) < _LARGE:
             await trio.lowlevel.checkpoint()
             return parse_root(body)
-        return await trio.to_thread.run_sync(parse_root, body, limiter=self._parsing)
+        try:
+            return await call_in_thread(partial(parse_root, body), limiter=self._parsing)
+        except OSError as error:
+            raise BadJson(f"it cannot be read now: {error.strerror or error}") from None
 
     def _knows_token(self, secret: str) -> bool:
         digests = [

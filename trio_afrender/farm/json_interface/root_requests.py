@@ -32,6 +32,7 @@ from trio_afrender.farm.json_interface.task_files import find_task_file, read_ta
 from trio_afrender.farm.json_interface.task_messages import describe_task, progress_of
 from trio_afrender.jobs.job_file import parse_job
 from trio_afrender.jobs.job_spec import JobSpec
+from trio_afrender.tasklog.io_threads import call_in_thread
 from trio_afrender.text import MAX_NODE_NAME, is_node_name, show_json
 
 __all__ = ("RootRequests",)
@@ -67,6 +68,14 @@ class RootRequests:
         self, root: dict[str, object], asker: Asker
     ) -> Answer | BinaryAnswer | EncodedAnswer | None:
         """Answer a request; None if it has no answer."""
+        try:
+            return await self._answer(root, asker)
+        except OSError as error:  # the host has no thread for what blocks
+            return info("error", f"the farm cannot answer now: {error.strerror or error}")
+
+    async def _answer(
+        self, root: dict[str, object], asker: Asker
+    ) -> Answer | BinaryAnswer | EncodedAnswer | None:
         self.registry.expire(trio.current_time())
         if (asked := object_at(root, "get")) is not None:
             return await self._get.answer(asked)
@@ -112,7 +121,10 @@ class RootRequests:
             return await read_task_file(self._state, *key_and_name, self._threads)
         if self._gui is None:
             raise HttpRefused(404, "there is no such file; pages are served with --gui DIR only")
-        return await trio.to_thread.run_sync(self._gui.serve, target, limiter=self._threads)
+        try:
+            return await call_in_thread(partial(self._gui.serve, target), limiter=self._threads)
+        except OSError as error:
+            raise HttpRefused(503, f"it cannot be read now: {error.strerror or error}") from None
 
     async def _read_job(self, root: dict[str, object]) -> JobSpec:
         """Read the job of a request. Raises `JobError`."""
@@ -133,7 +145,7 @@ class RootRequests:
         blocks = blocks if isinstance(blocks, list) else []
         listed = [block.get("tasks") for block in blocks if isinstance(block, dict)]
         if sum(len(tasks) for tasks in listed if isinstance(tasks, list)) > _LARGE:
-            return await trio.to_thread.run_sync(parse, limiter=self._threads)
+            return await call_in_thread(parse, limiter=self._threads)
         await trio.lowlevel.checkpoint()
         return parse()
 

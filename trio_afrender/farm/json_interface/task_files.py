@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from urllib.parse import unquote
 
 import trio
@@ -13,6 +14,7 @@ from trio_afrender.farm.json_interface.served_files import serve_task_file
 from trio_afrender.farm.model import Task
 from trio_afrender.farm.state import FarmState
 from trio_afrender.protocol.messages import TaskKey
+from trio_afrender.tasklog.io_threads import call_in_thread
 
 __all__ = ("TASK_FILES", "describe_task_files", "find_task_file", "read_task_file")
 
@@ -61,7 +63,8 @@ async def read_task_file(
             await trio.lowlevel.checkpoint()
             body = state.texts.read_file(key, name)
         else:
-            body = await trio.to_thread.run_sync(state.texts.read_file, key, name, limiter=threads)
+            read = partial(state.texts.read_file, key, name)
+            body = await call_in_thread(read, limiter=threads)
     except OSError as error:
         raise HttpRefused(404, f"the file cannot be read: {error.strerror}") from None
     return serve_task_file(name, body)

@@ -109,4 +109,6 @@ class TaskRequests:
                 text = await self._farm.ask_output(key)
             except KeyError:
                 return  # the job was deleted
+            except OSError as error:  # the host has no thread to read it with
+                text = f"ERROR: the output cannot be read now: {error.strerror or error}"
         monitor.add_output(key, text)
