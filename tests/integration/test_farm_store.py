@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -89,6 +90,20 @@ def test_texts_and_files_are_read_as_written(tmp_path: Path) -> None:
     ]  # fmt: skip
     modes = {stat.S_IMODE(p.stat().st_mode) for p in tmp_path.rglob("*") if p.is_file()}
     assert modes == {0o600}
+
+
+def test_a_text_that_cannot_be_read_is_not_shown_as_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DiskFarmStore(tmp_path)
+    store.write([LogText(KEY, "one\n"), AttemptOutput(KEY, 1, "out")])
+
+    def refuse(path: Path) -> bytes:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    text = "[the stored text cannot be read: Too many open files]\n"
+    assert (store.log(KEY), store.output(KEY, 1)) == (text, text)
 
 
 def test_a_log_above_its_limit(tmp_path: Path) -> None:

@@ -207,8 +207,13 @@ _replace = partial(write_whole, mode=0o600)
 
 
 def _read(path: str) -> str:
-    """A stored text for display: bytes that are not UTF-8 become replacement characters."""
+    """A stored text for display: bytes that are not UTF-8 become replacement characters.
+
+    What cannot be read is no empty text: the text says why.
+    """
     try:
         return Path(path).read_bytes().decode("utf-8", "replace")
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
+    except OSError as error:
+        return f"[the stored text cannot be read: {error.strerror or error}]\n"
