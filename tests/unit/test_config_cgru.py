@@ -65,6 +65,8 @@ def test_a_file_is_read_by_the_rules(text: str, values: dict[str, object]) -> No
         (b'{"a": "\xff"}', "not UTF-8 at byte 7"),
         ('{"cgru_config": {"a": NaN}}', "NaN is not a JSON number"),
         ("[" * 100_000, "nested too deeply"),
+        # Not for the parser, but for what reads its result.
+        ('{"cgru_config": {"a":' + '{"a":' * 900 + "1" + "}" * 902, "nested too deeply"),
         ("[1]", "not a JSON object"),
         ('{"cgru_config": 5}', '"cgru_config" is not an object'),
         ('{"af_servername": "x"}', 'has no object "cgru_config"'),

@@ -26,6 +26,8 @@ from trio_afrender.text import refuse_constant
 __all__ = ("FileSettings", "parse_file", "platform_tokens")
 
 _MAX_BYTES = 16 * 1024 * 1024
+_MAX_DEPTH = 100
+"""Objects and lists inside of each other; what reads settings calls itself for each of them."""
 _SHIPPED = "config_default.json"
 """The name of files that CGRU ships. They include files of the site that need not exist."""
 _ARCHITECTURES = {"aarch64": "aarch64", "arm64": "aarch64", "armv7l": "arm32", "armv6l": "arm32"}
@@ -209,6 +211,8 @@ def parse_file(
         raise ConfigError(f"{path}: nested too deeply") from error
     except ValueError as error:
         raise ConfigError(f"{path}: not JSON: {error}") from error
+    if _is_deeper(root, _MAX_DEPTH):
+        raise ConfigError(f"{path}: nested too deeply")
     if not isinstance(root, dict):
         raise ConfigError(f"{path}: not a JSON object")
     own = root.get("cgru_config", {})
@@ -219,6 +223,19 @@ def parse_file(
     if repeated:
         problems += _find_repeated(data.decode("utf-8-sig"), path)
     return _filtered(own, tokens)
+
+
+def _is_deeper(value: object, most: int) -> bool:
+    """Whether more than `most` objects and lists are inside of each other."""
+    level = [value]
+    for _ in range(most + 1):
+        level = [
+            item
+            for each in level
+            if isinstance(each, dict | list)
+            for item in (each.values() if isinstance(each, dict) else each)
+        ]
+    return bool(level)
 
 
 def _explain_json(error: json.JSONDecodeError, path: Path) -> str:
