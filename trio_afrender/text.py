@@ -95,7 +95,11 @@ def show_json(value: object, limit: int = 60) -> str:
     """Return the beginning of a value's JSON, for messages."""
     import json  # here, because --help and errors of the command line do not wait for it
 
-    return shorten(json.dumps(value, ensure_ascii=False, default=str), limit)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except RecursionError:  # where its parser has just not reached the limit
+        text = "a value that is nested too deeply"
+    return shorten(text, limit)
 
 
 def refuse_constant(name: str) -> NoReturn:

@@ -78,6 +78,10 @@ def test_long_text_ends_with_dots() -> None:
     assert shorten("abcdefg", 6) == "abc..."
     assert show_json({"ä": object}, 20).startswith('{"ä": "')
     assert len(show_json("x" * 100)) == 60
+    deep: list[object] = []
+    for _ in range(5000):
+        deep = [deep]
+    assert show_json(deep) == "a value that is nested too deeply"
 
 
 @given(st.text(st.characters()))
