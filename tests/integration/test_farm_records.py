@@ -304,6 +304,25 @@ async def test_a_full_disk_loses_no_record(
         assert farm.view(second).state == "stopped"
 
 
+async def test_a_host_without_memory_loses_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: object) -> str:
+        raise MemoryError
+
+    async with open_farm(tmp_path) as farm:
+        with monkeypatch.context() as context:
+            context.setattr("trio_afrender.farm.record_rows._dump_spec", refuse)
+            job = farm.submit(one_job())
+            await farm.dispatch_and_store()
+        assert "the host has no memory left" in caplog.text
+        farm.stop_job(job)
+        await farm.dispatch_and_store()
+        assert "records are stored again" in caplog.text
+    async with open_farm(tmp_path) as farm:
+        assert farm.jobs == (job,)
+
+
 async def test_a_farm_without_events_writes_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

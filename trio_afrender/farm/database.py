@@ -246,6 +246,8 @@ class Database:
             raise StoreError(self.path, str(error)) from error
         except sqlite3.DatabaseError as error:
             raise DamagedRecords(self.path, str(error)) from None
+        except MemoryError as error:  # SQLite has it as well
+            raise StoreError(self.path, "the host has no memory left") from error
 
     def close(self) -> None:
         """Close the file; what was written is in it."""
