@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 from support.plugins import PLUGINS
 
 from trio_afrender.config import PluginSettings
-from trio_afrender.errors import PluginNotFound
+from trio_afrender.errors import PluginError, PluginNotFound
 from trio_afrender.testing import check_meter, check_plugins
 
+FORKS = """
+import fcntl
+import os
+import time
+from parsers import parser
+
+
+class forks(parser.parser):
+    def do(self, args):
+        fcntl.flock(os.open("{lock}", os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)
+        if os.fork() == 0:
+            time.sleep(600)
+        os._exit(3)
+"""
 METER = """
 from resmeters import resbase
 {more}
@@ -64,6 +82,27 @@ def test_a_plugin_that_hangs_costs_only_its_time_limit() -> None:
         ("it hung: not finished after 3 seconds",),
         (),
     ]
+
+
+def test_what_a_plugin_has_started_ends_with_the_check(tmp_path: Path) -> None:
+    """It may hold the pipe of the answers open, for as long as it runs."""
+    (tmp_path / "parsers").mkdir()
+    (tmp_path / "parsers" / "forks.py").write_text(FORKS.format(lock=tmp_path / "lock"))
+    names = [("parser", "forks"), ("parser", "generic")]
+    bad, good = check_plugins([tmp_path], names=names, limit=2.0)
+    assert bad.problems == ("it ended the process (exit code 3)",)
+    assert good.problems == ()
+    with (tmp_path / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # it is free when the process has ended
+
+
+def test_a_check_that_cannot_be_started_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(PluginError, match="cannot be started: Resource temporarily unavailable"):
+        check_plugins(names=[("parser", "generic")])
 
 
 def test_a_missing_parser_of_a_service_is_a_problem(tmp_path: Path) -> None:

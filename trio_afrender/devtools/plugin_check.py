@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -106,18 +108,25 @@ def _check_in_process(
     request = json.dumps(
         [names, [str(folder) for folder in folders], dump_plugin_settings(settings), pause]
     )
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        text=True,
-        encoding="utf-8",
-    ) as process:
-        assert process.stdout is not None  # noqa: S101 - because of PIPE
-        # Threads, because neither end of a pipe has a time limit. This one closes its stream itself.
-        threading.Thread(target=_forward_lines, args=(process.stdout, answers), daemon=True).start()
+    try:
+        started = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            text=True,
+            encoding="utf-8",
+        )
+    except OSError as error:
+        why = error.strerror or error
+        text = f"the process that checks plugins cannot be started: {why}"
+        raise PluginError(text) from error
+    with started as process:
+        # Threads, because neither end of a pipe has a time limit. They close their streams themselves:
+        # one that a thread waits for cannot be closed here.
+        stdout, process.stdout = process.stdout, None
+        threading.Thread(target=_forward_lines, args=(stdout, answers), daemon=True).start()
         stdin, process.stdin = process.stdin, None
         threading.Thread(target=_send, args=(stdin, request), daemon=True).start()
         try:
@@ -136,14 +145,36 @@ def _check_in_process(
                     )
                     continue
                 text = f"it hung: not finished after {limit:g} seconds"
-                if answer is _ENDED:
-                    code = process.wait()
+                ended = _has_ended(process, wait=answer is _ENDED)
+                _kill_all(process)
+                code = process.wait()
+                if ended:
                     cause = f"signal {-code}" if code < 0 else f"exit code {code}"
                     text = f"it ended the process ({cause})"
                 yield Report(kind=kind, name=name, problems=(text,))
                 return
         finally:
-            process.kill()
+            if process.returncode is None:
+                _kill_all(process)
+
+
+def _has_ended(process: subprocess.Popen[str], *, wait: bool) -> bool:
+    """Whether the process has ended, although what it has started may hold its pipe open.
+
+    It stays a zombie, so that its number is its own until `_kill_all` has used it.
+    """
+    if not hasattr(os, "waitid"):
+        return wait
+    flags = os.WEXITED | os.WNOWAIT | (0 if wait else os.WNOHANG)
+    return os.waitid(os.P_PID, process.pid, flags) is not None
+
+
+def _kill_all(process: subprocess.Popen[str]) -> None:
+    """Kill the process and what its plugins have started in its session."""
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
 
 
 def _next(answers: queue.SimpleQueue[str | None], limit: float) -> object:
@@ -159,6 +190,7 @@ def _send(stream: IO[str], request: str) -> None:
 
 
 def _forward_lines(stream: IO[str], answers: queue.SimpleQueue[str | None]) -> None:
-    for line in stream:
-        answers.put(line)
+    with stream:
+        for line in stream:
+            answers.put(line)
     answers.put(_ENDED)
