@@ -92,6 +92,30 @@ def test_texts_and_files_are_read_as_written(tmp_path: Path) -> None:
     assert modes == {0o600}
 
 
+@pytest.mark.parametrize(("refusals", "stored"), [(2, True), (1000, False)])
+def test_texts_wait_for_a_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int, stored: bool
+) -> None:
+    monkeypatch.setattr("trio_afrender.farm.store.PATIENCE", 0.5)
+    store = DiskFarmStore(tmp_path)
+    store.open()
+    left, opened = [refusals], os.open
+
+    def open_later(path: str, flags: int, mode: int = 0o777) -> int:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+        return opened(path, flags, mode)
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "open", open_later)
+        failed = store.write([LogText(KEY, "one\n"), AttemptOutput(KEY, 1, "out")])
+    if stored:
+        assert (failed, store.log(KEY), store.output(KEY, 1)) == ([], "one\n", "out")
+    else:
+        assert set(failed) == {(KEY, "Too many open files")}
+
+
 def test_a_text_that_cannot_be_read_is_not_shown_as_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

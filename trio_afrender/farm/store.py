@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,10 @@ _MAX_LOG = 4 * 1024 * 1024
 """Bytes of a task's log."""
 _MAX_OUTPUT = 8 * 1024 * 1024
 """Bytes of the output of one attempt."""
+PATIENCE = 4.0
+"""Seconds that a batch waits for descriptors."""
+_PAUSE = 0.1
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 _FULL = b"\n[the log of this task is full: nothing more is kept]\n"
 
 
@@ -66,24 +71,35 @@ class DiskFarmStore:
 
     def write(self, writes: Iterable[Write]) -> list[tuple[TaskKey, str]]:
         failed: list[tuple[TaskKey, str]] = []
+        waited = 0.0
         for write in _merge_logs(writes):
-            try:
-                match write:
-                    case LogText():
-                        path = self._path(write.key, "log.txt")
-                        _with_folder(_append, path, to_bytes(write.text))
-                    case AttemptOutput():
-                        path = self._path(write.key, f"output.{write.attempt}.txt")
-                        _with_folder(_replace, path, to_bytes(write.text)[:_MAX_OUTPUT])
-                    case FileData():
-                        path = self._path(write.key, "files", write.name)
-                        _with_folder(_replace, path, write.data)
-                    case Removal():
-                        # What stays keeps the job's id taken (`open`), so no later job gets it.
-                        shutil.rmtree(self.folder / str(write.key.job), ignore_errors=True)
-            except OSError as error:
-                failed.append((write.key, error.strerror or str(error)))
+            while True:
+                try:
+                    self._write(write)
+                except OSError as error:
+                    # Nothing has been written then, and no one else has the text.
+                    if error.errno in _NO_DESCRIPTOR and waited < PATIENCE:
+                        waited += _PAUSE
+                        time.sleep(_PAUSE)
+                        continue
+                    failed.append((write.key, error.strerror or str(error)))
+                break
         return failed
+
+    def _write(self, write: Write) -> None:
+        match write:
+            case LogText():
+                path = self._path(write.key, "log.txt")
+                _with_folder(_append, path, to_bytes(write.text))
+            case AttemptOutput():
+                path = self._path(write.key, f"output.{write.attempt}.txt")
+                _with_folder(_replace, path, to_bytes(write.text)[:_MAX_OUTPUT])
+            case FileData():
+                path = self._path(write.key, "files", write.name)
+                _with_folder(_replace, path, write.data)
+            case Removal():
+                # What stays keeps the job's id taken (`open`), so no later job gets it.
+                shutil.rmtree(self.folder / str(write.key.job), ignore_errors=True)
 
     def _path(self, key: TaskKey, *below: str) -> str:
         # Strings, not Path: with tiny tasks, Path objects are a large part of the cost of a write.
