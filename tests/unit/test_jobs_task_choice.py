@@ -6,8 +6,12 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trio_afrender.errors import ConfigError
+from trio_afrender.frame_ranges import first_common
+from trio_afrender.jobs import task_choice
 from trio_afrender.jobs.job_file import JobSpec, examine_job
 from trio_afrender.jobs.quick_job import make_quick_job
 from trio_afrender.jobs.task_choice import choose_by_name, choose_unfinished
@@ -44,6 +48,52 @@ SPEC = spec_of(
 )
 def test_words_choose(words: list[str], places: list[tuple[int, int]]) -> None:
     assert sorted(choose_by_name(SPEC, words)) == places
+
+
+@given(
+    st.integers(-5, 5),
+    st.integers(0, 40),
+    st.integers(1, 9),
+    st.integers(1, 4),
+    st.tuples(st.integers(-9, 50), st.integers(0, 50), st.integers(1, 9)),
+    st.booleans(),
+)
+def test_frames_choose_the_tasks_that_have_them(
+    first: int, more: int, per_task: int, inc: int, asked: tuple[int, int, int], listed: bool
+) -> None:
+    block: dict[str, Any] = {"name": "b", "tasks": [{}] * (more + 1)}
+    if not listed:
+        frames = {"frame_first": first, "frame_last": first + more, "frames_inc": inc}
+        block = {"name": "b", "frames_per_task": per_task, **frames}
+    spec = spec_of({"blocks": [block]})
+    start, length, step = asked
+    wanted = range(start, start + length + 1, step)
+
+    def has_any(task: int) -> bool:
+        own_first, own_last, _ = (task, task, 1) if listed else spec.blocks[0].frames(task)
+        return any(frame in wanted for frame in range(own_first, own_last + 1, inc))
+
+    places = {(0, task) for task in range(spec.blocks[0].task_count) if has_any(task)}
+    try:
+        found = choose_by_name(spec, [f"b:{start}-{start + length}/{step}"])
+    except ConfigError:
+        found = frozenset()
+    assert found == places
+
+
+def test_many_frames_of_a_large_job_are_found_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of 1000 ranges was compared with each of 200,000 tasks, which took minutes."""
+    spec = spec_of({"blocks": [{"name": "b", "frame_first": 1, "frame_last": 200_000}]})
+    word = "b:" + ",".join(str(199 * number + 1) for number in range(1000))
+    calls = []
+
+    def count(one: range, other: range) -> int | None:
+        calls.append(other)
+        return first_common(one, other)
+
+    monkeypatch.setattr(task_choice, "first_common", count)
+    assert len(choose_by_name(spec, [word])) == 1000
+    assert len(calls) == 1000
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
@@ -50,8 +51,11 @@ def choose_by_name(
         places = [
             (number, task)
             for number in found
-            for task in range(spec.blocks[number].task_count)
-            if not colon or _has_any(spec.blocks[number], task, wanted)
+            for task in (
+                _find_tasks(spec.blocks[number], wanted)
+                if colon
+                else range(spec.blocks[number].task_count)
+            )
         ]
         if not places:
             block = spec.blocks[found[0]]
@@ -73,12 +77,30 @@ def only_chosen(job: JobView, chosen: Collection[TaskPlace] | None) -> JobView:
     return attrs.evolve(job, tasks=tasks, counts=Counter(task.state for task in tasks))
 
 
-def _has_any(block: BlockSpec, task: int, wanted: Sequence[range]) -> bool:
-    if not block.numeric:
-        return any(task in frames for frames in wanted)
+def _find_tasks(block: BlockSpec, wanted: Sequence[range]) -> set[int]:
+    """Return the tasks with any of these frames; in a list, those with these numbers."""
+    count, of_block, per_task = block.task_count, range(block.task_count), 1
+    if block.numeric:
+        of_block = frames_between(block.frame_first, block.frame_last, block.frames_inc)
+        per_task = block.frames_per_task
+    found: set[int] = set()
+    for frames in wanted:
+        first = first_common(of_block, frames)
+        if first is None:
+            continue
+        last = min(of_block[-1], frames[-1])
+        common = range(first, last + 1, math.lcm(of_block.step, frames.step))
+        # Of tasks with many frames each task is looked at, else each frame.
+        if len(common) <= count:
+            found.update(of_block.index(frame) // per_task for frame in common)
+        else:
+            found.update(task for task in range(count) if _has_any(block, task, frames))
+    return found
+
+
+def _has_any(block: BlockSpec, task: int, wanted: range) -> bool:
     start, finish, _ = block.frames(task)
-    own = frames_between(start, finish, block.frames_inc)
-    return any(first_common(own, frames) is not None for frames in wanted)
+    return first_common(frames_between(start, finish, block.frames_inc), wanted) is not None
 
 
 def choose_unfinished(spec: JobSpec, report: object, name: str) -> frozenset[TaskPlace]:
