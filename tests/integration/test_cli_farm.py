@@ -190,6 +190,11 @@ async def test_a_port_in_use_is_named_with_its_program(tmp_path: Path) -> None:
             assert "Address already in use, by " in err
             assert f"(process {command.process.pid})" in err
         store = ("--store", tmp_path / "mine", "--agents", "0", "--json", "127.0.0.1:0")
+        job = write_job(tmp_path, "true")
+        code, out, err = await ask(tmp_path, "farm", job, *store, "--web", address)
+        assert (code, out) == (2, "")
+        assert f"cannot serve the page on {address}: Address already in use" in err
+        assert 'job "' not in err, "the next try would submit it again"
         async with open_command("farm", *store, home=tmp_path) as other:
             while "\n" not in other.out:
                 await other.output()

@@ -195,16 +195,7 @@ class _OpenFarm:
                 folder = await trio.to_thread.run_sync(self._record, stack, bound, token)
                 async with trio.open_nursery() as agents:
                     await self._open_agents(farm, servers, agents, folder)
-                    for spec in self.specs:
-                        number = farm.submit(spec)
-                        print_line(f'job "{shorten(clean(spec.name), 100)}" is {number}')
                     place = NativeAddress(host=bound.host, port=bound.port).url
-                    sys.stdout.write(f"{place}\n")
-                    sys.stdout.flush()
-                    names = ", ".join(config.name for config in self.configs) or "none"
-                    print_line(f"the farm is open; renders: {clean(names)}; Ctrl-C closes it")
-                    if self.gui is not None:
-                        print_line(f"its page is {bound.url}/")
                     if self.page is not None:
                         own = make_in_process_farm(
                             farm,
@@ -214,6 +205,16 @@ class _OpenFarm:
                             host_name=self.host_name,
                         )
                         await open_page(servers, own, self.page)
+                    # Last: a farm that could not be opened would have them, and at the next try again.
+                    for spec in self.specs:
+                        number = farm.submit(spec)
+                        print_line(f'job "{shorten(clean(spec.name), 100)}" is {number}')
+                    sys.stdout.write(f"{place}\n")
+                    sys.stdout.flush()
+                    names = ", ".join(config.name for config in self.configs) or "none"
+                    print_line(f"the farm is open; renders: {clean(names)}; Ctrl-C closes it")
+                    if self.gui is not None:
+                        print_line(f"its page is {bound.url}/")
                     self._open = True
                     await self._closing.wait()
                 servers.cancel_scope.cancel()
