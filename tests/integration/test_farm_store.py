@@ -96,7 +96,7 @@ def test_texts_and_files_are_read_as_written(tmp_path: Path) -> None:
 def test_texts_wait_for_a_descriptor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int, stored: bool
 ) -> None:
-    monkeypatch.setattr("trio_afrender.farm.store.PATIENCE", 0.5)
+    monkeypatch.setattr("trio_afrender.farm.store.DESCRIPTOR_TIMEOUT", 0.5)
     store = DiskFarmStore(tmp_path)
     store.open()
     left, opened = [refusals], os.open

@@ -32,7 +32,7 @@ _MAX_LOG = 4 * 1024 * 1024
 """Bytes of a task's log."""
 _MAX_OUTPUT = 8 * 1024 * 1024
 """Bytes of the output of one attempt."""
-PATIENCE = 4.0
+DESCRIPTOR_TIMEOUT = 4.0
 """Seconds that a batch waits for descriptors."""
 _PAUSE = 0.1
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
@@ -78,7 +78,7 @@ class DiskFarmStore:
                     self._write(write)
                 except OSError as error:
                     # Nothing has been written then, and no one else has the text.
-                    if error.errno in _NO_DESCRIPTOR and waited < PATIENCE:
+                    if error.errno in _NO_DESCRIPTOR and waited < DESCRIPTOR_TIMEOUT:
                         waited += _PAUSE
                         time.sleep(_PAUSE)
                         continue
