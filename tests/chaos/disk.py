@@ -18,14 +18,12 @@ SIZE = 96
 MOUNT_TRIES = 20
 
 
-@attrs.define
+@attrs.frozen
 class SmallDisk:
     """A file system in memory. Each method blocks for some milliseconds."""
 
     root: Path
     """The mount point."""
-    _is_mounted: bool = attrs.field(default=False, init=False)
-    """Whether `store` is mounted over itself."""
 
     @property
     def store(self) -> Path:
@@ -46,28 +44,20 @@ class SmallDisk:
 
     def make_read_only(self) -> None:
         """Make everything below `store` read-only."""
+        # By a mount of its own, on which no file is open for writing yet. None is ever detached: a
+        # program that was started in a folder of it would find that its current folder does not exist.
         for is_last in (*(False,) * MOUNT_TRIES, True):
-            self._unmount()
             _run("mount", "--bind", str(self.store), str(self.store))
-            self._is_mounted = True
             try:
                 _run("mount", "-o", "remount,bind,ro", str(self.store))
             except subprocess.CalledProcessError:  # a file was opened for writing in between
                 if is_last:
-                    self._unmount()
                     raise
             else:
                 break
 
     def make_writable(self) -> None:
-        # The mount stays until the next call of `make_read_only`: a program that was started in a
-        # folder of it would find that its current folder does not exist.
         _run("mount", "-o", "remount,bind,rw", str(self.store))
-
-    def _unmount(self) -> None:
-        if self._is_mounted:
-            _run("umount", "--lazy", str(self.store))
-            self._is_mounted = False
 
 
 @contextmanager
