@@ -266,7 +266,8 @@ async def test_no_run_waits_for_a_call_of_another_one_that_hangs(
             assert (await feed(good, log, b"ME", "0:0")).frame == 12
             assert (await good.run_end_checks(0, check_files=True, post=True)).exit_ok
             assert not bad.disabled_reason
-            assert len(runner.pids) <= 4
+            # Those of the other runs end beside this: one that is still ending counts.
+            await until(lambda: len(runner.pids) <= 3)
             nursery.cancel_scope.cancel()
 
 
