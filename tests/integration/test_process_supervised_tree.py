@@ -670,6 +670,43 @@ async def test_an_idle_task_supervisor_that_is_stopped_ends_with_its_supervisor(
     await until(partial(have_ended, (idle, parent)))
 
 
+STOPPED_LATE = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from trio_afrender.supervisor.daemon import SupervisorDaemon
+from trio_afrender.supervisor.task_supervisor import HostCapabilities
+from trio_afrender.supervisor.unix_sockets import listen
+
+supervisor = SupervisorDaemon(listen(sys.argv[2]), 0, HostCapabilities())
+process = supervisor._fork()
+supervisor._idle.append(process)
+send_signal, stopped = os.kill, []
+
+def kill(pid, number):
+    send_signal(pid, number)
+    if number == signal.SIGCONT and not stopped:
+        stopped.append(pid)
+        send_signal(pid, signal.SIGSTOP)
+
+os.kill = kill
+if sys.argv[3] == "reaped":
+    supervisor._dismiss(process)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    supervisor._reap()
+supervisor._term_received = supervisor._had_agent = True
+supervisor.run()
+print(len(stopped), "ended")
+"""
+
+
+@pytest.mark.parametrize("when", ["reaped", "waited for"])
+def test_a_task_supervisor_that_is_stopped_after_its_dismissal_ends(
+    tmp_path: Path, when: str
+) -> None:
+    """Its supervisor waited for it for ever, and no agent could start."""
+    assert run_isolated(STOPPED_LATE, str(tmp_path / "sock"), when, timeout=GUARD) == "1 ended\n"
+
+
 def read_log(store: Path) -> str:
     return Path(supervisor_path(str(store), "log")).read_text()
 

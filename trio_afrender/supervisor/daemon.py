@@ -82,6 +82,8 @@ class SupervisorDaemon:
         self._pool_by_fd: dict[int, PoolProcess] = {}
         """Pool processes by descriptor, without those whose channel has ended."""
         self._idle: list[PoolProcess] = []
+        self._dismissed: set[int] = set()
+        """Pool processes that were dismissed and are not reaped yet."""
         self._remover: PoolProcess | None = None
         """The pool process that removes folders now. One at a time, so that a disk that hangs holds
         one process."""
@@ -104,8 +106,11 @@ class SupervisorDaemon:
         for process in list(self._pool.values()):
             self._dismiss(process)
         with contextlib.suppress(ChildProcessError):
-            while True:  # a dismissed pool process ends as soon as it reads that
-                os.waitpid(-1, 0)
+            while True:
+                # A dismissed pool process ends as soon as it reads that, unless a signal stops it.
+                pid, raw = os.waitpid(-1, os.WUNTRACED)
+                if os.WIFSTOPPED(raw):
+                    os.kill(pid, signal.SIGCONT)
 
     def _run_once(self) -> None:
         self._wait()
@@ -314,6 +319,7 @@ class SupervisorDaemon:
         """Close the channel of a pool process, which ends when it reads that."""
         if process in self._idle and self._pool.pop(process.pid, None) is not None:
             # One that a signal has stopped would read it never, and `run` waits for its end.
+            self._dismissed.add(process.pid)
             os.kill(process.pid, signal.SIGCONT)
         self._retire(process)
         process.close()
@@ -337,10 +343,11 @@ class SupervisorDaemon:
             if os.WIFSTOPPED(raw):
                 # A task supervisor that is stopped reads no output, sees no end and answers no
                 # request: its tree hangs with it.
-                if pid in self._pool:
+                if pid in self._pool or pid in self._dismissed:
                     logger.warning("task supervisor %s was stopped: continued", pid)
                     os.kill(pid, signal.SIGCONT)
                 continue
+            self._dismissed.discard(pid)
             process = self._pool.pop(pid, None)
             if process is not None:
                 self._retire(process)
