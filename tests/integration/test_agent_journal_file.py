@@ -141,6 +141,24 @@ async def test_a_disk_that_refuses_delays_no_outcome_and_is_tried_again(
     assert "is written again" in caplog.text
 
 
+async def test_records_that_a_host_had_no_memory_for_are_written_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal"
+    journal = open_journal(path)
+
+    def refuse(*_: object, sync: bool) -> None:
+        raise MemoryError
+
+    async with running(journal, PendingState(tasks={"a": TASK})) as saved:
+        with monkeypatch.context() as patch:
+            patch.setattr("trio_afrender.agent.journal._append", refuse)
+            journal.write(make_record(log(1)), sync=True)
+            await saved.receive.receive()
+        journal.write(make_record(log(2)), sync=True)
+    assert open_journal(path).held.tasks == {"a": TASK}
+
+
 async def test_a_journal_that_could_not_be_created_is_complete_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,13 +139,14 @@ class DiskJournal:
             self._waiting.insert(0, data)
             self._sync = sync or self._sync  # an outcome may have come meanwhile
             raise
-        except OSError as error:
+        except (OSError, MemoryError) as error:
+            # `data` may be lost: the next write is that of the whole state.
             if not self._refused:
                 logger.warning(
                     "the journal %s cannot be written: %s; results are sent, but would be lost"
                     " if the agent were killed",
                     self._path,
-                    error.strerror or error,
+                    getattr(error, "strerror", None) or repr(error),
                 )
             self._refused = True
         self.durable = max(position, self.durable)
