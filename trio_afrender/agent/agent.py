@@ -271,7 +271,7 @@ class _Agent:
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
                 self._start(nursery, self._write_journal)
-                self._start(nursery, wait_out, "the history", opened.history.run)
+                self._start(nursery, opened.history.run)
                 await nursery.start(self._dispatcher.run)
                 self._dispatcher.continue_runs(continued)
                 self._start(nursery, self._measure_host)
