@@ -7,7 +7,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 from trio_afrender.windows_files import find_reserved_name
@@ -19,6 +19,7 @@ __all__ = (
     "compile_mask",
     "count_text",
     "find_near",
+    "fit_names",
     "is_node_name",
     "json_size",
     "last_state",
@@ -156,6 +157,17 @@ def json_size(text: str) -> int:
     import json
 
     return len(json.dumps(text))
+
+
+def fit_names(
+    names: tuple[str, ...], room: int, size: Callable[[str], int] = len
+) -> tuple[str, ...]:
+    """Return the first names for which there is room, with four characters more for each."""
+    for index, name in enumerate(names):
+        room -= size(name) + 4
+        if room < 0:
+            return names[:index]
+    return names
 
 
 def utc_time(seconds: float) -> str:

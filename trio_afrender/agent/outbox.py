@@ -44,8 +44,8 @@ from trio_afrender.protocol.messages import (
     Update,
 )
 from trio_afrender.task.collected_files import MAX_FILE
-from trio_afrender.task.run_state import fit_names
-from trio_afrender.text import json_size
+from trio_afrender.task.run_state import MAX_PARSED_FILES
+from trio_afrender.text import fit_names, json_size
 
 __all__ = ("Outbox",)
 
@@ -159,7 +159,8 @@ class Outbox:
         """
         self._progress.pop(update.run, None)
         # The run has cut the list already and reported it, but redaction can make names longer.
-        if (named := fit_names(update.parsed_files)) != update.parsed_files:
+        named = fit_names(update.parsed_files, MAX_PARSED_FILES, json_size)
+        if named != update.parsed_files:
             update = attrs.evolve(update, parsed_files=named)
         self.ended(update, task)
         position = self.journal.write(make_record(Update(seq=0, tasks=(update,))), sync=True)

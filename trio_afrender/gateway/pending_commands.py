@@ -2,8 +2,8 @@
 
 The server sends each command once. Commands that came while no agent was connected are sent to the
 agent when it is back. So are tasks, stops and listening that may have been lost with a websocket:
-each may be received twice without harm. An instruction may not. Closes are not among them: a run that was closed and is listed again shows when the
-register is compared with the server's view.
+each may be received twice without harm. An instruction may not. Closes are not among them: a run that
+was closed and is listed again shows when the register is compared with the server's view.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import attrs
 
 from trio_afrender.plugins.interfaces import ParserState
+from trio_afrender.text import fit_names
 
 __all__ = (
     "StateReader",
@@ -114,15 +115,6 @@ def read_facts(parser: object) -> dict[str, Any]:
     return facts
 
 
-def _bounded(names: tuple[str, ...]) -> tuple[str, ...]:
-    left = MAX_NAMES
-    for count, name in enumerate(names):
-        left -= len(name) + 4
-        if left < 0:
-            return names[:count]
-    return names
-
-
 class StateReader:
     """Reads a parser's attributes after each batch of lines, over all batches of one call.
 
@@ -206,7 +198,7 @@ class StateReader:
         return self._bound(name, names)
 
     def _bound(self, name: str, names: tuple[str, ...]) -> tuple[str, ...]:
-        bounded = _bounded(names)
+        bounded = fit_names(names, MAX_NAMES)
         if len(bounded) < len(names):
             self._add_problem(
                 f"parser.{name}(): more file names than an answer holds; the first are kept"

@@ -29,9 +29,9 @@ from trio_afrender.task.status_rules import RunFacts, cap_retries, decide_status
 from trio_afrender.task.task_control import TaskControl
 from trio_afrender.task.usage_totals import usage_sentence, usage_words
 from trio_afrender.tasklog.redact import Redactor, find_secrets
-from trio_afrender.text import json_size, shorten
+from trio_afrender.text import fit_names, json_size, shorten
 
-__all__ = ("RunState", "fit_names")
+__all__ = ("MAX_PARSED_FILES", "RunState")
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ MAX_ACTIVITY, MAX_REPORT = 1000, 10_000
 MAX_OUTPUT_WINDOW = 1024 * 1024
 """Bytes of output in one message: fits into a frame of 8 MiB even if each byte is escaped."""
 MAX_PARSED_FILES = 256 * 1024
-"""Bytes of an outcome's list of rendered files."""
+"""Bytes of an outcome's list of rendered files. An outcome that does not fit into a frame would be sent
+again for ever."""
 NO_REDIRECTION_NOTE = "This render runs without redirection (-nor): the output is on its console.\n"
 PARSER_FLAGS = ("warning", "error", "badresult", "fatalerror", "finishedsuccess")
 
@@ -422,7 +423,7 @@ class RunState:
     def concluded(self, status: TaskStatus, output: str, parsed_files: tuple[str, ...]) -> None:
         """Note progress and output for the outcome of a run that has had its process."""
         most = self.config.sent.parsed_files
-        named = fit_names(parsed_files[:most])
+        named = fit_names(parsed_files[:most], MAX_PARSED_FILES, json_size)
         if (left := len(parsed_files)) > len(named):
             limit = f"{most} names (sent.parsed_files) and {MAX_PARSED_FILES} bytes"
             text = (
@@ -454,17 +455,6 @@ class RunState:
             why=self.why.steps(),
             leftovers=end.leftovers if end else (),
         )
-
-
-def fit_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the first names that an outcome has room for: one that does not fit into a frame would
-    be sent again for ever."""
-    room = MAX_PARSED_FILES
-    for index, name in enumerate(names):
-        room -= json_size(name) + 4
-        if room < 0:
-            return names[:index]
-    return names
 
 
 @attrs.define(kw_only=True)
