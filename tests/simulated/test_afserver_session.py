@@ -11,7 +11,9 @@ from support.agent_on_afserver import CONFIG, make_task, open_native_stage, unti
 from trio.testing import MockClock
 
 from trio_afrender import LinkRefused
+from trio_afrender.config import MemoryGuard
 from trio_afrender.errors import LinkLost
+from trio_afrender.hostinfo.memory import MemoryHeadroom
 from trio_afrender.protocol.afanasy import (
     Json,
     Message,
@@ -614,6 +616,34 @@ async def test_a_pause_that_could_not_be_undone_is_undone_at_the_next_register(
         host.spawn = type(host.spawn)()
         async with open_native_stage(host=host, server=server):
             await server.until(lambda: not render.state & 2**8)
+
+
+@pytest.mark.parametrize(("nimby", "expected"), [("", 0), ("nimby", 2), ("NIMBY", 4)])
+@pytest.mark.parametrize("from_start", [False, True])
+async def test_a_passing_lack_leaves_no_state_on_the_server(
+    nimby: str, expected: int, from_start: bool, autojump_clock: MockClock
+) -> None:
+    little, enough = (MemoryHeadroom(available=mib * 2**20, total=2**36) for mib in (1, 5000))
+    host = MemoryHost(headroom=little if from_start else enough)
+    guard = MemoryGuard(floor=2**28, room=2**29)
+    config = attrs.evolve(CONFIG, nimby=nimby, memory_guard=guard)
+    async with (
+        open_native_server() as server,
+        open_native_stage(config, host=host, server=server) as stage,
+    ):
+        assert server.listener is not None
+        server.listener.refusing = from_start
+        await trio.sleep(5)
+        server.listener.refusing = False
+        render = await stage.server.online("n1")
+        await trio.sleep(5)
+        host.headroom = little
+        await stage.server.until(lambda: bool(render.state & 2**8))
+        assert render.state & 6 == (0 if from_start else expected)
+        host.headroom = enough
+        await stage.server.until(lambda: not render.state & 2**8)
+        await trio.sleep(5)
+        assert render.state & 6 == expected
 
 
 async def test_another_version_of_the_protocol_ends_the_agent(autojump_clock: MockClock) -> None:

@@ -24,12 +24,12 @@ from trio_afrender.protocol.afanasy import RenderId
 from trio_afrender.protocol.messages import Refused, Register
 from trio_afrender.text import printable
 
-__all__ = ("NIMBY", "Registration")
+__all__ = ("Registration",)
 
 
 EXIT_ID = -2
 """The id in an answer that refuses the name. -1 means: register again."""
-NIMBY_OWNER, NIMBY = 2, 4
+ONLINE, NIMBY_OWNER, NIMBY, PAUSED = 1, 2, 4, 256
 _REFUSED_INTERVAL = 60.0
 """Seconds until a pause, or its end, that the server has refused is requested again."""
 _NEW_RENDER_TEXT = "New render registered"
@@ -43,10 +43,19 @@ class Registration:
         self._requests = requests
         self._state = state
         self._timing = timing
+        self._nimby: int | None = None
+        """The configured nimby state, until it has been requested; None: nothing to request."""
+
+    def note_state(self, state: int) -> None:
+        """Take the state bits that the render reports; `sync_states` requests them."""
+        self._state.pausing = bool(state & PAUSED)
+        if not self._state.pausing and not self._state.nimby_sent:
+            self._nimby = state & (NIMBY_OWNER | NIMBY)
 
     async def register(self, register: Register, runs: RunIds) -> RegisterResult | Refused:
         """Register with the tasks of `runs`, or continue under the old id."""
         self.registered_as = register
+        self.note_state(register.state)
         identity, view = self._state.identity, None
         status = RegistrationStatus.OFFLINE
         # Without an old registration and without runs there is nothing to continue.
@@ -82,20 +91,24 @@ class Registration:
                 return answer
             result = answer
         self._state.unconfirmed_since = None
+        if self._nimby is not None and result.registered.log.startswith(_NEW_RENDER_TEXT):
+            self._nimby, self._state.nimby_sent = None, True
+        await self.sync_states()
+        return result
+
+    async def sync_states(self) -> None:
+        """Request the configured nimby state once; pause this render while `LinkState.pausing` is set."""
         # A server that has the name ignores the state in a register, so an action sets it, once in the
         # life of this render. Later the administrator's changes count
         # (test_the_configured_nimby_counts_for_a_known_name_too).
-        nimby = register.state & (NIMBY_OWNER | NIMBY)
-        if not self._state.nimby_sent and not self._state.pausing:
-            needed = nimby and not result.registered.log.startswith(_NEW_RENDER_TEXT)
+        nimby, self._nimby = self._nimby, None
+        if nimby is not None:
             name = "NIMBY" if nimby & NIMBY else "nimby"
             # What is refused is requested again at the next register.
-            self._state.nimby_sent = not needed or await self._set_param(name, on=True)
-        await self.sync_pause()
-        return result
+            self._state.nimby_sent = not nimby or await self._set_param(name, on=True)
+        await self._sync_pause()
 
-    async def sync_pause(self) -> None:
-        """Make the server pause this render while `LinkState.pausing` is set, and only then."""
+    async def _sync_pause(self) -> None:
         state = self._state
         refused, again_at = state.pause_refused
         if state.pausing == refused and trio.current_time() < again_at:
@@ -128,6 +141,9 @@ class Registration:
         # A server that does not have the name does not resume the tasks of a register. It attaches
         # them to the new render for ever, where they count against its task limit.
         message = make_register(self.registered_as, runs.tasks if listed else ())
+        if self._state.pausing:
+            # The server keeps the state of a new name for ever, so one that passes is not sent.
+            message = attrs.evolve(message, state=ONLINE)
         # Stored before the request: if its answer is lost, name and launch time alone identify this
         # render in the server's list (test_a_lost_answer_to_a_register_is_not_a_taken_name).
         await self._state.save_identity(

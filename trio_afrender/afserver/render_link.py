@@ -25,7 +25,7 @@ import trio
 from trio_afrender.afserver.link_state import LinkState
 from trio_afrender.afserver.lost_tasks import LostTasks
 from trio_afrender.afserver.pacing import resolve
-from trio_afrender.afserver.registration import NIMBY, Registration
+from trio_afrender.afserver.registration import Registration
 from trio_afrender.afserver.requests import AfserverRequests
 from trio_afrender.afserver.run_ids import RunIds
 from trio_afrender.afserver.server_view import RegistrationStatus, check_registration
@@ -108,9 +108,9 @@ class AfserverLink:
     async def send(self, update: Update) -> None:
         """Send an update; `receive` returns the `Ack` and the contents of the answer."""
         # An update has no field for the nimby state. The next heartbeat sets the render's paused
-        # state instead (`Registration.sync_pause`).
+        # state instead (`Registration.sync_states`).
         if update.state is not None:
-            self._state.pausing = bool(update.state & NIMBY)
+            self._registration.note_state(update.state)
         contents = (update.tasks, update.outputs, update.log, update.listened, update.files)
         async with self._exclusive():
             # An update without contents is not sent: `receive` sends the heartbeats.
@@ -149,7 +149,7 @@ class AfserverLink:
             await self._state.save_identity(time_launch=0)
             # The pause is undone after the deregister, so that no task is handed out in between.
             self._state.pausing = False
-            await self._registration.sync_pause()
+            await self._registration.sync_states()
 
     async def _send_heartbeat(self) -> None:
         async with self._exclusive():
@@ -168,7 +168,7 @@ class AfserverLink:
             await self._exchange(heartbeat)
             # Here and not in `send`: a pause takes a server cycle, and a render that leaves at
             # once does not need one.
-            await self._registration.sync_pause()
+            await self._registration.sync_states()
 
     def _take_repeated(self) -> tuple[TaskUp, ...]:
         """Return outcomes to repeat, by turns if they are too much for one message."""

@@ -58,7 +58,7 @@ __all__ = ("AgentHandle", "RunView", "run_agent")
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-ONLINE, NIMBY_OWNER, NIMBY = 1, 2, 4
+ONLINE, NIMBY_OWNER, NIMBY, PAUSED = 1, 2, 4, 256
 FIRST_SAMPLE_TIMEOUT = 2.0
 """Seconds that the register waits for the first measurement of the host."""
 SAMPLE_TIMEOUT = 60.0
@@ -378,9 +378,10 @@ class _Agent:
 
     def _state(self) -> int:
         """Return the render's state bits for the server."""
-        # NIMBY: the server hands out no tasks that this render would only give back.
+        # NIMBY: the server hands out no tasks that this render would only give back. PAUSED marks it
+        # as passing, because an afserver would keep a NIMBY for ever.
         if self._shutdown.begun or self._dispatcher.unavailable:
-            return ONLINE | NIMBY
+            return ONLINE | NIMBY | PAUSED
         return ONLINE | {"nimby": NIMBY_OWNER, "NIMBY": NIMBY}.get(self.config.nimby, 0)
 
     def _instruct(self, instruction: str, command: str) -> None:

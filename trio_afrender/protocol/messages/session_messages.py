@@ -70,7 +70,7 @@ class Register:
     engine: str = ""
     os: str = ""
     state: int = 1
-    """Bits: 1 online, 2 nimby (only the owner's jobs), 4 NIMBY (no jobs)."""
+    """Bits: 1 online, 2 nimby (only the owner's jobs), 4 NIMBY (no jobs), 256 paused (the NIMBY passes)."""
     flags: int = 0
     priority: int = 99
     capacity: int = 1100
@@ -211,7 +211,7 @@ class Update:
     listened: tuple[ListenedEntry, ...] = ()
     files: tuple[FilesEntry, ...] = ()
     state: int | None = None
-    """The render's state bits if they changed (4, NIMBY: assign no more tasks); else None."""
+    """The render's state bits if they changed (see `Register.state`); else None."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
