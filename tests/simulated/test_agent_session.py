@@ -20,6 +20,7 @@ from support.agent import (
 from trio.testing import MockClock
 
 from trio_afrender import LinkRefused, run_agent
+from trio_afrender.agent import dispatcher
 from trio_afrender.agent.agent import NIMBY, ONLINE, PAUSED
 from trio_afrender.process.interfaces import TreeSignal
 from trio_afrender.protocol.messages import (
@@ -30,6 +31,7 @@ from trio_afrender.protocol.messages import (
     Registered,
     RunRef,
     TaskStatus,
+    TaskUpdate,
     Update,
 )
 from trio_afrender.testing import (
@@ -481,6 +483,37 @@ async def test_no_task_starts_until_leftovers_are_gone(autojump_clock: MockClock
         await link.send(Events(tasks=(make_task("r3", 3),)))
         (await stage.host.spawn.next()).exit(0)
         assert (await expect_task(link, over=True, run="r3")).status is TaskStatus.FinishedSuccess
+
+
+async def test_no_task_starts_while_too_many_outcomes_are_not_closed(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "MAX_OUTCOMES_SIZE", 30_000)
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        ended: list[TaskUpdate] = []
+        updates: list[Update] = []
+        for number in range(3):
+            await link.send(Events(tasks=(make_task(f"r{number}", number),)))
+            child = await stage.host.spawn.next()
+            await child.write(b"x" * 8000)
+            child.exit(0)
+            while len(ended) == number:
+                updates.append(await link.expect(Update))
+                ended += [task for task in updates[-1].tasks if task.status.terminal]
+        while not (states := [update.state for update in updates if update.state is not None]):
+            updates.append(await link.expect(Update))
+        assert states == [ONLINE | NIMBY | PAUSED]
+        await link.send(Events(tasks=(make_task("r4", 4),)))
+        refused = await expect_task(link, over=True, run="r4")
+        assert refused.status is TaskStatus.GiveBack
+        assert "has not closed the outcomes of ended tasks" in refused.why[0].text
+        await link.send(Events(closes=tuple(map(RunRef.of, (*ended, refused)))))
+        await link.expect(Update, lambda update: update.state == ONLINE)
+        await link.send(Events(tasks=(make_task("r5", 5),)))
+        (await stage.host.spawn.next()).exit(0)
+        assert (await expect_task(link, over=True, run="r5")).status is TaskStatus.FinishedSuccess
 
 
 async def test_leftovers_of_an_earlier_agent_count_too(autojump_clock: MockClock) -> None:

@@ -44,6 +44,7 @@ from trio_afrender.task.run import run_task
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
 from trio_afrender.task.task_control import TaskControl
+from trio_afrender.task.usage_totals import show_bytes
 from trio_afrender.tasklog.io_threads import hold_descriptors, wait_out
 
 __all__ = ("Dispatcher",)
@@ -56,6 +57,8 @@ PROBE_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between two probes of a host that had nothing left for a task; the last one repeats."""
 EVENT_TIMEOUT = 10.0
 """Seconds in which the events in the channel should have been applied."""
+MAX_OUTCOMES_SIZE = 128 * 1024 * 1024
+"""Bytes of outcomes without a close from which on no task is started: journal and memory hold them."""
 MAX_GIVEN_BACK = 10_000
 """Tasks whose give-backs are counted."""
 
@@ -257,6 +260,7 @@ class Dispatcher:
             elif self._outbox.has(run):
                 logger.warning("run %s: the server no longer wants its outcome", run)
             self._drop(run)
+        self._note_change()
 
     def apply(self, events: Events) -> None:
         """Apply one message in the protocol's order."""
@@ -338,7 +342,7 @@ class Dispatcher:
         self._outbox.closed(run)
         if task is not None:
             self._forget(task)
-        self._changed.set()
+        self._note_change()
 
     def _stop(self, ref: RunRef) -> None:
         if (state := self.running.get(ref.run)) is not None:
@@ -472,4 +476,15 @@ class Dispatcher:
 
     def _remove(self, task: TaskExec) -> None:
         self.running.pop(task.run, None)
+        self._note_change()
+
+    def _note_change(self) -> None:
+        """Wake what waits for runs or outcomes; take no task while too many outcomes are held."""
         self._changed.set()
+        size = self._outbox.outcomes_size
+        if size > MAX_OUTCOMES_SIZE:
+            limit = show_bytes(MAX_OUTCOMES_SIZE)
+            text = f"the server has not closed the outcomes of ended tasks, which are over {limit}"
+            self.set_unavailable("outcomes", text)
+        elif size <= MAX_OUTCOMES_SIZE // 2:
+            self.set_unavailable("outcomes", "")

@@ -72,6 +72,12 @@ class _Outcome:
     position: int = 0
     """The journal's position after its record. The outcome is sent once that is durable."""
     sent: bool = False
+    cost: int = attrs.field(init=False)
+    """Bytes in a message, at most."""
+
+    @cost.default
+    def _count_cost(self) -> int:
+        return json_size(self.update.output) + _small_cost(self.update)
 
 
 @attrs.define(eq=False)
@@ -101,6 +107,8 @@ class Outbox:
     _in_flight: deque[tuple[int, list[_Queued]]] = attrs.field(factory=deque)
     """Updates that were sent and not acknowledged: their `seq` and their entries."""
     _outcomes: dict[str, _Outcome] = attrs.field(factory=dict)
+    _outcomes_size: int = 0
+    """Bytes of the held outcomes."""
     _asked: deque[AskedOutput] = attrs.field(factory=deque)
     _numbers: dict[str, int] = attrs.field(factory=dict)
     """The last entry number of each run."""
@@ -164,7 +172,7 @@ class Outbox:
             update = attrs.evolve(update, parsed_files=named)
         self.ended(update, task)
         position = self.journal.write(make_record(Update(seq=0, tasks=(update,))), sync=True)
-        self._outcomes[update.run] = _Outcome(update, task, position)
+        self._hold(_Outcome(update, task, position))
 
     def restore(self, held: PendingState) -> None:
         """Take over the entries and outcomes of an earlier agent's journal, in their order."""
@@ -176,7 +184,7 @@ class Outbox:
         for run in self._numbers:
             self._numbers[run] += RESTART_GAP
         for run, update in held.outcomes.items():
-            self._outcomes[run] = _Outcome(update, held.tasks.get(run))
+            self._hold(_Outcome(update, held.tasks.get(run)))
 
     def continue_numbering(self, run: str, number: int) -> None:
         """Give the next entries of `run` numbers greater than `number`.
@@ -230,7 +238,8 @@ class Outbox:
         """Drop everything of a run that the server has closed. The run may be unknown."""
         ref = RunRef(run=run, job=0, block=0, task=0)  # The journal reads the run alone.
         self.journal.write(make_record(Events(closes=(ref,))))
-        self._outcomes.pop(run, None)
+        if (outcome := self._outcomes.pop(run, None)) is not None:
+            self._outcomes_size -= outcome.cost
         self.delivered(run)
         self._progress.pop(run, None)
         self._known.discard(run)
@@ -267,6 +276,11 @@ class Outbox:
             "entries": len(self._queue) + sum(len(entries) for _, entries in self._in_flight),
             "updates": len(self._in_flight),
         }
+
+    @property
+    def outcomes_size(self) -> int:
+        """Bytes of the outcomes that wait for their close."""
+        return self._outcomes_size
 
     @property
     def holds(self) -> bool:
@@ -364,11 +378,10 @@ class Outbox:
             if run in waiting or not self._may_go(outcome):
                 continue
             update = outcome.update
-            price = json_size(update.output) + _small_cost(update)
-            if (with_output and update.output) or not room.fits(price):
+            if (with_output and update.output) or not room.fits(outcome.cost):
                 continue
             with_output = with_output or bool(update.output)
-            room.take(price)
+            room.take(outcome.cost)
             outcome.sent = True
             taken.append(update)
         return taken
@@ -379,6 +392,12 @@ class Outbox:
         return not outcome.sent and outcome.position <= self.journal.durable
 
     # -- internals ------------------------------------------------------------------------------
+
+    def _hold(self, outcome: _Outcome) -> None:
+        if (older := self._outcomes.pop(outcome.update.run, None)) is not None:
+            self._outcomes_size -= older.cost
+        self._outcomes[outcome.update.run] = outcome
+        self._outcomes_size += outcome.cost
 
     def _next(self, run: str) -> int:
         n = self._numbers[run] = self._numbers.get(run, 0) + 1
