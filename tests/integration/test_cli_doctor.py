@@ -222,7 +222,7 @@ def test_device_files_of_gpus_are_found(tmp_path: Path) -> None:
     [finding] = machine.check_gpus(config, tmp_path)
     assert finding.text.startswith(f"{tmp_path}/nvidia0 exists, but ")
     (tmp_path / "nvidia0").unlink()
-    [finding] = machine.check_gpus(config, tmp_path)
+    [finding] = machine.check_gpus(CONFIG, tmp_path)
     assert finding.text.startswith(f"{tmp_path}/dri/renderD128: usable")
 
 

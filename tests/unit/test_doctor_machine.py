@@ -244,7 +244,15 @@ def test_debuggers(
             "error",
             "exists, but ",
         ),
-        (["dri/renderD128"], "exit 9", "ok", "only NVIDIA GPUs are measured"),
+        (["dri/renderD128"], "", "ok", "only NVIDIA GPUs are measured"),
+        (
+            ["dri/renderD128"],
+            "echo no card >&2; exit 9",
+            "warning",
+            "cannot be measured: /bin/sh failed with 9: no card",
+        ),
+        (["kfd"], "echo what", "warning", "cannot be measured: the command of the settings"),
+        ([], "echo no card >&2; exit 9", "ok", "no GPU"),
     ],
 )
 def test_gpus(tmp_path: Path, devices: list[str], command: str, level: str, text: str) -> None:

@@ -212,7 +212,7 @@ class Completion:
             limit = config.post_limit if config.post_limit > 0 else math.inf
             found, left = await check_images(paths, image_worker, limit)
             if left:
-                self._state.note(text := f"images: {left} of {len(paths)} were not checked in time")
+                self._state.note(text := f"images: {left} were not checked in time")
                 self._why.add("image", text)
         serious = [finding for finding in found if finding.serious]
         bad = level == "error" and bool(serious)
