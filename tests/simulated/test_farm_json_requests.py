@@ -68,8 +68,8 @@ async def test_bad_requests(
     [
         ({"user_name": ""}, "job.user_name: missing"),
         ({"user_name": 5}, "job.user_name"),
-        ({"user_name": "a\nb"}, "job.user_name: expected 1 to 255 printable characters"),
-        ({"user_name": "a" * 256}, "job.user_name: expected 1 to 255 printable characters"),
+        ({"user_name": "a\nb"}, "user_name: expected 1 to 255 printable characters"),
+        ({"user_name": "a" * 256}, "user_name: expected 1 to 255 printable characters"),
         ({"id": 50}, "job.id: the farm gives the ids"),
         ({"id": -1}, "job.id"),
         ({"priority": 256}, "job.priority: expected 0 to 255, found 256"),

@@ -161,6 +161,12 @@ def test_the_language_of_masks() -> None:
         (job(7), "blocks[0]", "expected an object, found 7"),
         (job(block(), name=3), "name", "expected a text, found 3"),
         (job(block(), priority="high"), "priority", 'expected an integer, found "high"'),
+        (
+            job(block(), user_name="a\x1b[31m"),
+            "user_name",
+            "expected 1 to 255 printable characters",
+        ),
+        (job(block(), user_name="a" * 256), "user_name", "expected 1 to 255 printable characters"),
         (job(block(), offline=1), "offline", "expected true or false, found 1"),
         (job(block(), folders={"output": 1}), "folders.output", "expected a text, found 1"),
         (job(block(), tickets=1, pools="x"), None, ""),

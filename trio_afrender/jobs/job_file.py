@@ -152,7 +152,7 @@ def _make_job(job: Fields, folder: Path | None, hosts_mask_type: str) -> JobSpec
         raise JobError("blocks", f"{total:,} tasks, more than {MAX_TASKS:,}")
     spec = JobSpec(
         name=job.text("name", "job") or "job",
-        user_name=job.text("user_name"),
+        user_name=job.node_name("user_name"),
         priority=job.number("priority", 99),
         blocks=blocks,
         needs=_parse_needs(job, mask_type),

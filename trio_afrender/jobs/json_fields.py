@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from trio_afrender.errors import JobError
-from trio_afrender.text import compile_mask, show_json
+from trio_afrender.text import MAX_NODE_NAME, compile_mask, is_node_name, show_json
 
 __all__ = ("INT_LIMIT", "Fields")
 
@@ -70,6 +70,15 @@ class Fields:
 
     def text(self, key: str, default: str = "") -> str:
         return self._get(key, default, _text)
+
+    def node_name(self, key: str) -> str:
+        """The name of a user, a render or a host; '' for none."""
+        name = self.text(key)
+        if name and not is_node_name(name):
+            text = f"expected 1 to {MAX_NODE_NAME} printable characters, found {show_json(name)}"
+            self.refuse(self.at(key), text)
+            return ""
+        return name
 
     def number(self, key: str, default: int) -> int:
         return self._get(key, default, _number)

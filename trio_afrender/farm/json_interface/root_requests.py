@@ -133,8 +133,6 @@ class RootRequests:
             raise JobError("job", f"expected an object, found {show_json(root['job'])}")
         if not text_at(data, "user_name"):
             raise JobError("job.user_name", "missing: a job needs the name of its user")
-        if not is_node_name(text_at(data, "user_name")):  # the job would make a user of that name
-            raise JobError("job.user_name", _NAME)
         if "id" in data:
             raise JobError("job.id", "the farm gives the ids of jobs: leave it out")
         priority = data.get("priority", 0)
