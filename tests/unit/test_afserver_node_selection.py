@@ -85,6 +85,7 @@ def test_blocks_and_tasks(word: str, names: list[str]) -> None:
     ("word", "problem"),
     [
         ("2.5", '2.5: no block "5" of job 2; it has 0 "render", 1 "comp"'),
+        ("2.0.5-1", "2.0.5-1: the range ends before it begins"),
         ("2.0.10", '2.0.10: block 0 "render" has 10 tasks, from 0'),
         ("2.0.5-3", "has 10 tasks"),
         ("2.0.-1", '"-1": expected the number of a task, or FIRST-LAST'),

@@ -155,7 +155,8 @@ def _select_parts(
                 first, last = int(match[1]), int(match[2] or match[1])
                 if last < first or last >= block.tasks or last - first >= _MAX_TASKS:
                     have = f'block {block.number} "{block.name}" has {block.tasks} tasks, from 0'
-                    problem = f"{word}: {have}"
+                    reason = "the range ends before it begins; " if last < first else ""
+                    problem = f"{word}: {reason}{have}"
                     continue
                 tasks = tuple(range(first, last + 1))
             found.append(TaskSelection(job=job, block=block, tasks=tasks))

@@ -67,7 +67,7 @@ def add_run_options(
     quick = parser.add_argument_group("a command instead of a job file")
     text = "the command; @#@ stands for the frame number, @####@ for one with four digits"
     quick.add_argument("-c", "--command", dest="run_command", metavar="COMMAND", help=text)
-    text = "a task for each: 1-100, 1-100/2 (every second one) or 1,5,7-9"
+    text = "a task for each: 1-100, 1-100/2 (every second one) or 1,5,7-9; --frames=-5-3 begins below 0"
     quick.add_argument("--frames", type=_frames, metavar="FRAMES", help=text)
     text = "frames of one task (default: 1)"
     quick.add_argument("--per-task", type=number(1, 200_000, "1 to 200000"), metavar="N", help=text)
