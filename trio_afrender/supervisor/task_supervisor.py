@@ -62,6 +62,7 @@ REQUEST_TIMEOUT = 10.0
 """Seconds for which a request is tried again; its agent waits no longer."""
 GIVE_UP_TIMEOUT = 60.0
 """Seconds after which a loop whose every turn fails ends; the supervisor then kills the tree."""
+_SUSPENSIONS = ("suspend", "resume")
 _NEVER = float("inf")
 
 
@@ -176,10 +177,7 @@ class TaskSupervisor:
         if self._output is not None and self._output.drain():
             self._update_output_state()
         self._act_on_time()
-        delayed, self._delayed = self._delayed, []
-        for channel, message, until in delayed:
-            if time.monotonic() < until:
-                self._answer(channel, message, until)
+        self._repeat_delayed()
 
     # -- beginning and end ----------------------------------------------------------------------
 
@@ -375,10 +373,11 @@ class TaskSupervisor:
         """Send TERM to the tree without an agent's request; KILL follows after the grace."""
         if self._state.unattended or self._state.empty:
             return
-        self._state.unattended = reason
-        self._changed = True
         self._thaw()
         signal_below(signal.SIGTERM, signal.SIGCONT)
+        # Only now: if the signal failed, the next turn sends it.
+        self._state.unattended = reason
+        self._changed = True
         self._grace_until = now + self._spec.grace
 
     # -- the agent ------------------------------------------------------------------------------
@@ -443,23 +442,43 @@ class TaskSupervisor:
         if answer is not None:
             channel.put({"re": message.get("id"), **answer})
 
+    def _repeat_delayed(self) -> None:
+        delayed, self._delayed = self._delayed, []
+        for channel, message, until in delayed:
+            if time.monotonic() < until:
+                self._answer(channel, message, until)
+
+    def _supersede_suspensions(self) -> None:
+        """Answer what was to suspend or resume the tree before a request that has been executed."""
+        # Executed after a TERM, a suspension would keep the tree from handling it.
+        for delayed in [each for each in self._delayed if each[1].get("op") in _SUSPENSIONS]:
+            self._delayed.remove(delayed)
+            delayed[0].put({"re": delayed[1].get("id"), "pids": []})
+
     def _execute(self, message: dict[str, object]) -> dict[str, object] | None:
         """Execute one request; return its answer, None when it has none."""
         match message.get("op"):
             case "term":
                 self._thaw()
-                return {"pids": self._leader_first(signal_below(signal.SIGTERM, signal.SIGCONT))}
+                pids = self._leader_first(signal_below(signal.SIGTERM, signal.SIGCONT))
+                self._supersede_suspensions()
+                return {"pids": pids}
             case "kill":
                 self._begin_kill()
-                return {"pids": self._leader_first(self._kill())}
+                pids = self._leader_first(self._kill())
+                self._supersede_suspensions()
+                return {"pids": pids}
             case "members":
                 return {"pids": self._leader_first(find_below())}
             case "suspend":
                 self._state.suspended = self._changed = True
-                return {"pids": self._leader_first(self._suspend())}
+                pids = self._leader_first(self._suspend())
+                self._supersede_suspensions()
+                return {"pids": pids}
             case "resume":
                 pids = self._leader_first(find_below())
                 self._thaw()
+                self._supersede_suspensions()
                 return {"pids": pids}
             case "held":
                 if self._output is None:
@@ -560,12 +579,13 @@ class TaskSupervisor:
     def _thaw(self) -> None:
         """Resume a suspended tree. TERM needs that first: a suspended process does not handle it."""
         if self._state.suspended:
-            self._state.suspended, self._changed = False, True
             if self._cgroup is not None:
                 self._cgroup.freeze(on=False)
             if self._stopped:
-                self._stopped = False
                 signal_below(signal.SIGCONT)
+            # Only now: what failed is repeated as a whole.
+            self._stopped = self._state.suspended = False
+            self._changed = True
 
     def _update_output_state(self) -> None:
         if self._output is not None:
