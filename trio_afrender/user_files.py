@@ -179,11 +179,14 @@ def _write_through(path: Path, data: bytes) -> None:
                 raise OSError(errno.ENXIO, "nothing reads from it", str(path)) from error
         time.sleep(0.05)
     try:
+        # Windows, which has no other such files than the null device, can wait for sockets alone. On
+        # Unix `select.select` takes no descriptor above 1023.
+        ready = select.poll() if hasattr(select, "poll") else None
+        if ready is not None:
+            ready.register(handle, select.POLLOUT)
         view = memoryview(data)
         while view:
-            # Windows, which has no other such files than the null device, can wait for sockets alone.
-            waits = hasattr(os, "O_NONBLOCK")
-            if waits and not select.select([], [handle], [], READER_TIME)[1]:
+            if ready is not None and not ready.poll(READER_TIME * 1000):
                 raise TimeoutError(errno.ETIMEDOUT, "its reader reads no more", str(path))
             with suppress(BlockingIOError):
                 view = view[os.write(handle, view[:65536]) :]

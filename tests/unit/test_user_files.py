@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,18 @@ def test_a_fifo_is_written_through(tmp_path: Path) -> None:
     reader.join()
     assert read == [data]
     assert stat.S_ISFIFO(fifo.stat().st_mode)
+
+
+def test_a_fifo_is_written_with_a_thousand_open_files(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    try:
+        with ExitStack() as stack:
+            while stack.enter_context((tmp_path / "file").open("wb")).fileno() < 1100:
+                pass
+            test_a_fifo_is_written_through(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_fifo_without_a_reader_is_an_error(
