@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import signal
 import struct
@@ -133,6 +134,16 @@ async def test_an_image_that_takes_too_long(image: Path) -> None:
             await worker.inspect(str(image), 0.2)
         assert not psutil.pid_exists(pid)
         assert await worker.inspect(str(image), 30) is not None
+
+
+async def test_an_image_without_a_limit_does_not_hold_the_worker_for_ever(
+    image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_worker, "MAX_TIME", 0.2)
+    async with open_worker() as worker:
+        await start_stopped(worker, image)
+        with trio.fail_after(30), pytest.raises(ImageProblem, match=r"not read within 0\.2 s"):
+            await worker.inspect(str(image), math.inf)
 
 
 async def test_a_worker_that_is_stopped_is_continued(

@@ -35,6 +35,8 @@ __all__ = (
 
 logger: logging.Logger = logging.getLogger(__name__)
 
+MAX_TIME = 300.0
+"""Seconds for an image also where its limit is longer, or none: all tasks wait for one worker."""
 IDLE_TIMEOUT = 20.0
 """Seconds without an image after which the worker is ended."""
 WATCH_INTERVAL = 5.0
@@ -100,7 +102,7 @@ class ProcessImageWorker:
 
     async def _ask(self, request: Mapping[str, object], limit: float) -> Mapping[str, Any]:
         """Send a request and return the answer. Raises `ImageProblem`."""
-        image = request["image"]
+        image, limit = request["image"], min(limit, MAX_TIME)
         async with self._exclusive(f"{image} was not read: the thumbnailer was busy", limit):
             done = False
             try:
