@@ -9,6 +9,8 @@ import trio
 from support.web_page import HOST, SAME_ORIGIN, WebPage, change_body, open_own_page
 from trio.testing import MockClock
 
+from trio_afrender.transport.socket_owner import make_owner_check
+from trio_afrender.web.output_feed import make_stored_output
 from trio_afrender.web.sessions import RequestRates, SessionTable
 from trio_afrender.web.settings import PageSettings
 
@@ -389,3 +391,22 @@ async def test_static_files_are_plain_names(autojump_clock: MockClock) -> None:
         assert again.status == 304
         for name in ("../settings.py", "%2e%2e/settings.py", ".hidden.js", "none.js", "app.py", ""):
             assert (await page.get(f"/static/{name}")).status == 404, name
+
+
+async def test_a_page_without_threads_says_so(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("can't start new thread")
+
+    text = "x" * 2 * 1024 * 1024
+    async with open_own_page() as page:
+        with monkeypatch.context() as context:
+            context.setattr(trio.to_thread, "run_sync", refuse)
+            answer = await page.get("/static/index.html")
+            assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+            assert "this host cannot do it now: no thread can be started" in answer.body.decode()
+            assert (await make_stored_output(text)).end == len(text)
+            assert not await make_owner_check(1)(("127.0.0.1", 1), ("127.0.0.1", 2))
+        assert (await page.get("/static/index.html")).status == 200

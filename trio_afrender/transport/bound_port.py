@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+
 import trio
 
 from trio_afrender.errors import ConfigError
+from trio_afrender.tasklog.io_threads import call_in_thread
 from trio_afrender.transport.socket_owner import find_listener
 
 __all__ = ("open_listeners",)
@@ -20,7 +24,9 @@ async def open_listeners(
     try:
         return await trio.open_tcp_listeners(port, host=host)
     except OSError as error:
-        holder = await trio.to_thread.run_sync(find_listener, port)
+        holder = ""
+        with suppress(OSError):  # the host has no thread left
+            holder = await call_in_thread(partial(find_listener, port))
         used = f", by {holder}" if holder else ""
         text = f"{failure} {host}:{port}: {error.strerror or error}{used}"
         raise ConfigError(text) from error

@@ -13,11 +13,13 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 import trio
 
+from trio_afrender.tasklog.io_threads import call_in_thread
 from trio_afrender.transport.address import is_loopback
 
 __all__ = (
@@ -63,7 +65,10 @@ def make_owner_check(at_once: int) -> OwnerCheck:
     async def is_own(peer: Address, local: Address) -> bool:
         if not is_loopback(peer[0]):
             return False
-        owner = await trio.to_thread.run_sync(find_owner, peer, local, limiter=look_ups)
+        try:
+            owner = await call_in_thread(partial(find_owner, peer, local), limiter=look_ups)
+        except OSError:  # the host has no thread left
+            return False
         return owner is not None and owner == os.geteuid()
 
     return is_own

@@ -7,6 +7,7 @@ import trio
 from trio_afrender.afserver.output_follower import OutputPieces
 from trio_afrender.afserver.remote_nodes import TaskNode
 from trio_afrender.errors import JobGone, LinkLost, LinkRefused, ProtocolError
+from trio_afrender.tasklog.io_threads import call_in_thread
 from trio_afrender.web.farm_watch import FarmWatch
 from trio_afrender.web.job_tasks import JobTasks
 from trio_afrender.web.output_buffer import OutputBuffer, TaskOutput
@@ -36,7 +37,10 @@ async def make_stored_output(text: str) -> OutputBuffer:
     if len(text) < _IN_THREAD:
         await trio.lowlevel.checkpoint()
         return make()
-    return await trio.to_thread.run_sync(make)
+    try:
+        return await call_in_thread(make)
+    except OSError:  # the host has no thread left: the page waits for this one
+        return make()
 
 
 async def feed_output(watch: FarmWatch, topic: Topic, numbers: tuple[int, ...]) -> None:

@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, aclosing
+from functools import partial
 from html import escape
 from typing import Any, TypeAlias
 
@@ -27,6 +28,7 @@ from trio_afrender.afserver.apply_changes import ChangeReport
 from trio_afrender.afserver.node_selection import TaskSelection
 from trio_afrender.afserver.remote_nodes import TaskNode, read_tasks
 from trio_afrender.errors import ConfigError, JobGone, LinkLost, LinkRefused, ProtocolError
+from trio_afrender.tasklog.io_threads import call_in_thread
 from trio_afrender.text import base_name, printable
 from trio_afrender.transport.connection_seats import address_group
 from trio_afrender.transport.repeated_lines import RepeatedLines
@@ -250,6 +252,9 @@ def _with_errors(page: Page, handler: Handler) -> Callable[[Request], Awaitable[
             return _refuse(409, f"the farm has refused it: {error.reason}")
         except (LinkLost, ProtocolError) as error:
             return _refuse(503, f"the farm cannot be reached: {error}", **{"Retry-After": "5"})
+        except OSError as error:  # no thread, or no descriptor
+            text = f"this host cannot do it now: {error.strerror or error}"
+            return _refuse(503, text, **{"Retry-After": "5"})
 
     return answer
 
@@ -314,7 +319,7 @@ async def _log_in(page: Page, request: Request) -> Response:
 async def _serve_file(page: Page, request: Request) -> Response:
     # Every other address is one of the page, whose scripts read it.
     name = request.path_params.get("name", "index.html")
-    file = await trio.to_thread.run_sync(read_page_file, name, limiter=page.reading)
+    file = await call_in_thread(partial(read_page_file, name), limiter=page.reading)
     if file is None:
         return _refuse(404, "there is no such file")
     headers = {"Cache-Control": "no-cache", "ETag": file.tag}

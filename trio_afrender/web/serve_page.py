@@ -15,6 +15,7 @@ import trio
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.errors import ConfigError
+from trio_afrender.tasklog.io_threads import call_in_thread
 from trio_afrender.transport.address import is_loopback, make_url
 from trio_afrender.transport.bound_port import open_listeners
 from trio_afrender.transport.socket_owner import OwnerCheck, make_owner_check
@@ -82,7 +83,10 @@ async def serve_page(
     # An address that means all addresses is no place to go to.
     shown = socket.gethostname() if everywhere else settings.host
     url = make_url(shown, port, tls=tls, scheme="http")
-    full_name = await trio.to_thread.run_sync(socket.getfqdn)
+    try:
+        full_name = await call_in_thread(socket.getfqdn)
+    except OSError:  # the host has no thread left
+        full_name = ""
     names = {settings.host, socket.gethostname(), full_name, "localhost", *settings.names}
     async with open_bare_nursery() as nursery:
         page = make_page(
