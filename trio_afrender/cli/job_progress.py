@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Protocol
 
 import trio
@@ -16,6 +17,7 @@ from trio_afrender.cli.summary import label, name_failure, seconds_text
 from trio_afrender.jobs.job_spec import JobSpec
 from trio_afrender.jobs.task_choice import TaskPlace, only_chosen
 from trio_afrender.jobs.views import FINAL_STATES, JobView
+from trio_afrender.tasklog.io_threads import call_in_thread, wait_out
 
 __all__ = ("JobSource", "open_progress")
 
@@ -23,6 +25,8 @@ _SETTLE_DELAY = 0.1
 """Seconds between a change and its display: by then more changes have come and texts are on disk."""
 _SHARE = 10
 """The pause after a refresh is at least ten times as long as the refresh took, for large jobs."""
+_MAX_PAUSE = 5.0
+"""Seconds of that pause at most: a terminal that blocked for a minute is shown the job again."""
 _REDRAW_INTERVAL = 0.5
 """Seconds between two refreshes without a change, which show the elapsed time."""
 _WAITING_NOTICE_AFTER = 2.0
@@ -69,7 +73,8 @@ async def open_progress(
         await follower.refresh()
     finally:
         with trio.CancelScope(shield=True), trio.move_on_after(2):
-            await trio.to_thread.run_sync(screen.close, abandon_on_cancel=True, limiter=_terminal)
+            with suppress(OSError):  # the host has no thread left
+                await call_in_thread(screen.close, abandon=True, limiter=_terminal)
 
 
 class _Follower:
@@ -114,17 +119,11 @@ class _Follower:
         cost = trio.current_time() - now
         await trio.sleep(self._pause)
         before, self._before, now = self._before, view, trio.current_time()
-        await trio.to_thread.run_sync(
-            self._show,
-            before,
-            view,
-            waiting,
-            outlook,
-            now,
-            abandon_on_cancel=True,
-            limiter=_terminal,
-        )
-        self._pause = max(_SETTLE_DELAY, _SHARE * (cost + trio.current_time() - now))
+        show = partial(self._show, before, view, waiting, outlook, now)
+        call = partial(call_in_thread, show, abandon=True, limiter=_terminal)
+        await wait_out("the display of the job", call)
+        pause = _SHARE * (cost + trio.current_time() - now)
+        self._pause = min(max(_SETTLE_DELAY, pause), _MAX_PAUSE)
 
     def _show(
         self, before: JobView | None, view: JobView, waiting: str, outlook: str, now: float

@@ -11,6 +11,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
 from html import escape
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
 from trio_afrender.extras import how_to_install
+from trio_afrender.tasklog.io_threads import call_in_thread
 from trio_afrender.transport.listen_address import parse_address
 
 if TYPE_CHECKING:
@@ -96,17 +98,19 @@ async def open_page(
         say(_describe_link(page.make_link(steer), steer=steer))
     if browse and settings.ssl_context is None:
         # On loopback the browser needs no link: it is one of this user.
-        nursery.start_soon(_start_browser, f"{page.url}/")
+        nursery.start_soon(_start_browser, f"{page.url}/", say)
     elif browse:
         nursery.start_soon(_browse_by_file, page.make_link(not settings.read_only), say)
     return f"{page.url}/"
 
 
-async def _start_browser(url: str) -> None:
+async def _start_browser(url: str, say: Callable[[str], None]) -> None:
     # Some browsers, as those of terminals, are over only when their user closes them.
-    await trio.to_thread.run_sync(
-        webbrowser.open, url, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
-    )
+    call = partial(webbrowser.open, url)
+    try:
+        await call_in_thread(call, abandon=True, limiter=trio.CapacityLimiter(1))
+    except OSError as error:  # the host has no thread left: the page is served all the same
+        say(f"warning: the browser is not opened: {error.strerror or error}")
 
 
 async def _browse_by_file(link: str, say: Callable[[str], None]) -> None:
@@ -115,9 +119,9 @@ async def _browse_by_file(link: str, say: Callable[[str], None]) -> None:
     text = f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(link)}">'
     try:
         with TemporaryDirectory(prefix="trio_afrender-page-") as folder:  # mode 0700
-            path = trio.Path(folder, "open.html")
-            await path.write_text(text, encoding="utf-8")
-            await _start_browser(path.as_uri())
+            path = Path(folder, "open.html")
+            await call_in_thread(partial(path.write_text, text, encoding="utf-8"))
+            await _start_browser(path.as_uri(), say)
             await trio.sleep(_BROWSER_STARTS)
     except OSError as error:  # a full disk: the page is served all the same
         say(f"warning: the browser is not opened: {error.strerror or error}")

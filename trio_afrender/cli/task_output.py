@@ -14,6 +14,7 @@ from trio_afrender.farm.farm import Farm
 from trio_afrender.farm.user_requests import listen
 from trio_afrender.jobs.task_choice import TaskPlace
 from trio_afrender.protocol.messages import TaskKey
+from trio_afrender.tasklog.io_threads import call_in_thread, wait_out
 from trio_afrender.text import last_state, without_escapes
 
 __all__ = ("OutputLines", "follow_tasks", "keep_some", "listen_from_start")
@@ -71,7 +72,8 @@ async def _print(screen: Screen, name: str, number: int, lines: Sequence[str]) -
             screen.output(name, number, line)
 
     if lines:
-        await trio.to_thread.run_sync(write, abandon_on_cancel=True, limiter=_printer)
+        call = partial(call_in_thread, write, abandon=True, limiter=_printer)
+        await wait_out("the output of tasks", call)
 
 
 def keep_some(lines: Sequence[str]) -> Sequence[str]:

@@ -1,0 +1,94 @@
+"""The terminal of `run` on a host that can start no thread for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trio_afrender.cli import task_output
+from trio_afrender.cli.job_progress import open_progress
+from trio_afrender.cli.progress_display import QuietScreen
+from trio_afrender.jobs.job_file import parse_job
+from trio_afrender.jobs.views import JobView
+
+SPEC = parse_job({"job": {"name": "j", "blocks": [{"name": "b", "tasks": [{"command": "true"}]}]}})
+
+
+class Threads:
+    """Stands in for trio's threads: calls in line, or refuses as a host without any does."""
+
+    def __init__(self) -> None:
+        self.left = True
+
+    async def run(self, call: Callable[..., Any], *args: object, **_: object) -> Any:  # noqa: ANN401
+        await trio.lowlevel.checkpoint()
+        if not self.left:
+            raise RuntimeError("can't start new thread")
+        return call(*args)
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> Threads:
+    made = Threads()
+    monkeypatch.setattr(trio.to_thread, "run_sync", made.run)
+    return made
+
+
+class OneJob:
+    """A source of one job that changes each second."""
+
+    async def changed(self, seen: int) -> int:
+        await trio.sleep(1)
+        return seen + 1
+
+    def view(self, job: int) -> JobView:
+        return JobView(id=job, name="j", user_name="u", state="running", counts={}, tasks=())
+
+    def why_waiting(self, job: int) -> Sequence[str]:
+        return ()
+
+
+class CountingScreen(QuietScreen):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn = 0
+        self.lines: list[str] = []
+
+    def draw(self, job: JobView, waiting: str, outlook: str, now: float) -> None:
+        self.drawn += 1
+
+    def output(self, name: str, number: int, text: str) -> None:
+        self.lines.append(text)
+
+
+async def test_the_display_waits_for_a_thread(autojump_clock: MockClock, threads: Threads) -> None:
+    screen = CountingScreen()
+    async with open_progress(OneJob(), 1, screen, SPEC):
+        await trio.sleep(5)
+        shown = screen.drawn
+        assert shown
+        threads.left = False
+        await trio.sleep(60)
+        assert screen.drawn <= shown + 1
+        threads.left = True
+        await trio.sleep(60)
+        assert screen.drawn > shown + 10
+
+
+async def test_no_line_of_a_task_is_lost_without_a_thread(
+    autojump_clock: MockClock, threads: Threads
+) -> None:
+    screen = CountingScreen()
+    show = partial(task_output._print, screen, "b.1", 0)
+    threads.left = False
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(show, ["one", "two"])
+        await trio.sleep(60)
+        assert screen.lines == []
+        threads.left = True
+    assert screen.lines == ["one", "two"]
