@@ -112,7 +112,11 @@ class MantraParser(PassParser, UsageParser):
             "ALF_PROGRESS 1",
             r"ALF_PROGRESS 100(?!\d)",
         ),
-        rule("PDG_RESULT:", r"PDG_RESULT:[^;\n]*;(?:-?\d*;)?([^;\n]+);[^;\n]*;", _result),
+        rule(
+            "PDG_RESULT:",
+            r"PDG_RESULT:[^;\n]{0,200};(?:-?\d{0,9};)?([^;\n]{1,1000});[^;\n]{0,200};",
+            _result,
+        ),
     )
     errors: tuple[str, ...] = ("Failed to create file",)
     messages: tuple[Messages, ...] = (

@@ -88,7 +88,11 @@ class maya(RenderersInside):
 
     rules: tuple[Rule, ...] = (
         rule("Finished Rendering ", r"Finished Rendering (\S.*)", _image),
-        rule("Finished Rendering ", r"Finished Rendering (.*[._])(\d+)\.[^.\s]+\.?\s*$", _written),
+        rule(
+            "Finished Rendering ",
+            r"Finished Rendering (.{0,1000}[._])(\d+)\.[^.\s]+\.?\s*$",
+            _written,
+        ),
         MTOA_FRAME,
         rule("Starting frame ", r"V-Ray.{0,300}?Starting frame +(-?\d+)", new_frame),
         *RenderersInside.rules,
