@@ -31,7 +31,7 @@ def _render_done(parser: InsideParser, found: Found) -> None:
 
 
 REDSHIFT_RULES: tuple[Rule, ...] = (
-    rule("rendered by ", r"Block +(\d+)/(\d+).*rendered by [GC]PU", frame_percent),
+    rule("rendered by ", r"Block +(\d+)/(\d+).{0,200}rendered by [GC]PU", frame_percent),
     rule("Frame ", r"\bFrame\b.{0,40}\bdone\b", _frame_done),
     FRAME_SKIPPED,
     rule("Skipping frame", r"Skipping frame(?! +\d)", _frame_done),

@@ -16,7 +16,7 @@ class clarisse(RuleParser):
     tells_frames = True
     messages = (MARKED_ERRORS, RENDER_FAILURES)
     rules = (
-        rule("Progress for ", r"Progress for .*: *(\d+(?:\.\d+)?) *%", frame_percent),
+        rule("Progress for ", r"Progress for .{0,1000}: *(\d+(?:\.\d+)?) *%", frame_percent),
         rule("Saving Image:", r"Saving Image:", frame_finished),
         rule("File '", r"\bFile '(.+?)'", image),
     )

@@ -22,7 +22,7 @@ class maya_mental(maya):
             r"progr: +begin scene preprocessing for frame (-?\d+)",
             new_frame,
         ),
-        rule("rendered on", r"progr: *(\d+(?:\.\d+)?) *%.*rendered on", frame_percent),
+        rule("rendered on", r"progr: *(\d+(?:\.\d+)?) *%.{0,200}rendered on", frame_percent),
         rule("writing image file ", r'progr: +writing image file "?(.+?)"? +\(frame', image),
     )
     messages = (MENTAL_RAY,)

@@ -19,9 +19,9 @@ class mentalray(PassParser):
     rules = (
         *pass_rules(
             "rendered on",
-            r"progr: *(\d+(?:\.\d+)?) *%.*rendered on",
+            r"progr: *(\d+(?:\.\d+)?) *%.{0,200}rendered on",
             "100.0%",
-            r"progr: *100\.0% .*rendered on",
+            r"progr: *100\.0% .{0,200}rendered on",
         ),
         rule("writing image file ", r'progr: +writing image file "?(.+?)"? +\(frame', image),
     )

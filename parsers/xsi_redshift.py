@@ -15,6 +15,6 @@ class xsi_redshift(XsiParser):
     rules = (
         *XsiParser.frame_rules,
         *skipped(" skipped", r"\b\d+ skipped"),
-        rule("rendered by GPU", r"Block +(\d+)/(\d+).*rendered by GPU", frame_percent),
+        rule("rendered by GPU", r"Block +(\d+)/(\d+).{0,200}rendered by GPU", frame_percent),
     )
     messages = (REDSHIFT,)
