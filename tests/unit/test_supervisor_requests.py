@@ -1,8 +1,9 @@
-"""Requests that a task supervisor cannot execute at once, because the host has no descriptor left."""
+"""Requests that supervisors cannot execute at once, because the host has no descriptor left."""
 
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -10,8 +11,11 @@ from typing import cast
 
 import pytest
 
+from trio_afrender.message_framing import FrameReader
 from trio_afrender.supervisor import task_supervisor
-from trio_afrender.supervisor.channel import Channel
+from trio_afrender.supervisor.channel import Channel, FdChannel
+from trio_afrender.supervisor.daemon import SupervisorDaemon
+from trio_afrender.supervisor.process_pool import PoolProcess
 from trio_afrender.supervisor.protocol import LaunchSpec
 from trio_afrender.supervisor.signal_pipe import SignalPipe
 from trio_afrender.supervisor.task_supervisor import HostCapabilities, TaskSupervisor
@@ -122,3 +126,52 @@ def test_a_stop_without_an_agent_that_failed_is_repeated(
     supervisor._act_on_time()
     assert host.sent == ["SIGTERM", "SIGCONT"]
     assert supervisor._grace_until < float("inf")
+
+
+class Agent:
+    """An agent that sends one tree with too few descriptors."""
+
+    frame = b""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptors = [descriptor]
+
+    def take(self, count: int) -> list[int]:
+        return self.descriptors[:count]
+
+
+def test_a_failed_start_is_reported_without_another_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "dup", fail)
+    ours, theirs = socket.socketpair()
+    with ours:
+        daemon = object.__new__(SupervisorDaemon)
+        daemon._start_tree(cast("FdChannel", Agent(theirs.detach())), {"op": "start"})
+        [answer] = FrameReader().feed(ours.recv(4096))
+        failure = {"text": "an invalid start message", "step": "store", "number": 0}
+        assert answer["failed"] == failure
+        assert ours.recv(1) == b"", "the descriptor is closed"
+
+
+def test_folders_stay_queued_until_a_process_removes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon, sent = object.__new__(SupervisorDaemon), list[bytes]()
+    daemon._remover, daemon._to_remove = None, ["/a", "/b"]
+
+    def fail(frame: bytes, descriptors: list[int]) -> PoolProcess:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    def assign(frame: bytes, descriptors: list[int]) -> PoolProcess:
+        sent.append(frame)
+        return cast("PoolProcess", object())
+
+    monkeypatch.setattr(daemon, "_assign", fail)
+    daemon._remove_folders()
+    assert daemon._to_remove == ["/a", "/b"]
+    monkeypatch.setattr(daemon, "_assign", assign)
+    daemon._remove_folders()
+    assert daemon._to_remove == []
+    assert [message["folders"] for message in FrameReader().feed(sent[0])] == [["/a", "/b"]]

@@ -245,14 +245,18 @@ class SupervisorDaemon:
                 logger.warning("cannot start a tree: %s", error)
                 if not descriptors:
                     return
-                # In place of the task supervisor, which reports a failure there.
-                sock = socket.socket(fileno=os.dup(descriptors[0]))
-                with contextlib.closing(Channel(sock)) as channel:
-                    text = error.strerror if isinstance(error, OSError) else str(error)
-                    number = error.errno if isinstance(error, OSError) else None
-                    failure = {"text": text or repr(error), "step": step, "number": number or 0}
+                text = error.strerror if isinstance(error, OSError) else str(error)
+                number = error.errno if isinstance(error, OSError) else None
+                failure = {"text": text or repr(error), "step": step, "number": number or 0}
+                # In place of the task supervisor, which reports a failure there. Without a copy of
+                # the descriptor: the failure may be that there is none left.
+                sock = socket.socket(fileno=descriptors[0])
+                try:
+                    channel = Channel(sock)
                     channel.put({"failed": failure})
                     channel.flush()
+                finally:
+                    sock.detach()
 
     # -- the pool -------------------------------------------------------------------------------
 
@@ -277,10 +281,11 @@ class SupervisorDaemon:
     def _remove_folders(self) -> None:
         """Have a pool process remove the folders that are queued, unless one does so already."""
         if self._remover is None and self._to_remove:
-            folders, self._to_remove = self._to_remove, []
-            # Without a process nothing is removed now; the next agent removes what it does not know.
+            message = encode({"op": "remove", "folders": self._to_remove})
+            # Without a process they stay queued until the next request.
             with contextlib.suppress(OSError):
-                self._remover = self._assign(encode({"op": "remove", "folders": folders}), [])
+                self._remover = self._assign(message, [])
+                self._to_remove = []
 
     def _fork(self) -> PoolProcess:
         """Return a new pool process. Raises `OSError`."""
@@ -350,12 +355,12 @@ class SupervisorDaemon:
             self._dismissed.discard(pid)
             process = self._pool.pop(pid, None)
             if process is not None:
+                self._has_orphans = True
                 self._retire(process)
                 process.close()
                 logger.error(
                     "task supervisor %s ended with wait status %s: killing its tree", pid, raw
                 )
-                self._has_orphans = True
                 self._end_removal(process)
 
 
