@@ -26,7 +26,7 @@ RENDERMAN_RULES: tuple[Rule, ...] = (
     *pass_rules("R90000", rf"{_PROGRESS}(\d+(?:\.\d+)?) *%", "100", rf"{_PROGRESS}100(?:\.0+)? *%"),
     rule("mode = ", r'^[^"\n]*"([^"\n]+)".*\bmode = \w', image),
     rule('" (', r'"([^"\n]{1,500})" \((?:openexr|deepexr|tiff|targa|png)\b', image),
-    rule("Filtering to produce ", r"Filtering to produce +(\S.*?)\s*$", image),
+    rule("Filtering to produce ", r"Filtering to produce +(\S(?:.*\S)?)", image),
 )
 
 RENDERMAN = Messages(

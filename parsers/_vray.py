@@ -38,7 +38,7 @@ VRAY_RULES: tuple[Rule, ...] = (
 VRAY = Messages(
     words=("error", "fail", "not ", "device", "abort", "interrupt", "cancel", "stopped"),
     markers=(
-        like("error:", rf"{START}(?:V-Ray *:? +)?error: "),
+        like("error:", rf"{START}(?:V-Ray[ :]{{1,20}})?error: "),
         like("v-ray", r"(?:\[V-Ray\]|\bV-Ray(?: for \w+)? ?[:|]) *(?i:\[?error\b)"),
         like("[error]", r"\bVFH +\[Error\]"),  # of V-Ray for Houdini
     ),

@@ -42,7 +42,7 @@ MAX = Messages(
         like("missing dll", r"\bMissing dll: *(\S+)"),
         like(
             "missing ",
-            r"\bMissing (?:[Mm]aps?|[Bb]itmaps?|[Ee]xternal [Ff]iles?|[Xx]refs?)\b[^:\n]{0,20}: *(\S.*?)\s*$",
+            r"\bMissing (?:[Mm]aps?|[Bb]itmaps?|[Ee]xternal [Ff]iles?|[Xx]refs?)\b[^:\n]{0,20}: *(\S(?:.*\S)?)",
         ),
     ),
 )

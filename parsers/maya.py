@@ -64,7 +64,7 @@ MAYA = Messages(
         like("was not found on maya_plug_in_path", r"Plug-in, \"([^\"\n]+)\", was not found"),
         like(
             "reference file",
-            r"\b(?i:reference) file (?:was )?not found\.?:? *\"?([^\"\n]+?)\"?(?: //)?\s*$",
+            r"\b(?i:reference) file (?:was )?not found\.?:? *\"?([^\"\n]+?)\"?(?: //)?\s{0,20}$",
         ),
     ),
 )

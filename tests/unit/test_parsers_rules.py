@@ -444,6 +444,8 @@ def test_no_line_takes_a_parser_long() -> None:
         lines = [f"{number} {line}" for number in range(10)]
         assert _seconds(name, "".join(lines)) < 0.5, (name, words)
     assert _seconds("generic", "x" * 60_000 + "ACTIVITY: \n" + "x" * 60_000 + "REPORT: \n") < 0.5
+    assert _seconds("prman", f"Filtering to produce x{' ' * 60_000}y\n") < 0.5
+    assert _seconds("maya", "Finished Rendering " * 3400 + "\n") < 0.5
 
 
 def _seconds(name: str, text: str) -> float:
