@@ -60,8 +60,9 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         raise RuntimeError("can't start new thread")
 
     def take() -> None:
-        cache = trio._core._thread_cache.THREAD_CACHE
-        monkeypatch.setattr(cache, "_idle_workers", {})
+        # A cache of its own: to the present one an abandoned thread of an earlier test may return.
+        threads = trio._core._thread_cache
+        monkeypatch.setattr(threads, "THREAD_CACHE", threads.ThreadCache())
         monkeypatch.setattr(threading.Thread, "start", refuse)
 
     return take
