@@ -165,6 +165,8 @@ async def test_a_task_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
         with pytest.raises(PluginError, match="on disk"):
             async with runner.open_task(make_spec(), MemoryLog()):
                 pass
+        # Nor does any of them leave a host behind.
+        await until(lambda: runner.pids == (runner.pid,))
         async with task_of(runner, tmp_path, make_spec("counts")) as (task, log):
             assert (await feed(task, log, b"FRAME\n")).frame == 1
 

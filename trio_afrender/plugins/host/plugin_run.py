@@ -260,6 +260,14 @@ class PluginRun:
 
         Raises the plugin's own error when the objects cannot be made for the first time.
         """
+        try:
+            return await self._build_in(host)
+        finally:
+            # Nothing else knows a host of its own: it would stay until the end of the agent.
+            if self.host is not host and not host.shared:
+                host.close()
+
+    async def _build_in(self, host: PluginHost) -> bool:
         fields = {"spec": dump_spec(self.spec), "folder": str(self.folder)}
         try:
             reply = await self._call_once(
@@ -311,8 +319,6 @@ class PluginRun:
             await pending.done.wait()
         except trio.Cancelled:
             host.forget(self.number)
-            if not host.shared:
-                host.close()
             raise
         return pending.reply
 
