@@ -194,6 +194,23 @@ async def test_a_worker_that_cannot_start(image: Path, monkeypatch: pytest.Monke
         assert await worker.inspect(str(image), 30) is not None
 
 
+async def test_a_worker_for_which_no_thread_is_left(
+    image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The images of a task that has rendered them are not checked then, and the task is done."""
+
+    async def refuse(*_: object, **__: object) -> trio.Process:
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("can't start new thread")
+
+    async with open_worker() as worker:
+        monkeypatch.setattr(trio.lowlevel, "open_process", refuse)
+        with pytest.raises(ImageProblem, match="can't start new thread"):
+            await worker.inspect(str(image), 30)
+        monkeypatch.undo()
+        assert await worker.inspect(str(image), 30) is not None
+
+
 def test_the_agent_loads_no_image_library() -> None:
     code = (
         "import sys; import trio_afrender.agent.agent_dependencies, trio_afrender.cli.main, trio_afrender.task.run\n"

@@ -17,10 +17,11 @@ __all__ = ("start_helper",)
 async def start_helper(
     command: Sequence[str], environment: Mapping[str, str], *, nice: int = 0
 ) -> tuple[trio.Process, Callable[[], None]]:
-    """Start a helper; return it, and the function that kills it and all below it. Raises `OSError`.
+    """Start a helper; return it, and the function that kills it and all below it.
 
-    On Unix it sets its nice value itself. Its stdin and stdout are pipes, its stderr goes nowhere. There is no checkpoint after the start: it
-    raises, or the process is returned.
+    On Unix it sets its nice value itself. Its stdin and stdout are pipes, its stderr goes nowhere.
+    Raises `OSError`, and `RuntimeError` where no thread can be started. There is no checkpoint after
+    the start: it raises, or the process is returned.
     """
     if sys.platform == "win32":
         from trio_afrender.process.windows.job_trees import priority_class

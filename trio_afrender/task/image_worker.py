@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import trio
 
 from trio_afrender.async_helpers import open_bare_nursery
+from trio_afrender.errors import is_exhausted
 from trio_afrender.process.environment import clean_environment
 from trio_afrender.process.helper_process import start_helper
 from trio_afrender.process.procfs import continue_stopped
@@ -185,7 +186,9 @@ class ProcessImageWorker:
                 self._process, self._kill = await start_helper(
                     [sys.executable, *arguments], clean_environment(os.environ), nice=self._nice
                 )
-            except OSError as error:
+            except (OSError, RuntimeError) as error:  # `RuntimeError`: no thread is left
+                if isinstance(error, RuntimeError) and not is_exhausted(error):
+                    raise
                 raise ImageProblem(f"the thumbnailer cannot be started: {error}") from error
             self._buffer = b""
             self._started.set()
