@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import shlex
 import sys
@@ -41,11 +42,16 @@ class ScriptedImageWorker:
     tried: list[tuple[float, str]] = attrs.field(factory=list)
     seen: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
+    failing: int = 0
+    """Calls for which the host has no descriptor left."""
     files: dict[str, bytes] = attrs.field(factory=dict)
     """The run's files folder, which gets a file for each thumbnail."""
 
     async def thumbnail(self, image: str, thumb: str, height: int, limit: float) -> None:
         self.tried.append((trio.current_time(), image))
+        if self.failing:
+            self.failing -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
         with trio.move_on_after(limit) as waiting:
             await trio.sleep(self.seconds)
         if waiting.cancelled_caught:
@@ -71,10 +77,15 @@ class ScriptedPlugins:
     """A service that asks for a thumbnail of each file, by the image worker or by a shell command."""
 
     by_shell = False
+    failing = 0
+    """As `ScriptedImageWorker.failing`."""
     facts = ServiceFacts(working_directory="/", command="render", environment={})
 
     async def on_the_fly(self, files: tuple[str, ...]) -> tuple[str, ...]:
         await trio.lowlevel.checkpoint()
+        if self.failing:
+            self.failing -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
         if self.by_shell:
             return tuple(f"convert {file}" for file in files)
         return tuple(JOIN(make_words(Wanted(file, f"{file}.jpg"))) for file in files)
@@ -203,6 +214,16 @@ async def test_of_too_many_files_the_newest_are_kept(autojump_clock: MockClock) 
         assert images == ["first.exr", *(f"{n}.exr" for n in range(1000 - MAX_BACKLOG, 1000))]
         await stage.finish()
     assert f"thumbnails: {1000 - MAX_BACKLOG} files were passed over" in stage.log
+
+
+async def test_no_file_is_lost_where_the_host_has_nothing_left(autojump_clock: MockClock) -> None:
+    """Neither where the plugins cannot be asked for a moment, nor where an attempt cannot be made."""
+    async with open_stage() as stage:
+        stage.plugins.failing = stage.image_worker.failing = 1
+        stage.thumbnails.announce(("a.exr", "b.exr", "c.exr"))
+        await trio.sleep(5)
+        assert [image for _, image in stage.image_worker.made] == ["a.exr", "b.exr", "c.exr"]
+        assert await stage.finish() == 0
 
 
 async def test_any_other_command_is_run_by_the_shell(autojump_clock: MockClock) -> None:

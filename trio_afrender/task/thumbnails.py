@@ -75,6 +75,8 @@ class Thumbnails:
         limit = state.config.post_limit
         self._limit = limit if limit > 0 else math.inf
         self._waiting: deque[str] = deque()
+        self._commands: deque[str] = deque()
+        """Those of the files that were waiting, not tried yet."""
         self._unfinished: dict[str, int] = {}
         """Commands that failed so far, and how often."""
         self._due = 0.0
@@ -100,16 +102,17 @@ class Thumbnails:
 
     async def _work(self) -> None:
         """Make thumbnails until none is left to be made."""
-        while self._waiting or self._unfinished:
+        while self._waiting or self._commands or self._unfinished:
             with trio.move_on_at(self._due):
                 await self._changed.wait()
             # Replaced before the work: what is announced during it starts another round.
             self._changed = trio.Event()
-            while self._waiting:
-                files = tuple(self._waiting)
-                self._waiting.clear()
-                for command in await self._plugins.on_the_fly(files):
-                    await self._try(command)
+            while self._waiting or self._commands:
+                await self._take_waiting()
+                # Dropped after the attempt: where the host had nothing left, `wait_out` repeats it.
+                while self._commands:
+                    await self._try(self._commands[0])
+                    self._commands.popleft()
                 await self._send_files()
             if self._unfinished and (self._over or trio.current_time() >= self._due):
                 self._due = trio.current_time() + RETRY_DELAY
@@ -117,6 +120,18 @@ class Thumbnails:
                     await self._try(command)
                 await self._send_files()
         self._idle.set()
+
+    async def _take_waiting(self) -> None:
+        """Get the commands of the files that are waiting."""
+        files = tuple(self._waiting)
+        if not files:
+            return
+        self._waiting.clear()
+        try:
+            self._commands.extend(await self._plugins.on_the_fly(files))
+        except BaseException:
+            self._waiting.extendleft(reversed(files))
+            raise
 
     async def finish(self, deadline: float) -> bool:
         """Wait until the announced files are processed, at most the time that one may take.
