@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,6 +18,7 @@ from trio_afrender.tasklog.displayed_log import DisplayedLog
 from trio_afrender.tasklog.head_tail import missing_marker, read_window
 from trio_afrender.tasklog.interfaces import Chunk, LogReader
 from trio_afrender.tasklog.memory_log import MemoryLog
+from trio_afrender.tasklog.writer import LiveReader
 
 
 @attrs.frozen
@@ -172,6 +174,26 @@ async def test_a_view_that_cannot_be_stored_is_held_in_memory(tmp_path: Path) ->
     await view.apply(1000, [Part(0, 10, "b\n")])
     assert view.size == 992
     assert (await read_window(view, 2000)).text == "b\n" + "a" * 990
+
+
+async def test_a_log_that_cannot_be_read_for_a_moment_loses_no_replacement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is a part displayed twice that was displayed before the failure."""
+    read, failing = LiveReader.read, [False, True]
+
+    def fail_second(reader: LiveReader, offset: int, limit: int) -> Chunk:
+        if failing and failing.pop(0):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return read(reader, offset, limit)
+
+    async with open_written_log(tmp_path / "log") as log:
+        await log.append(b"one\ntwo\nthree\n")
+        view = DisplayedLog(log, tmp_path / "view")
+        monkeypatch.setattr(LiveReader, "read", fail_second)
+        await view.apply(14, [Part(0, 0, "begin\n"), Part(4, 4, "+"), Part(8, 14, "THREE\n")])
+        assert not failing
+        assert read_all(view.reader()) == b"begin\none\n+two\nTHREE\n"
 
 
 texts = st.text("ab\n", max_size=8)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from typing import Any
 
 import attrs
+import pytest
 import trio
 from support.plugins import PLUGINS
 from test_task_run import TASK, open_bench
 from trio.testing import MockClock
 
 from trio_afrender.config.settings import PluginSettings
-from trio_afrender.plugins.in_process import InlineRunner
+from trio_afrender.plugins.in_process import InlineRunner, InlineTask
+from trio_afrender.plugins.interfaces import ParserState
 from trio_afrender.testing import MemoryHost
 
 
@@ -85,3 +89,23 @@ async def test_silence_is_a_call_each_second(autojump_clock: MockClock) -> None:
     fed, ticks = batches(bench.log)
     assert fed == ["a line\n"]
     assert 9 <= ticks <= 11
+
+
+async def test_output_is_parsed_again_where_the_host_had_nothing_left(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without waiting for more: a program that hangs after an error prints none."""
+    parse, failing = InlineTask.parse, [OSError(errno.EMFILE, "Too many open files")]
+
+    async def fail_once(task: InlineTask, upto: int, **more: Any) -> ParserState:
+        if failing:
+            raise failing.pop()
+        return await parse(task, upto, **more)
+
+    monkeypatch.setattr(InlineTask, "parse", fail_once)
+    async with open_bench(host=make_host()) as bench:
+        child = await bench.host.spawn.next()
+        await child.write(b"PROGRESS: 25%\n")
+        await trio.sleep(5)
+        assert bench.state.parsed.percent == 25
+        child.exit(0)

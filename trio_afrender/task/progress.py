@@ -110,9 +110,11 @@ class ProgressReader:
 
     async def _call(self, upto: int, mode: str, pid: int, *, verdict: bool = True) -> None:
         """Call the parser for the log up to offset `upto`; show, act on and publish what it returns."""
-        self._seen, state = upto, self._state
+        state = self._state
         resources = state.dependencies.resources()
         parsed = await self._plugins.parse(upto, mode=mode, pid=pid, resources=resources)
+        # Only now: where the host had nothing left for the call, `wait_out` repeats it.
+        self._seen = upto
         state.progressed(parsed, count_flags=verdict)
         await self._run_folder.view.apply(parsed.consumed, parsed.replaced)
         if parsed.files_onthefly:

@@ -19,7 +19,7 @@ import trio
 
 from trio_afrender.tasklog.head_tail import missing_marker
 from trio_afrender.tasklog.interfaces import Chunk, LogReader, Missing, RunLog
-from trio_afrender.tasklog.io_threads import work_in_thread
+from trio_afrender.tasklog.io_threads import retry_exhausted, work_in_thread
 from trio_afrender.tasklog.memory_log import MemoryLogStore
 from trio_afrender.tasklog.size_event import SizeEvent
 from trio_afrender.tasklog.writer import DEFAULT_QUOTA, MAX_HELD, SEGMENT_SIZE, open_writer
@@ -108,8 +108,9 @@ class DisplayedLog:
         """Display the raw log up to offset `consumed`, with the replacements.
 
         Replacements of what is displayed already are ignored. Without a parser, or after its end,
-        ``apply(log.size)`` displays the rest. Raises OSError if the raw log cannot be read. Cancelled
-        before it began, nothing has happened; later, it completes.
+        ``apply(log.size)`` displays the rest. Raises OSError if the raw log cannot be read, after some
+        seconds if only the host has nothing left for that. Cancelled before it began, nothing has
+        happened; while it waits for the host, the rest is not displayed; else it completes.
         """
         async with self._lock:
             # Nothing beyond the raw log counts as shown, or the size would decrease later.
@@ -126,13 +127,18 @@ class DisplayedLog:
             elif self.folder is None:
                 self._copy(consumed, ahead)
             else:
-                await work_in_thread(partial(self._copy, consumed, ahead))
+                # The parser returns its replacements once: nothing else would repeat this.
+                copy = partial(self._copy, consumed, ahead)
+                await retry_exhausted(partial(work_in_thread, copy))
             self._size_event.grow(self._reader.size())
 
     def _copy(self, consumed: int, replaced: list[_Part]) -> None:
+        """Display up to `consumed`. What is displayed is taken out of `replaced`: after an `OSError`
+        the same call continues."""
         own = self._own
         try:
-            for part in replaced:
+            while replaced:
+                part = replaced[0]
                 if own is None:
                     # What is before the first replacement stays in the raw log.
                     self._shown = max(self._shown, part.start)
@@ -146,6 +152,7 @@ class DisplayedLog:
                 self._copy_raw(own, part.start)
                 own.append(to_bytes(part.text))
                 self._shown = max(self._shown, part.end)
+                del replaced[0]
             if own is not None:
                 self._copy_raw(own, consumed)
         finally:
