@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-from typing import Any
 
 import attrs
 import pytest
@@ -97,10 +96,12 @@ async def test_output_is_parsed_again_where_the_host_had_nothing_left(
     """Without waiting for more: a program that hangs after an error prints none."""
     parse, failing = InlineTask.parse, [OSError(errno.EMFILE, "Too many open files")]
 
-    async def fail_once(task: InlineTask, upto: int, **more: Any) -> ParserState:
+    async def fail_once(
+        task: InlineTask, upto: int, *, mode: str, pid: int, resources: str
+    ) -> ParserState:
         if failing:
             raise failing.pop()
-        return await parse(task, upto, **more)
+        return await parse(task, upto, mode=mode, pid=pid, resources=resources)
 
     monkeypatch.setattr(InlineTask, "parse", fail_once)
     async with open_bench(host=make_host()) as bench:

@@ -6,11 +6,12 @@ import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import attrs
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_afrender.config import Config, Timing
 from trio_afrender.process.interfaces import ProcessTree, TreeSignal
@@ -24,6 +25,7 @@ from trio_afrender.protocol.messages import (
 from trio_afrender.task.collected_files import FileBatch, SentFiles
 from trio_afrender.task.dependencies import RunRecorder
 from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent, UnkillableTree
+from trio_afrender.task.live_output import LiveOutput
 from trio_afrender.task.monitors import START_DELAY
 from trio_afrender.task.monitors.usage import UsageMonitor
 from trio_afrender.task.reasons import MAX_TEXT
@@ -32,6 +34,8 @@ from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
 from trio_afrender.task.task_control import TaskControl
 from trio_afrender.task.task_environment import AgentEnvironment
+from trio_afrender.tasklog.interfaces import Chunk
+from trio_afrender.tasklog.memory_log import MemoryLogStore
 from trio_afrender.tasklog.redact import Redactor
 from trio_afrender.testing import FakeChild, MemoryHost
 from trio_afrender.testing.memory_host import MemoryRunFolder, virtual_wall
@@ -579,6 +583,54 @@ async def test_listeners_may_come_and_go(autojump_clock: MockClock) -> None:
         bench.control.listen(on=True)
     assert [e.text for e in bench.events if isinstance(e, Listened)] == ["one\n", "three\n"]
     assert bench.outcome.status is TaskStatus.FinishedSuccess
+
+
+async def test_the_last_output_for_listeners_costs_no_finished_work(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it cannot be read at once, for lack of a descriptor, that is tried again."""
+    read, failing = MemoryLogStore.read, [OSError(errno.EMFILE, "Too many open files")]
+
+    def fail_once(store: MemoryLogStore, offset: int, limit: int) -> Chunk:
+        if failing:
+            raise failing.pop()
+        return read(store, offset, limit)
+
+    async with open_bench(attrs.evolve(TASK, parser="")) as bench:
+        child = await bench.host.spawn.next()
+        bench.control.listen(on=True)
+        await trio.sleep(5)
+        monkeypatch.setattr(MemoryLogStore, "read", fail_once)
+        await child.write(b"last\n")
+        child.exit(0)
+    assert [e.text for e in bench.events if isinstance(e, Listened)] == ["last\n"]
+    assert bench.outcome.status is TaskStatus.FinishedSuccess
+
+
+async def test_listeners_miss_nothing_at_the_end_of_a_process(autojump_clock: MockClock) -> None:
+    """A piece whose sending was cancelled with the task that sends is sent by the last call."""
+    send, receive = trio.open_memory_channel[TaskEvent](0)
+    host = MemoryHost()
+    async with host.open() as outside, outside.open_run_folder(TASK) as folder:
+        state = RunState(attrs.evolve(TASK, flags=1), Config(name="r1"), outside, send)
+        state.control.listen(on=True)
+        live = LiveOutput(state, folder)
+        log = host.places["r1"].log
+        await log.append(b"one\n")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(live.flush)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        await log.append(b"two\n")
+        texts = []
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(live.flush, last=True))
+                for _ in range(2):
+                    event = await receive.receive()
+                    assert isinstance(event, Listened)
+                    texts.append(event.text)
+    assert texts == ["one\n", "two\n"]
 
 
 async def test_nothing_that_leaves_a_run_has_a_secret(autojump_clock: MockClock) -> None:

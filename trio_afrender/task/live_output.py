@@ -30,6 +30,7 @@ class _Stream:
     redactor: Redactor
     line: str = ""
     """The end of the text so far, from the begin of its last line."""
+    unsent: str = ""
     decoder: codecs.IncrementalDecoder = attrs.field(
         factory=partial(codecs.getincrementaldecoder("utf-8"), "surrogateescape")
     )
@@ -86,6 +87,7 @@ class LiveOutput:
             offset = 0 if self._state.task.flags & 1 else reader.size()
             stream = self._stream = _Stream(offset, Redactor(self._state.secrets))
         redactor = stream.redactor
+        await self._send_rest(stream)
         while reader.size() > stream.offset:
             read = partial(reader.read, stream.offset, CHUNK_SIZE)
             if self._on_disk:
@@ -103,13 +105,16 @@ class LiveOutput:
             stream.line = (stream.line + decoded).rpartition("\n")[2][-CHUNK_SIZE:]
             self._state.hide(redactor.learned)
             text = redactor.feed(decoded)
-            mark = f"\n[{gap} bytes left out]\n" if gap else ""
-            if mark or text:
-                await self._send(mark + text)
-        if last and (
-            rest := redactor.feed(stream.decoder.decode(b"", final=True)) + redactor.finish()
-        ):
-            await self._send(rest)
+            stream.unsent = (f"\n[{gap} bytes left out]\n" if gap else "") + text
+            await self._send_rest(stream)
+        if last:
+            stream.unsent = (
+                redactor.feed(stream.decoder.decode(b"", final=True)) + redactor.finish()
+            )
+            await self._send_rest(stream)
 
-    async def _send(self, text: str) -> None:
-        await self._state.send(Listened(run=self._state.task.run, text=text))
+    async def _send_rest(self, stream: _Stream) -> None:
+        if stream.unsent:
+            await self._state.send(Listened(run=self._state.task.run, text=stream.unsent))
+            # Only now: the last `flush` sends what a cancelled one did not.
+            stream.unsent = ""

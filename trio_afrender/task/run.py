@@ -244,7 +244,7 @@ async def _collect_results(
         # stands.
         await run_folder.view.apply(size, ())
     # The task that sends live output has ended; listeners still get the rest.
-    await live_output.flush(last=True)
+    await retry_exhausted(partial(live_output.flush, last=True))
     batch, output = FileBatch(), ""
     # The thread that looks for files is the most expensive step here. Nothing can have come since the tree
     # left nothing: settled plugins make no post commands and no thumbnails, and run no foreign code.
