@@ -57,10 +57,10 @@ def test_members_are_killed(cgroup: Cgroup, sleeper: subprocess.Popen[str]) -> N
 
 
 def test_members_are_frozen_and_thawed(cgroup: Cgroup, sleeper: subprocess.Popen[str]) -> None:
-    assert cgroup.freeze(on=True)
+    assert cgroup.freeze()
     wait_until(cgroup, "frozen 1")
     assert lives(sleeper.pid)
-    assert cgroup.freeze(on=False)
+    cgroup.thaw()
     wait_until(cgroup, "frozen 0")
     sleeper.terminate()
     assert sleeper.wait() == -15
@@ -128,7 +128,7 @@ def test_unknown_figures_are_zero(tmp_path: Path) -> None:
     (tmp_path / "memory.events").write_text("low 0\noom 3\noom_kill 2\n")
     assert (Cgroup(str(tmp_path)).peak(), Cgroup(str(tmp_path)).oom_kills()) == (4096, 2)
     assert not Cgroup(str(tmp_path / "none")).kill()
-    assert not Cgroup(str(tmp_path / "none")).freeze(on=True)
+    assert not Cgroup(str(tmp_path / "none")).freeze()
 
 
 def test_only_a_delegated_cgroup_gets_a_subcgroup(cgroup: Cgroup) -> None:

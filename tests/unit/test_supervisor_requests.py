@@ -6,13 +6,14 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 import pytest
 
 from trio_afrender.message_framing import FrameReader
 from trio_afrender.supervisor import task_supervisor
+from trio_afrender.supervisor.cgroup import Cgroup
 from trio_afrender.supervisor.channel import Channel, FdChannel
 from trio_afrender.supervisor.daemon import SupervisorDaemon
 from trio_afrender.supervisor.process_pool import PoolProcess
@@ -87,6 +88,41 @@ def test_a_resume_that_failed_half_way_is_repeated(host: Host, supervisor: TaskS
     assert supervisor._state.suspended
     supervisor._repeat_delayed()
     assert host.sent == ["SIGSTOP", "SIGCONT"]
+    assert not supervisor._state.suspended
+
+
+class FrozenGroup(Cgroup):
+    """A cgroup without files: what was written to it. `failing`: it cannot be opened."""
+
+    def __init__(self) -> None:
+        super().__init__("/nowhere")
+        self.failing = False
+        self.written: list[str] = []
+
+    def outside(self, pids: Iterable[int]) -> list[int]:
+        return []
+
+    def _write(self, name: str, text: str) -> None:
+        if self.failing:
+            raise OSError(errno.EMFILE, "Too many open files")
+        self.written.append(f"{name} {text}")
+
+
+@pytest.mark.parametrize("op", ["term", "resume"])
+def test_a_frozen_tree_is_thawed_also_if_that_failed_first(
+    host: Host, supervisor: TaskSupervisor, op: str
+) -> None:
+    """A frozen process does not handle TERM."""
+    supervisor._cgroup = group = FrozenGroup()
+    ask(supervisor, "suspend")
+    group.failing = True
+    ask(supervisor, op)
+    assert supervisor._state.suspended
+    assert host.sent == []
+    group.failing = False
+    supervisor._repeat_delayed()
+    assert group.written == ["cgroup.freeze 1", "cgroup.freeze 0"]
+    assert host.sent == (["SIGTERM", "SIGCONT"] if op == "term" else [])
     assert not supervisor._state.suspended
 
 

@@ -188,15 +188,19 @@ class Cgroup:
             return True
         return False
 
-    def freeze(self, *, on: bool) -> bool:
-        """Freeze all members, or thaw them; False where the kernel refuses.
+    def freeze(self) -> bool:
+        """Freeze all members; False where the kernel refuses.
 
         The kernel freezes asynchronously: members may run for some moments after the call.
         """
         with contextlib.suppress(OSError):
-            self._write("cgroup.freeze", "1" if on else "0")
+            self._write("cgroup.freeze", "1")
             return True
         return False
+
+    def thaw(self) -> None:
+        """Thaw what `freeze` has frozen. Raises `OSError`, with nothing done."""
+        self._write("cgroup.freeze", "0")
 
     def limit_processes(self, most: int) -> bool:
         """Let it have so many processes and threads at once; False where the kernel does not count."""

@@ -127,6 +127,8 @@ class TaskSupervisor:
         self._grace_until = _NEVER
         self._drain_until = _NEVER
         self._end_stored = False
+        self._frozen = False
+        """The cgroup was frozen."""
         self._stopped = False
         """Members were suspended by SIGSTOP."""
         self._released = False
@@ -564,7 +566,8 @@ class TaskSupervisor:
 
         By the cgroup, because SIGSTOP can be seen by a parent, and undone by any process.
         """
-        if self._cgroup is not None and self._cgroup.freeze(on=True):
+        if self._cgroup is not None and self._cgroup.freeze():
+            self._frozen = True
             # What the leader forked before it was moved is outside, with all that it has forked
             # since. A process that is moved into a frozen cgroup freezes, so each round leaves
             # fewer that can fork (test_a_suspended_wrapper_suspends_what_it_started_at_once).
@@ -579,12 +582,12 @@ class TaskSupervisor:
     def _thaw(self) -> None:
         """Resume a suspended tree. TERM needs that first: a suspended process does not handle it."""
         if self._state.suspended:
-            if self._cgroup is not None:
-                self._cgroup.freeze(on=False)
+            if self._cgroup is not None and self._frozen:
+                self._cgroup.thaw()
             if self._stopped:
                 signal_below(signal.SIGCONT)
             # Only now: what failed is repeated as a whole.
-            self._stopped = self._state.suspended = False
+            self._frozen = self._stopped = self._state.suspended = False
             self._changed = True
 
     def _update_output_state(self) -> None:
