@@ -140,6 +140,22 @@ def test_a_delayed_suspension_does_not_follow_a_later_request(
     assert "SIGSTOP" not in host.sent
 
 
+@pytest.mark.parametrize("op", ["suspend", "resume"])
+def test_a_suspension_waits_longer_than_its_agent(
+    host: Host, supervisor: TaskSupervisor, op: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent notes it as done when it waits no longer, and asks no more."""
+    if op == "resume":
+        ask(supervisor, "suspend")
+    monkeypatch.setattr(task_supervisor, "REQUEST_TIMEOUT", 0.0)
+    host.failing = True
+    ask(supervisor, op)
+    supervisor._repeat_delayed()
+    host.failing = False
+    supervisor._repeat_delayed()
+    assert host.sent[-1] == {"suspend": "SIGSTOP", "resume": "SIGCONT"}[op]
+
+
 def test_delayed_requests_keep_their_order(host: Host, supervisor: TaskSupervisor) -> None:
     host.failing = True
     ask(supervisor, "suspend")

@@ -59,7 +59,7 @@ KILL_BACKOFF = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25)
 RETRY_DELAY = 0.05
 """Seconds before a request, or a turn of the loop, that failed is repeated."""
 REQUEST_TIMEOUT = 10.0
-"""Seconds for which a request is tried again; its agent waits no longer."""
+"""Seconds for which most requests are tried again; the agent waits no longer."""
 GIVE_UP_TIMEOUT = 60.0
 """Seconds after which a loop whose every turn fails ends; the supervisor then kills the tree."""
 _SUSPENSIONS = ("suspend", "resume")
@@ -437,8 +437,10 @@ class TaskSupervisor:
             # No descriptor or no memory is left to look at the tree with: tried again until the
             # agent no longer waits, or has it.
             if not until:
-                logger.warning("cannot do %r now: %s", message.get("op"), error)
-                until = time.monotonic() + REQUEST_TIMEOUT
+                op = message.get("op")
+                logger.warning("cannot do %r now: %s", op, error)
+                # An agent that no longer waits notes these as done, and does not ask again.
+                until = _NEVER if op in _SUSPENSIONS else time.monotonic() + REQUEST_TIMEOUT
             self._delayed.append((channel, message, until))
             return
         if answer is not None:
