@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.process import count_descriptors
 
+from trio_afrender.tasklog import gaps
 from trio_afrender.tasklog.gaps import MissingRanges
 from trio_afrender.tasklog.interfaces import Chunk, LogReader, Missing
 from trio_afrender.tasklog.segments import (
@@ -306,6 +308,46 @@ def test_a_folder_in_the_place_of_a_dropped_segment_does_no_harm(tmp_path: Path)
     later.append(b"later\n")
     later.close()
     assert open_reader(tmp_path).read(60, 100) == Chunk(60, b"later\n")
+
+
+def test_a_note_that_the_task_removes_does_not_end_the_quota(tmp_path: Path) -> None:
+    writer = make_writer(tmp_path, quota=40)
+    writer.append(b"0123456789" * 6)
+    [note] = tmp_path.glob("*.dropped")
+    note.unlink()
+    for _ in range(10):
+        writer.append(b"abcdefghij")
+    writer.close()
+    assert len(list(tmp_path.glob("*.log"))) == 4
+    assert open_reader(tmp_path).read(130, 100) == Chunk(130, b"abcdefghij")
+    assert writer.state.lost == 0
+
+
+def test_a_note_of_a_loss_that_the_task_removes_is_made_again(tmp_path: Path) -> None:
+    ranges = MissingRanges(tmp_path)
+    ranges.lose(0, b"lost\n")
+    [note] = tmp_path.glob("*.lost")
+    note.unlink()
+    ranges.lose(5, b"lost\n")
+    assert list_folder(tmp_path).ranges == (MissingRange(0, 10, 2, LOST),)
+
+
+def test_a_segment_that_the_disk_cannot_read_can_be_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nothing more would be stored: each next segment needs its room."""
+
+    def fail(path: Path) -> int:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    writer = make_writer(tmp_path, quota=40)
+    writer.append(b"0123456789" * 4)
+    monkeypatch.setattr(gaps, "count_lines", fail)
+    writer.append(b"abcdefghij" * 3)
+    writer.close()
+    assert writer.state.lost == 0
+    assert len(list(tmp_path.glob("*.log"))) == 4
+    assert open_reader(tmp_path).read(60, 100) == Chunk(60, b"abcdefghij")
 
 
 def test_what_lies_where_a_segment_will_be_made_is_replaced(tmp_path: Path) -> None:

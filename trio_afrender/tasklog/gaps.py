@@ -8,6 +8,7 @@ few of them.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -44,13 +45,16 @@ class MissingRanges:
         """Remove the segment at `start` after counting its lines. Raises OSError, with nothing done."""
         path = segment_path(self._folder, start)
         missing = MissingRange(start, end, 0, DROPPED)
+        exchanged = False
         try:
             missing = MissingRange(start, end, count_lines(path), DROPPED)
         except OSError as error:
-            if error.errno not in EXCHANGED:
-                raise
             # The task, or a user, has removed or exchanged it, or removed the whole folder.
-        else:
+            exchanged = error.errno in EXCHANGED
+            # EIO: a fault of the disk in this segment. Kept, no other one would ever be written.
+            if not exchanged and error.errno != errno.EIO:
+                raise
+        if not exchanged:
             try:
                 self._note_drop(path, missing)
             except FileNotFoundError:  # just now
@@ -64,12 +68,13 @@ class MissingRanges:
         if note is not None and note.end == missing.start:
             whole = _joined(note, missing)
             # The moment of the change: from this rename on, readers ignore the segment
-            # (`list_folder`), whether or not it can be deleted.
-            replace_file(note_path(self._folder, note), note_path(self._folder, whole))
-            self._dropped_note = whole
-            with contextlib.suppress(OSError):
-                remove_file(path)
-            return
+            # (`list_folder`), whether or not it can be deleted. The task may have removed the note.
+            with contextlib.suppress(FileNotFoundError):
+                replace_file(note_path(self._folder, note), note_path(self._folder, whole))
+                self._dropped_note = whole
+                with contextlib.suppress(OSError):
+                    remove_file(path)
+                return
         # There is no note to extend: the segment itself becomes the note, and is emptied then.
         replace_file(path, note_path(self._folder, missing))
         self._dropped_note = missing
@@ -108,9 +113,11 @@ class MissingRanges:
         with contextlib.suppress(OSError):
             # A loss that continues keeps its note, so a full disk does not get a file for each write.
             if self._lost_note is not None and self._lost_note.start == last.start:
-                replace_file(note_path(self._folder, self._lost_note), path)
-            else:
-                os.close(open_regular(path, os.O_WRONLY | os.O_CREAT))
+                with contextlib.suppress(FileNotFoundError):  # the task has removed it
+                    replace_file(note_path(self._folder, self._lost_note), path)
+                    self._lost_note = last
+                    return
+            os.close(open_regular(path, os.O_WRONLY | os.O_CREAT))
             self._lost_note = last
 
 
