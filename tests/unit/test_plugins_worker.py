@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import logging
@@ -18,6 +19,7 @@ from support.plugins import PLUGINS, make_spec, make_worker, parse_all
 from services import service as base_service
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound
+from trio_afrender.plugins import task_worker
 from trio_afrender.plugins.diagnostics import Captured, Problems, capturing
 from trio_afrender.plugins.host.host_protocol import dump_facts, load_facts
 from trio_afrender.plugins.interfaces import Conclusion, ParserState, Replaced
@@ -302,6 +304,25 @@ def test_a_log_that_cannot_be_read_is_a_problem() -> None:
     worker = TaskWorker(make_spec("counts"), Broken(), PluginSettings(), (PLUGINS,))
     assert worker.parse(10).consumed == 0
     assert "cannot be read" in worker.problems()[0]
+
+
+def test_the_end_of_a_log_is_read_when_a_descriptor_is_free_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After the last call nothing would be read again."""
+    worker, store = make_worker(make_spec("counts"), b"FRAME\n")
+    read, failing = store.read, [OSError(errno.EMFILE, "Too many open files") for _ in range(2)]
+
+    def fail_twice(offset: int, limit: int) -> Chunk:
+        if failing:
+            raise failing.pop()
+        return read(offset, limit)
+
+    monkeypatch.setattr(store, "read", fail_twice)
+    monkeypatch.setattr(task_worker, "READ_PAUSES", (0.0, 0.0))
+    state = worker.parse(6, mode="0:0")
+    assert (state.frame, state.consumed) == (1, 6)
+    assert worker.problems() == ()
 
 
 def test_files_on_the_fly_are_reported_once(tmp_path: Path) -> None:

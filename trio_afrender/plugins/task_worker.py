@@ -6,6 +6,7 @@ The plugin host and the in-process runner both use this class, so both return th
 from __future__ import annotations
 
 import json
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 import attrs
 
 from trio_afrender.config.settings import PluginSettings, read_rules
-from trio_afrender.errors import PluginError
+from trio_afrender.errors import PluginError, is_exhausted
 from trio_afrender.plugins.compat import active_settings
 from trio_afrender.plugins.compat.signatures import thumbnail_arguments
 from trio_afrender.plugins.diagnostics import Captured, Problems, capturing, shorten_middle
@@ -52,6 +53,8 @@ REQUIRED = (
     "hasParser", "parse", "toHTML", "getLog", "checkExitStatus", "checkRenderedFiles", "doPost",
     "doPostLimitSec",
 )  # fmt: skip
+READ_PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0, 1.0)
+"""Seconds between two attempts to read the log while the host has no descriptor left."""
 MAX_FINDING = 500
 """Characters of the sentence about what is wrong with a task's files."""
 MAX_REPLACED = 2 * 1024 * 1024
@@ -221,12 +224,7 @@ class TaskWorker:
             return ParserState(consumed=upto)
         turn = _Turn(pid, resources)
         with capturing(self._printed):
-            try:
-                for chunk in self._chunks.read(upto):
-                    for index, text in enumerate(chunk.texts):
-                        self._feed(turn, text, partial(chunk.span, index))
-            except OSError as error:
-                self._problems.add(f"the log cannot be read: {error}")
+            self._feed_log(turn, upto)
             if mode != "RUN":
                 self._feed_last(turn, mode)
             elif not more:
@@ -345,6 +343,22 @@ class TaskWorker:
         return result
 
     # -- feeding the parser ---------------------------------------------------------------------
+
+    def _feed_log(self, turn: _Turn, upto: int) -> None:
+        """Feed the whole lines up to offset `upto`."""
+        # Again where the host has no descriptor left: after the last call nothing would be read again,
+        # and an error at the end of the output would not be seen.
+        for pause in (*READ_PAUSES, None):
+            try:
+                for chunk in self._chunks.read(upto):
+                    for index, text in enumerate(chunk.texts):
+                        self._feed(turn, text, partial(chunk.span, index))
+            except OSError as error:
+                if pause is not None and is_exhausted(error):
+                    time.sleep(pause)
+                    continue
+                self._problems.add(f"the log cannot be read: {error}")
+            return
 
     def _feed_last(self, turn: _Turn, mode: str) -> None:
         """Feed the unfinished line. The last call of the parser has `mode`, and only that one."""
