@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -220,6 +221,36 @@ def test_a_package_may_have_plugins_as_entry_points(
             load_class("parser", "gone")
         write(tmp_path, "parsers", "announced", parser_of("announced", "folder"))
         assert vars(load_class("parser", "announced", [tmp_path]))["mark"] == "folder"
+    finally:
+        lookup._entry_points.cache_clear()
+
+
+def test_a_package_that_cannot_be_read_for_a_moment_keeps_its_plugins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trio_afrender.plugins import lookup
+
+    (tmp_path / "announced_plugins.py").write_text(
+        "from parsers.parser import parser\nclass announced(parser): pass\n", encoding="utf-8"
+    )
+    info = tmp_path / "announced-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: announced\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[trio_afrender.parsers]\nannounced = announced_plugins:announced\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    lookup._entry_points.cache_clear()
+
+    def fail(path: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    try:
+        with monkeypatch.context() as without:
+            without.setattr(Path, "read_bytes", fail)
+            with pytest.raises(OSError, match="Too many"):
+                load_class("parser", "announced")
+        assert load_class("parser", "announced").__module__ == "announced_plugins"
     finally:
         lookup._entry_points.cache_clear()
 

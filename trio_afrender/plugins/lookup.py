@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from trio_afrender.errors import PluginError, PluginNotFound
+from trio_afrender.errors import PluginError, PluginNotFound, is_exhausted
 from trio_afrender.plugins.loader import (
     BASES,
     PACKAGES,
@@ -122,7 +122,10 @@ def _load(kind: str, name: str, load: Callable[[], object], where: str) -> type:
 
 @cache
 def _entry_points(kind: str) -> dict[str, EntryPoint]:
-    """Entry points of installed packages by name; read once per process."""
+    """Entry points of installed packages by name; read once per process.
+
+    Raises `OSError` where the host has no descriptor left for that.
+    """
     group = f"trio_afrender.{PACKAGES[kind]}"
     if not _has_entry_points(f"[{group}]".encode()):
         return {}
@@ -139,6 +142,9 @@ def _has_entry_points(section: bytes) -> bool:
                 try:
                     if section in file.read_bytes():
                         return True
-                except OSError:
-                    continue
+                except OSError as error:
+                    # The answer is remembered: a package whose list cannot be read for a moment
+                    # would have no plugins for good.
+                    if is_exhausted(error):
+                        raise
     return False

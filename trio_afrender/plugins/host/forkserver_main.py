@@ -116,7 +116,7 @@ def main() -> NoReturn:
     claim_packages()  # this process imports nothing but for plugins
     # Whatever is imported here costs its time and its memory once, not once for each host.
     for kind in ("service", "parser"):
-        with contextlib.suppress(PluginError):
+        with contextlib.suppress(PluginError, OSError):
             load_class(kind, "generic")  # most tasks need it: imported here, hosts share it
     with contextlib.suppress(PluginError):
         remember_base()
