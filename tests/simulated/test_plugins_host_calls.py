@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import cast
 
 import attrs
 import pytest
 import trio
+from support.plugins import make_spec
 from trio.testing import MockClock
 
 from trio_afrender.config import PluginSettings
+from trio_afrender.errors import PluginError
 from trio_afrender.plugins.host import host as host_module
 from trio_afrender.plugins.host.connection import HostProcess
 from trio_afrender.plugins.host.host import HostDied, PendingCall, PluginHost, restart_delay
-from trio_afrender.plugins.host.host_protocol import CallLimits, Request
+from trio_afrender.plugins.host.host_protocol import CallLimits, HostFailure, Request
+from trio_afrender.plugins.host.plugin_run import PluginRun
 
 LIMITS = CallLimits(time=10.0, memory=2**30)
 
@@ -192,6 +196,31 @@ async def test_an_idle_host_is_not_checked(autojump_clock: MockClock) -> None:
         await trio.sleep(1000.0)
         assert host.failure is None
         assert not any(each["op"] == "ping" for each in process.sent)
+
+
+async def test_a_cancelled_call_does_not_hide_that_a_host_has_failed(
+    autojump_clock: MockClock,
+) -> None:
+    """The next one, too, waits for the end of that host, and reports it."""
+    asked: list[float] = []
+
+    async def get_host(run: PluginRun) -> PluginHost:
+        await trio.lowlevel.checkpoint()
+        asked.append(trio.current_time())
+        raise PluginError("no host here")
+
+    run = PluginRun(1, make_spec("generic"), Path("/"), get_host)
+    run.host = host = PluginHost(cast("HostProcess", FakeHostProcess()), LIMITS, shared=True)
+    host.failure = HostFailure("died")
+    request, begun = Request("log", {}, lambda value: value), trio.current_time()
+    with trio.move_on_after(1):
+        await run.call(request)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run.call, request)
+        await trio.sleep(1)
+        host.release()
+    assert asked == [begun + 2]
+    assert "the plugin host died and was restarted" in "\n".join(run.take_problems())
 
 
 def test_the_first_restarts_cost_no_delay() -> None:

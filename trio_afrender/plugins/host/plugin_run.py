@@ -228,10 +228,12 @@ class PluginRun:
 
     async def _rebuild(self) -> bool:
         """Build the objects in another host and feed the log again; False if that failed."""
-        lost, self.host = self.host, None
+        lost = self.host
         if lost is not None:
             # Two processes must not have the run's objects: both may write into its store folder.
             await lost.ended.wait()
+            # Only now: the next call of one that is cancelled here must wait, too.
+            self.host = None
             failure = lost.failure
             if failure is not None and failure.run == self.number:
                 # The last call was answered, and left the host too large.
