@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import types
@@ -32,6 +33,33 @@ def make_tree(root: Path, groups: str, mounts: str, files: dict[str, str]) -> Cg
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return CgroupReader(str(root / "proc"), str(root))
+
+
+def test_a_limit_that_cannot_be_read_for_a_moment_is_not_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The figures would be those of the whole machine, and its kills those of this group."""
+    reader = make_tree(
+        tmp_path, "0::/farm\n", MOUNT_V2, {"farm/memory.max": "1000\n", "farm/cpu.max": "max 1\n"}
+    )
+    assert reader.read().memory == 1000
+
+    def fail(path: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    clock = Processors(sys=str(tmp_path), proc=str(tmp_path))
+    (tmp_path / "cpuinfo").write_text("cpu MHz : 2999.0\n")
+    policy = tmp_path / "devices/system/cpu/cpufreq/policy0"
+    policy.mkdir(parents=True)
+    (policy / "cpuinfo_max_freq").write_text("3700000\n")
+    with monkeypatch.context() as without:
+        without.setattr(Path, "read_bytes", fail)
+        with pytest.raises(OSError, match="Too many open files"):
+            reader.read()
+        with pytest.raises(OSError, match="Too many open files"):
+            clock.mhz()
+    assert reader.read().memory == 1000
+    assert clock.mhz() == 3700, "read again at once, not after a minute"
 
 
 def test_in_the_unified_tree_the_tightest_limit_of_all_levels_counts(tmp_path: Path) -> None:

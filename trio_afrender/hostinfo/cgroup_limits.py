@@ -8,6 +8,7 @@ counts. In a container the mount often shows the container's own group as the ro
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -55,7 +56,10 @@ class CgroupReader:
         self._seen = ""
 
     def read(self) -> CgroupLimits:
-        """Return the limits as they are now. A file that cannot be read sets no limit."""
+        """Return the limits as they are now. A file that cannot be read sets no limit.
+
+        Raises `OSError` as `read_small`.
+        """
         self._find_folders()
         limits = CgroupLimits()
         for folder in self._memory:
@@ -166,11 +170,16 @@ def _text(folder: Path, name: str) -> str:
 
 
 def read_small(path: str) -> bytes:
-    """Return a small file of the kernel; empty if it cannot be read."""
+    """Return a small file of the kernel; empty if it cannot be read.
+
+    Raises `OSError` where this process has no descriptor or memory left for that: no file is no limit.
+    """
     try:
         # To its end: the kernel gives /proc/vmstat in parts of a page, and `read_file` reads one part.
         return Path(path).read_bytes()
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise
         return b""
 
 

@@ -88,7 +88,6 @@ class Processors:
         now = self._clock()
         if now < self._due:
             return self._mhz
-        self._due = now + _CLOCK_INTERVAL
         policies = self._sys.glob("devices/system/cpu/cpufreq/policy*")
         texts = [read_small(f"{policy}/cpuinfo_max_freq").strip() for policy in policies]
         rates = [int(text) / 1000 for text in texts if text.isdigit()]  # from kHz
@@ -104,6 +103,7 @@ class Processors:
                 rates = list(map(float, re.findall(pattern, text, re.MULTILINE)))
         # The maximum over time, because idle cores are clocked down.
         self._mhz = max(self._mhz, *map(int, rates), 0)
+        self._due = now + _CLOCK_INTERVAL
         return self._mhz
 
 
