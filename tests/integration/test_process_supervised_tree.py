@@ -1158,3 +1158,24 @@ def test_the_supervisor_imports_the_standard_library_alone() -> None:
         "version",
         "windows_files",
     }
+
+
+async def test_a_request_for_which_the_kernel_has_no_memory_is_sent_again() -> None:
+    """A TERM that is lost would mean a KILL after the grace."""
+
+    class Full:
+        def send(self, data: bytes) -> int:
+            raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    async def kill_leftovers(seconds: float) -> tuple[int, ...]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        tree = SupervisedTree(ours, kill_leftovers=kill_leftovers)
+        tree._raw = cast("socket.socket", Full())
+        await tree._send("term", 1)
+        assert theirs.recv(1000) == encode({"op": "term", "id": 1})

@@ -16,6 +16,7 @@ from typing import Final, final
 import trio
 
 from trio_afrender.async_helpers import RepeatedEvent
+from trio_afrender.errors import is_exhausted
 from trio_afrender.message_framing import FrameError, FrameReader, encode
 from trio_afrender.process.exit_status import UNKNOWN_STATUS, make_status
 from trio_afrender.process.interfaces import ExitStatus, FinalUsage, TreeSignal
@@ -38,6 +39,8 @@ CONTINUE_INTERVAL = 1.0
 """Seconds without an answer after which a task supervisor that a signal has stopped is continued."""
 ANSWER_TIMEOUT = 10.0
 """Seconds for a task supervisor to answer: it may be in the middle of a write to a slow disk."""
+MEMORY_PAUSE = 0.05
+"""Seconds before a request is sent again for which the kernel had no memory."""
 MAX_SEEN = 16
 """Members that `members` looks for itself: each takes about 20 us of the event loop."""
 SIGNAL_OPERATIONS: Final = {
@@ -194,22 +197,27 @@ class SupervisedTree:
             return
         data = encode({"op": op, "id": number})
         if self._raw is not None and not self._sending.locked():
-            # As a rule the socket takes it at once. What it does not take now is sent below.
+            # As a rule the socket takes it at once. What it does not take now, because it is full or
+            # the kernel has no memory for it, is sent below.
             try:
                 data = data[self._raw.send(data) :]
-            except BlockingIOError:
-                pass
-            except OSError:
-                data = b""
+            except OSError as error:
+                if not is_exhausted(error):
+                    data = b""
         if not data:
             await trio.lowlevel.checkpoint()
             return
         # Shielded: half a request would make all later ones unreadable.
         with trio.CancelScope(deadline=trio.current_time() + ANSWER_TIMEOUT, shield=True):
             async with self._sending:
-                with suppress(OSError, trio.ClosedResourceError):
+                with suppress(trio.ClosedResourceError):
                     while data:
-                        data = data[await self._sock.send(data) :]
+                        try:
+                            data = data[await self._sock.send(data) :]
+                        except OSError as error:
+                            if not is_exhausted(error):
+                                return
+                            await trio.sleep(MEMORY_PAUSE)
 
     def abandon(self) -> None:
         """Have the tree killed, without waiting, and close the socket."""
