@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trio
 
 from trio_afrender.errors import SpawnError
+from trio_afrender.process import host_commands
 from trio_afrender.process.command_result import CommandResult
 from trio_afrender.process.host_commands import ask_command, spawn_detached
+from trio_afrender.tasklog.io_threads import call_in_thread
 
 PLAIN = {"PATH": os.environ.get("PATH", os.defpath)}
 
@@ -51,6 +55,25 @@ async def test_a_command_for_which_there_is_no_thread_is_not_started(
     monkeypatch.setattr(trio.lowlevel, "open_process", refuse)
     with pytest.raises(SpawnError, match='cannot start "true": can\'t start new thread'):
         await ask_command(("true",), 1.0, PLAIN)
+
+
+async def test_the_end_of_a_detached_command_is_waited_for_without_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An error here would end the agent."""
+    calls: list[object] = []
+
+    async def refuse_second(work: Callable[[], object], **options: object) -> object:
+        calls.append(work)
+        if len(calls) == 2:
+            await trio.lowlevel.checkpoint()
+            raise OSError(errno.EAGAIN, "no thread can be started")
+        return await call_in_thread(work)
+
+    monkeypatch.setattr(host_commands, "call_in_thread", refuse_second)
+    with trio.fail_after(30):
+        assert await spawn_detached(("/bin/sh", "-c", "exit 3"), PLAIN) == 3
+    assert len(calls) == 3
 
 
 async def test_a_detached_command_starts_and_runs_in_spite_of_a_cancellation(

@@ -49,10 +49,16 @@ async def spawn_detached(argv: Sequence[str], environment: Mapping[str, str]) ->
     # The thread waits as long as the command runs, maybe for hours: with a limiter of its own it
     # takes no token from trio's shared one. Cancelled, the thread is left behind; the end of the
     # program does not wait for it.
-    status = await call_in_thread(
-        partial(os.waitpid, pid, 0), limiter=trio.CapacityLimiter(1), abandon=True
-    )
-    return os.waitstatus_to_exitcode(status[1])
+    wait = partial(os.waitpid, pid, 0)
+    while True:
+        try:
+            status = await call_in_thread(wait, limiter=trio.CapacityLimiter(1), abandon=True)
+        except OSError as error:
+            if not is_exhausted(error):
+                raise
+            # No thread could be started for seconds. The command runs: its end is still waited for.
+        else:
+            return os.waitstatus_to_exitcode(status[1])
 
 
 async def ask_command(
