@@ -294,6 +294,23 @@ async def test_a_bug_before_term_keeps_no_tree_alive(
     assert "internal error of the agent: ZeroDivisionError('ours')" in bench.log
 
 
+async def test_a_bug_at_the_exit_keeps_no_tree_alive(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it cost the work."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(UsageMonitor, "close", fail)
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        child.exit(0)
+    assert child.reaped
+    assert bench.outcome.status is TaskStatus.FinishedSuccess
+    assert "internal error of the agent: ZeroDivisionError('ours')" in bench.log
+
+
 async def test_a_clock_that_jumps_makes_no_task_shorter(autojump_clock: MockClock) -> None:
     jumps: list[float] = [0.0]
     async with open_bench(wall=lambda: virtual_wall() + jumps[0]) as bench:

@@ -145,7 +145,7 @@ _TASKS: Mapping[str, Mapping[str, str]] = {
         "the thumbnailer %d cannot be killed": "thumbnailer-unkillable pid",
     },
     "task.process_lifecycle": {
-        "internal error before TERM": "internal-error",
+        "internal error at the end of a process": "internal-error",
     },
     "task.run": {
         "task %s: internal error": "internal-error task",

@@ -94,18 +94,20 @@ async def supervise(
         finally:
             with trio.CancelScope(shield=True):
                 if exited or not (control.leaving and await tree.detach()):
-                    if exited:
+                    try:
                         # Before the drain: processes that end meanwhile take their usage with them.
-                        at_exit()
+                        if exited:
+                            at_exit()
+                        else:
+                            await before_term()
+                    except Exception as error:
+                        # A bug in what only informs must not keep the tree alive
+                        # (test_a_bug_before_term_keeps_no_tree_alive).
+                        logger.exception("internal error at the end of a process")
+                        why.add("bug", f"internal error of the agent: {error!r}")
+                    if exited:
                         await _drain(tree, ended, why, timing.drain)
                     else:
-                        try:
-                            await before_term()
-                        except Exception as error:
-                            # A bug in what only informs must not keep the tree alive
-                            # (test_a_bug_before_term_keeps_no_tree_alive).
-                            logger.exception("internal error before TERM")
-                            why.add("bug", f"internal error of the agent: {error!r}")
                         await _terminate(tree, ended, control, why, grace)
                     leftovers = await _sweep(
                         tree, why, control.stop_budget(timing.sweep), by_itself=exited
