@@ -564,11 +564,13 @@ def test_error_classes_of_wrong_types_are_refused(value: object) -> None:
 def test_a_missing_built_in_file_is_a_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(error_rules, "_BUILTIN_FILE", tmp_path / "none.toml")
-    built_in.cache_clear()
-    try:
-        found, problems = explain_end(make_log("No space left on device\n"), "", 1, None)
-    finally:
-        built_in.cache_clear()
+    log = make_log("No space left on device\n")
+    error_rules._read_built_in.cache_clear()
+    with monkeypatch.context() as without:
+        without.setattr(error_rules, "_BUILTIN_FILE", tmp_path / "none.toml")
+        found, problems = explain_end(log, "", 1, None)
     assert found == ()
     assert "the built-in error rules cannot be read" in problems[0]
+    found, problems = explain_end(log, "", 1, None)
+    assert [one.name for one in found] == ["disk-full"]
+    assert problems == (), "it was missing for a moment only"

@@ -250,13 +250,19 @@ def load_rules(text: str, *, name: str = "error rules") -> ErrorRules:
     return ErrorRules(tuple(rules), tuple(problems))
 
 
-@cache
 def built_in() -> ErrorRules:
     """The built-in rules. Read from their file at the first call: most hosts never need them."""
     try:
-        text = _BUILTIN_FILE.read_text(encoding="utf-8")
-    except OSError as error:  # the package was replaced or removed while the agent runs
+        return _read_built_in()
+    # The package was replaced or removed while the agent runs, or no descriptor is free for a moment.
+    except OSError as error:
         return ErrorRules((), (f"the built-in error rules cannot be read: {error}",))
+
+
+@cache
+def _read_built_in() -> ErrorRules:
+    """Raises `OSError`, which is not remembered."""
+    text = _BUILTIN_FILE.read_text(encoding="utf-8")
     return ErrorRules(tuple(_make_rule(item) for item in tomllib.loads(text)["rule"]))
 
 
