@@ -139,9 +139,9 @@ async def test_an_image_that_takes_too_long(image: Path) -> None:
 async def test_an_image_without_a_limit_does_not_hold_the_worker_for_ever(
     image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_worker, "MAX_TIME", 0.2)
     async with open_worker() as worker:
         await start_stopped(worker, image)
+        monkeypatch.setattr(image_worker, "MAX_TIME", 0.2)
         with trio.fail_after(30), pytest.raises(ImageProblem, match=r"not read within 0\.2 s"):
             await worker.inspect(str(image), math.inf)
 
