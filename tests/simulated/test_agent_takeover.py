@@ -179,3 +179,24 @@ async def test_a_continued_run_is_ended_although_a_descriptor_was_missing(
         outcome = await expect_task(link, over=True)
     assert outcome.status is TaskStatus.FailedToStart
     assert host.dismissed == ["r1"]
+
+
+async def test_a_journal_that_is_rewritten_at_the_start_has_the_runs_that_continue(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs that are given back may fill it, or the disk have refused it. An agent that is killed then
+    would leave a run of which the next one knows nothing."""
+    written: list[list[str]] = []
+
+    async def run(
+        _: MemoryJournal, *, saved: Callable[[], None], now: Callable[[], PendingState]
+    ) -> None:
+        written.append(sorted(now().tasks))
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(MemoryJournal, "run", run)
+    host = MemoryHost(inherited=frozenset({"r1"}))
+    host.journal += make_record(Events(tasks=(make_task("r1"), make_task("r2", 2))))
+    async with open_stage(host=host) as stage:
+        await (await stage.server.accept()).welcome()
+    assert written == [["r1", "r2"]]

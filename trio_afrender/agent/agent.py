@@ -270,10 +270,11 @@ class _Agent:
             )
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
-                self._start(nursery, self._write_journal)
-                self._start(nursery, opened.history.run)
                 await nursery.start(self._dispatcher.run)
                 self._dispatcher.continue_runs(continued)
+                # After these runs: a journal that is rewritten has what the dispatcher has.
+                self._start(nursery, self._write_journal)
+                self._start(nursery, opened.history.run)
                 self._start(nursery, self._measure_host)
                 self._start(nursery, opened.meters.run, self._settings.period)
                 self._start(
