@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import attrs
+import pytest
 import trio
 from support.agent import CONFIG, Stage, expect_task, keep_reading, make_task, open_stage
 from trio.testing import MockClock
 
 from trio_afrender.config import MemoryGuard
 from trio_afrender.hostinfo.memory import MemoryHeadroom
+from trio_afrender.hostinfo.process_usage import ProcessUsage
 from trio_afrender.process.interfaces import TreeSignal
 from trio_afrender.protocol.messages import Events, RunRef, TaskStatus, Update
 from trio_afrender.testing import FakeChild, MemoryHost, ScriptedLink
+from trio_afrender.testing.memory_host import FakeUsageReader
 
 MIB = 1024**2
 GUARDED = attrs.evolve(CONFIG, memory_guard=MemoryGuard(floor=256 * MIB, room=512 * MIB))
@@ -140,3 +145,26 @@ async def test_without_a_floor_memory_is_not_guarded(autojump_clock: MockClock) 
         async with keep_reading(link):
             await trio.sleep(60)
         assert (first.signals, second.signals) == ([], [])
+
+
+async def test_memory_that_was_freed_during_the_measurement_costs_no_task(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that swaps takes long to read the figures of its processes."""
+    read = FakeUsageReader.read
+    async with open_stage(GUARDED) as stage:
+        link, quiet, greedy = await take_two(stage)
+
+        async def read_slowly(
+            gauge: FakeUsageReader, pids: Collection[int]
+        ) -> tuple[ProcessUsage, ...]:
+            found = await read(gauge, pids)
+            await trio.sleep(10)
+            set_available(stage, 5000)
+            return found
+
+        monkeypatch.setattr(FakeUsageReader, "read", read_slowly)
+        set_available(stage, 200)
+        async with keep_reading(link):
+            await trio.sleep(60)
+        assert (quiet.signals, greedy.signals) == ([], [])

@@ -176,6 +176,9 @@ async def guard_memory(
             ending = run.control.cause is not None
             age = now - started[run.task.run]
             trees.append(Tree(run=run.task.run, age=age, resident=resident, ending=ending))
+        if near:
+            # A host that swaps takes long to measure them, and a task may have ended meanwhile.
+            headroom = read_headroom()
         decision = policy.decide(headroom, trees)
         if bool(decision.pause) != bool(paused):
             pause(decision.pause)
