@@ -22,6 +22,7 @@ from trio.testing import MockClock
 from trio_afrender import LinkRefused, run_agent
 from trio_afrender.agent import dispatcher
 from trio_afrender.agent.agent import NIMBY, ONLINE, PAUSED
+from trio_afrender.agent.dispatcher import Dispatcher
 from trio_afrender.process.interfaces import TreeSignal
 from trio_afrender.protocol.messages import (
     Deregister,
@@ -753,3 +754,28 @@ async def test_a_wait_for_leftovers_survives_a_host_without_descriptors(
         with trio.fail_after(100):
             await link.expect(Update, lambda update: update.state == ONLINE)
         assert child.reaped
+
+
+async def test_what_was_sent_before_the_memory_ran_out_is_sent_again(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session begins again then, and the server closes what it gets on the new link alone."""
+    host = MemoryHost()
+    apply, failing = Dispatcher.apply, False
+
+    def fail(dispatcher: Dispatcher, events: Events) -> None:
+        if failing:
+            raise MemoryError
+        apply(dispatcher, events)
+
+    monkeypatch.setattr(Dispatcher, "apply", fail)
+    async with open_stage(host=host) as stage:
+        link, child = await begin(stage)
+        child.exit(0)
+        outcome = await expect_task(link, over=True)
+        failing = True
+        await link.send(Events(closes=(RunRef.of(outcome),)))
+        again = await stage.server.accept()
+        failing = False
+        await again.welcome()
+        assert await expect_task(again, over=True) == outcome

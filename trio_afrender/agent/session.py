@@ -146,9 +146,12 @@ class Session:
         """Keep the session until `deregister`. Raises `LinkRefused` for a refusal that is final."""
         while not self.leaving:
             self._watchdog.expect_within(LOOP_NAME, self._connect_timeout + HANG_MARGIN)
-            refusal = await self._try_link()
-            self.state = "connecting"
-            self._outbox.lost()
+            try:
+                refusal = await self._try_link()
+            finally:
+                # Also after an error for which `wait_out` calls this again: the next link counts anew.
+                self.state = "connecting"
+                self._outbox.lost()
             if refusal is None:
                 # A link that was lost says nothing of the name: only refusals one after another do.
                 self._refused_since = math.inf
