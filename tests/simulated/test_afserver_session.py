@@ -371,6 +371,23 @@ async def test_an_asked_output_outlives_a_lost_exchange(autojump_clock: MockCloc
         await stage.server.until(lambda: stage.server.book.outputs.get(task.key) == "so far\n")
 
 
+async def test_an_asked_output_outlives_a_server_that_forgot_the_render(
+    autojump_clock: MockClock,
+) -> None:
+    """It answers with -1 to an update of which it has used nothing."""
+    async with open_native_stage() as stage:
+        task, child = await stage.begin()
+        await child.write(b"so far\n")
+
+        def answers(message: Message) -> bool:
+            return isinstance(message, RenderUpdate) and bool(message.outputs)
+
+        forgotten = encode(RenderId(id=-1))
+        stage.server.fail(Fault(where=answers, received=False, answer=forgotten))
+        (await stage.server.online("n1")).add("outputs", task.key)
+        await stage.server.until(lambda: stage.server.book.outputs.get(task.key) == "so far\n")
+
+
 async def test_a_lost_answer_to_a_register_is_not_a_taken_name(autojump_clock: MockClock) -> None:
     async with open_native_server() as server:
         server.fail(Fault(where=lambda message: isinstance(message, RenderRegister)))

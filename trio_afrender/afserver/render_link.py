@@ -193,13 +193,6 @@ class AfserverLink:
         answer = await self._requests.send_update(
             attrs.evolve(message, taskups=(*message.taskups, *returns))
         )
-        # The server has the message now. Until its answer, outputs and progress marks stay, to be
-        # sent again by the next link.
-        self._state.asked_outputs.clear()
-        sent = {up.key for up in message.taskups}
-        self._state.unsent_progress = {
-            run for run in self._state.unsent_progress if self._runs.key_of(run) not in sent
-        }
         self._state.pace.exchanged(began)
         if outcomes:
             self._state.pace.ended(trio.current_time())
@@ -210,6 +203,13 @@ class AfserverLink:
             raise LinkLost(
                 f"{self._requests.url}: this render has to register{log}", register_now=True
             )
+        # The server has used the message. Until then outputs and progress marks stay, to be sent again
+        # by the next link (test_an_asked_output_outlives_a_server_that_forgot_the_render).
+        self._state.asked_outputs.clear()
+        sent = {up.key for up in message.taskups}
+        self._state.unsent_progress = {
+            run for run in self._state.unsent_progress if self._runs.key_of(run) not in sent
+        }
         stopped = frozenset[TaskKey]()
         if isinstance(answer, RenderEvents):
             result = self._runs.apply_update_answer(answer)
