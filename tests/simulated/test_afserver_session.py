@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import attrs
@@ -11,6 +13,8 @@ from support.agent_on_afserver import CONFIG, make_task, open_native_stage, unti
 from trio.testing import MockClock
 
 from trio_afrender import LinkRefused
+from trio_afrender.agent.agent import PAUSED
+from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.config import MemoryGuard
 from trio_afrender.errors import LinkLost
 from trio_afrender.hostinfo.memory import MemoryHeadroom
@@ -43,6 +47,7 @@ from trio_afrender.testing import (
     open_native_server,
 )
 from trio_afrender.testing.fake_afserver.fake_json_api import reply
+from trio_afrender.transport.interfaces import Link
 
 
 def an_update(message: Message) -> bool:
@@ -898,3 +903,43 @@ async def test_what_the_server_refuses_is_requested_again(
             await trio.sleep(10)
             assert render.state & 2**8
             await server.until(lambda: not render.state & 2**8, within=90)
+
+
+async def test_a_pause_whose_end_could_not_be_stored_can_be_begun_again(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is slow, and the link ends meanwhile."""
+    storing, slow = trio.Event(), False
+
+    async def save(_: MemoryHost, text: str) -> None:
+        if slow:
+            storing.set()
+            await trio.sleep_forever()
+
+    monkeypatch.setattr(MemoryHost, "save_server_identity", save)
+    async with open_native_server() as server:
+        connect = server.connect(CONFIG, MemoryHost())
+
+        @asynccontextmanager
+        async def open_link() -> AsyncIterator[Link]:
+            async def beat() -> None:
+                while True:
+                    await link.receive()
+
+            async with connect() as link, open_bare_nursery() as nursery:
+                await link.register(Register(name="n1", host_name="h", time_launch=1))
+                nursery.start_soon(beat)
+                yield link
+
+        async with open_link() as link:
+            render = await server.online("n1")
+            await link.send(Update(seq=1, state=PAUSED))
+            await server.until(lambda: bool(render.state & 2**8))
+            slow = True
+            await link.send(Update(seq=2, state=1))
+            with trio.fail_after(60):
+                await storing.wait()
+            slow = False
+        async with open_link() as link:
+            await link.send(Update(seq=1, state=PAUSED))
+            await server.until(lambda: bool(render.state & 2**8))

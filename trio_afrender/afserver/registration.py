@@ -126,8 +126,9 @@ class Registration:
                 await state.save_identity(paused=before)
         elif not state.pausing and state.identity.paused:
             if await self._set_param("paused", on=False):
-                await state.save_identity(paused=False)
+                # First: the next link pauses only what it does not take for paused.
                 state.paused = False
+                await state.save_identity(paused=False)
             else:
                 # It stays stored, so that the next agent asks again, too.
                 self._note_refusal()
