@@ -943,3 +943,28 @@ async def test_a_pause_whose_end_could_not_be_stored_can_be_begun_again(
         async with open_link() as link:
             await link.send(Update(seq=1, state=PAUSED))
             await server.until(lambda: bool(render.state & 2**8))
+
+
+async def test_what_an_answer_brought_is_received_although_the_next_request_failed(
+    autojump_clock: MockClock,
+) -> None:
+    """The server sends each instruction once."""
+
+    def an_action(message: Message) -> bool:
+        return isinstance(message, Json) and b'"action"' in message.body
+
+    async with (
+        open_native_server() as server,
+        server.connect(CONFIG, MemoryHost())() as link,
+    ):
+        await link.register(Register(name="n1", host_name="h", time_launch=1))
+        render = await server.online("n1")
+        server.fail(Fault(where=an_action, received=False))
+        render.add_instruction("drain")
+        await link.send(Update(seq=1, state=PAUSED))
+        assert await link.receive() == Ack(seq=1)
+        events = await link.receive()
+        assert isinstance(events, Events)
+        assert events.instruction == "drain"
+        with pytest.raises(LinkLost, match="hung up without an answer"):
+            await link.receive()

@@ -139,7 +139,13 @@ class AfserverLink:
             with trio.move_on_at(self._state.pace.next) as waiting:
                 await self._changed.wait()
             if waiting.cancelled_caught:
-                await self._send_heartbeat()
+                try:
+                    await self._send_heartbeat()
+                except AfRenderError:
+                    # A request after the exchange may have failed. What the exchange has brought is
+                    # handed out all the same, and then the link is lost.
+                    if not self._inbox:
+                        raise
         return self._inbox.popleft()
 
     async def deregister(self, reason: str) -> None:
