@@ -139,6 +139,19 @@ async def test_a_refused_connect_is_no_lost_answer(autojump_clock: MockClock) ->
     assert not isinstance(caught.value, AnswerLost), "nothing was sent"
 
 
+async def test_a_name_that_no_thread_can_look_up_is_no_lost_answer(
+    autojump_clock: MockClock,
+) -> None:
+    """A command that follows a job, and a gateway, wait until the host has threads again."""
+
+    async def fail(host: str, port: int) -> trio.abc.Stream:
+        raise RuntimeError("can't start new thread")
+
+    with pytest.raises(LinkLost, match=r"^af://farm:51000: can't start new thread$") as caught:
+        await Dialer(ADDRESS, open_stream=fail).ask(REQUEST)
+    assert not isinstance(caught.value, AnswerLost)
+
+
 async def test_a_connect_that_hangs_is_no_lost_answer(autojump_clock: MockClock) -> None:
     async def hang(host: str, port: int) -> trio.abc.Stream:
         await trio.sleep_forever()

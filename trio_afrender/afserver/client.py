@@ -21,7 +21,7 @@ from typing import TypeAlias
 
 import trio
 
-from trio_afrender.errors import LinkLost, ProtocolError
+from trio_afrender.errors import LinkLost, ProtocolError, is_exhausted
 from trio_afrender.protocol.afanasy import Message, Receiver
 from trio_afrender.transport.address import NativeAddress, explain_unreachable
 
@@ -140,6 +140,11 @@ class Dialer:
             # The name may resolve to another address now, so the next connect looks it up again.
             self._host = self.address.host
             raise LinkLost(f"{self.address.url}: {explain_unreachable(error)}") from error
+        except RuntimeError as error:
+            # A name is looked up in a thread, and the host may have none left.
+            if not is_exhausted(error):
+                raise
+            raise LinkLost(f"{self.address.url}: {error}") from error
         # The IP address of the peer, so that the name is not resolved for every exchange. Without a
         # socket there is none, and a link-local one would need the name of its interface too.
         self._host = self.address.host
