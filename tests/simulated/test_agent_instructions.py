@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from typing import NoReturn
 
 import attrs
@@ -254,3 +255,29 @@ async def test_a_notice_command_that_hangs_is_logged_once(
         await trio.sleep(60)
         assert stage.agent.running
         assert caplog.text.count("the notice command: no answer in 5 s") == 1
+
+
+async def test_a_command_whose_end_cannot_be_waited_for_ends_no_other_action(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host has no thread left; the server still has to know of a sleep that failed."""
+    spawn = MemoryHost._spawn_detached
+
+    async def fail(host: MemoryHost, argv: Sequence[str]) -> int:
+        code = await spawn(host, argv)
+        if argv[-1] == "cleanup":
+            raise OSError(errno.EAGAIN, "no thread can be started")
+        return code
+
+    monkeypatch.setattr(MemoryHost, "_spawn_detached", fail)
+    async with open_stage(EVERYTHING) as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(instruction="sleep", command=SLEEPER))
+        await trio.sleep(1)
+        await link.send(Events(instruction="launch", command="cleanup"))
+        with trio.fail_after(100):
+            while not isinstance(await link.receive(), Deregister):
+                pass
+        reason = (await (await stage.server.accept()).welcome()).sleep_failed
+    assert reason == "the host is awake 60 s after the command to sleep"

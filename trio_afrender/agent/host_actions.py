@@ -70,11 +70,16 @@ class HostActions:
         try:
             code = await self._dependencies.spawn_detached((*self._config.shell, command))
         except SpawnError as error:
-            logger.warning("%s", error)
-            return str(error)
-        level = logging.INFO if code == 0 else logging.WARNING
-        logger.log(level, "launched command ended with %s: %s", code, command)
-        return "" if code == 0 else f"ended with {code}: {command}"
+            problem = str(error)
+        except OSError as error:
+            # No thread is left that waits for its end. That must not end the other actions.
+            problem = f"{command}: {error.strerror or error}"
+        else:
+            level = logging.INFO if code == 0 else logging.WARNING
+            logger.log(level, "launched command ended with %s: %s", code, command)
+            return "" if code == 0 else f"ended with {code}: {command}"
+        logger.warning("%s", problem)
+        return problem
 
     def sleep(self, render: str) -> None:
         """Run the command that the Wake-on-LAN service makes from `render` (JSON)."""
