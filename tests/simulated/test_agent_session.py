@@ -409,6 +409,24 @@ async def test_an_idle_agent_leaves_after_the_servers_time_limit(autojump_clock:
         assert 30 <= trio.current_time() <= 45
 
 
+async def test_an_agent_with_short_tasks_does_not_leave_as_an_idle_one(
+    autojump_clock: MockClock,
+) -> None:
+    """They come and go between two measurements of the host."""
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome(Registered(id=1, exit_no_task_time=30.0))
+        for number in range(12):
+            async with keep_reading(link):
+                await trio.sleep(10 - (trio.current_time() - 1) % 10)
+            await link.send(Events(tasks=(make_task(f"r{number}", number),)))
+            (await stage.host.spawn.next()).exit(0)
+            outcome = await expect_task(link, over=True)
+            await link.send(Events(closes=(RunRef.of(outcome),)))
+        assert stage.agent.state == "online"
+        await link.expect_end(within=100)
+
+
 async def test_a_task_stopped_on_this_host_is_given_back_twice_then_it_is_an_error(
     autojump_clock: MockClock,
 ) -> None:

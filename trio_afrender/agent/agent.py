@@ -135,6 +135,7 @@ class _Agent:
         self._counters = AgentCounters(trio.current_time)
 
         def note_ended(update: TaskUpdate, task: TaskExec | None) -> None:
+            self._idle_since = trio.current_time()
             self._counters.note_ended(update)
             dependencies.history.note(update, task)
 
