@@ -15,11 +15,15 @@ from support.scripted_farm import make_remote_farm, open_scripted_farm
 from trio.testing import MockClock
 
 from trio_afrender.afserver.apply_changes import fetch_tasks
+from trio_afrender.afserver.job_follower import RemoteJob
 from trio_afrender.afserver.node_selection import select_tasks
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.afserver.remote_nodes import JobNode, TaskNode, read_job
+from trio_afrender.afserver.wait_reasons import WaitReasons
+from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.cli.commands.output import find_one_task
 from trio_afrender.errors import ConfigError, JobGone, LinkLost, LinkRefused
+from trio_afrender.jobs.job_file import parse_job
 from trio_afrender.protocol.messages import (
     AskedOutput,
     Events,
@@ -331,3 +335,34 @@ async def test_only_an_unknown_id_means_that_a_job_was_deleted() -> None:
                 await ask(2)
         with pytest.raises(JobGone, match="job 2"):
             await farm.why_waiting(job)
+
+
+async def test_a_server_that_answers_again_is_not_shown_as_lost(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reasons why a job waits are asked for every few seconds, and stay until the next answer."""
+    lost: list[str] = []
+
+    async def why(farm: RemoteFarm, job: JobNode) -> list[WaitReasons]:
+        if lost:
+            raise LinkLost(lost.pop())
+        return [WaitReasons(block=0, block_name="b", task=0, tasks=1, reasons=("no render",))]
+
+    monkeypatch.setattr(RemoteFarm, "why_waiting", why)
+    spec = parse_job({"job": {"name": "j", "blocks": [{"name": "b", "tasks": [{}]}]}})
+    jobs = [{"id": 2, "serial": 5, "name": "j", "user_name": "u", "blocks": []}]
+    opening = open_scripted_farm(nodes={"jobs": jobs}, progress=[[{"state": "RDY", "st": 1}]])
+    async with opening as (_, farm), open_bare_nursery() as nursery:
+        job = RemoteJob(farm, spec, 2, 5)
+        nursery.start_soon(job.follow)
+        shown: list[tuple[str, ...]] = []
+        for _ in range(3):
+            shown.clear()
+            with trio.move_on_after(8):
+                seen = 1
+                while True:
+                    seen = await job.changed(seen)
+                    shown.append(job.why_waiting(2))
+            lost.append("no answer")
+        assert shown.count(("no answer",)) == 1
+        assert shown[-1] == ("no render",)

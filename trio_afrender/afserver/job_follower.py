@@ -47,6 +47,8 @@ class RemoteJob:
     texts: RemoteTexts = attrs.field(factory=RemoteTexts)
     _view: JobView | None = None
     _waiting: tuple[str, ...] = ()
+    _reasons: tuple[str, ...] = ()
+    """What the server has answered last; `_waiting` may be why it does not answer."""
     _count: int = 1
     _change: RepeatedEvent = attrs.field(factory=RepeatedEvent)
     _idle_since: float = attrs.field(factory=trio.current_time)
@@ -132,11 +134,12 @@ class RemoteJob:
         elif view.state != "running" or any(task.state == "running" for task in view.tasks):
             self._idle_since = self._renders_asked = now
         elif now - self._renders_asked >= _IDLE_INTERVAL:
-            self._renders_asked = now
             waits = await self.farm.why_waiting(job)
+            self._renders_asked = now
             reasons = tuple(dict.fromkeys(text for each in waits for text in each.sentences))
+            self._reasons = reasons
         elif self._renders_asked > self._idle_since:
-            reasons = self._waiting  # the server is asked at most every `_IDLE_INTERVAL`
+            reasons = self._reasons  # the server is asked at most every `_IDLE_INTERVAL`
         self._publish(view, reasons)
         return view
 
