@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from trio_afrender.protocol.messages import (
     TaskStatus,
     TaskUpdate,
 )
+from trio_afrender.safe_files import open_regular
 
 
 async def test_ended_stopped_and_running_tasks_are_explained(tmp_path: Path) -> None:
@@ -137,3 +139,27 @@ async def test_a_history_that_cannot_be_written_is_only_logged(
         nursery.cancel_scope.cancel()
     assert "history" in caplog.text
     assert "cannot be written" in caplog.text
+
+
+async def test_a_history_outlives_a_host_without_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What ended at that moment is what its user will ask for."""
+    failures = [errno.EMFILE, errno.ENFILE]
+
+    def fail(path: Path, flags: int) -> int:
+        if failures:
+            number = failures.pop()
+            raise OSError(number, os.strerror(number))
+        return open_regular(path, flags)
+
+    monkeypatch.setattr("trio_afrender.agent.run_history.open_regular", fail)
+    history = DiskRunHistory(tmp_path)
+    update = TaskUpdate(run="r", job=1, block=0, task=0, status=TaskStatus.GiveBack)
+    history.note(update, None)
+    for _ in range(4):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(history.run)
+            nursery.cancel_scope.cancel()
+    assert [facts["run"] for facts in read_history(tmp_path)] == ["r"]
+    assert caplog.text.count("cannot be written") == 1

@@ -6,6 +6,7 @@ else depends on it, so a disk that refuses costs the line and nothing more.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -28,6 +29,8 @@ logger: logging.Logger = logging.getLogger(__name__)
 MAX_FILE_SIZE = 5 * 1024 * 1024
 WRITE_DELAY = 1.0
 """Seconds in which lines are collected for one write."""
+MAX_WAITING = 1000
+"""Lines that wait for a host that has nothing left to write them with."""
 
 
 class RunHistory(Protocol):
@@ -73,6 +76,8 @@ class DiskRunHistory:
         self._path = folder / "history.jsonl"
         self._waiting: list[dict[str, Any]] = []
         self._added = trio.Event()
+        self._refused = False
+        """Whether the host had nothing left for the last write."""
 
     def note(self, update: TaskUpdate, task: TaskExec | None) -> None:
         self._waiting.append(make_line(update, task))
@@ -84,22 +89,36 @@ class DiskRunHistory:
                 await self._added.wait()
                 await trio.sleep(WRITE_DELAY)
                 self._added = trio.Event()
-                lines, self._waiting = self._waiting, []
                 # Shielded: the lines are out of `_waiting` and would be lost with a cancellation
                 # before the thread starts.
                 with trio.CancelScope(shield=True):
-                    await work_in_thread(partial(_append, self._path, lines))
+                    await self._write()
         finally:
-            lines, self._waiting = self._waiting, []
             # Abandoned after a second: a stuck disk must not delay the end of the agent.
             with trio.move_on_after(WRITE_DELAY, shield=True):
-                await work_in_thread(partial(_append, self._path, lines), abandon=True)
+                await self._write(abandon=True)
+
+    async def _write(self, *, abandon: bool = False) -> None:
+        """Store the lines that wait. They wait on while the host has no thread or descriptor left."""
+        lines, self._waiting = self._waiting, []
+        try:
+            await work_in_thread(partial(_append, self._path, lines), abandon=abandon)
+        except OSError as error:
+            if not self._refused:
+                _warn(self._path, error)
+            self._refused = True
+            self._waiting = [*lines, *self._waiting][-MAX_WAITING:]
+            self._added.set()
+        else:
+            self._refused = False
 
 
 def _append(path: Path, lines: list[dict[str, Any]]) -> None:
+    """Append lines. Raises `OSError` only for what may pass: no descriptor, no memory."""
     data = "".join(json.dumps(line) + "\n" for line in lines).encode()
     if not data:
         return
+    written = False
     try:
         handle = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         with os.fdopen(handle, "rb+", buffering=0) as file:
@@ -108,10 +127,17 @@ def _append(path: Path, lines: list[dict[str, Any]]) -> None:
             if size and read_at(handle, 1, size - 1) != b"\n":
                 data = b"\n" + data
             file.write(data)
+            written = True
         if size + len(data) > MAX_FILE_SIZE:
             replace_file(path, path.with_name("history.1.jsonl"))
     except OSError as error:
-        logger.warning("the history %s cannot be written: %s", path, error.strerror or error)
+        if not written and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise
+        _warn(path, error)
+
+
+def _warn(path: Path, error: OSError) -> None:
+    logger.warning("the history %s cannot be written: %s", path, error.strerror or error)
 
 
 def read_history(
