@@ -28,6 +28,7 @@ from trio_afrender.protocol.afanasy import (
     RenderUpdate,
     encode,
 )
+from trio_afrender.protocol.json_codec import MAX_FRAME
 from trio_afrender.protocol.messages import (
     Ack,
     CustomMeter,
@@ -968,3 +969,17 @@ async def test_what_an_answer_brought_is_received_although_the_next_request_fail
         assert events.instruction == "drain"
         with pytest.raises(LinkLost, match="hung up without an answer"):
             await link.receive()
+
+
+async def test_a_task_that_is_too_large_costs_no_other_one(autojump_clock: MockClock) -> None:
+    """The server hands both out in one answer, whose messages may have 64 MiB."""
+    async with open_native_stage() as stage:
+        await stage.server.online("n1")
+        large = stage.server.add_task(attrs.evolve(make_task(1), command_task="x" * MAX_FRAME))
+        other = stage.server.add_task(make_task(2))
+        await stage.server.until(lambda: bool(stage.host.spawn.launches))
+        (await stage.host.spawn.next()).exit(0)
+        await until_done(stage.server, other)
+        await stage.server.until(lambda: large.state is NativeState.ERROR)
+        assert set(large.statuses) == {TaskStatus.FailedToStart}
+        assert "the task cannot be recorded" in "".join(large.log)

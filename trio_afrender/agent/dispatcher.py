@@ -25,7 +25,7 @@ from trio_afrender.agent.outbox import Outbox
 from trio_afrender.agent.run_events import AgentEvents, RunEventHub
 from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.config import Config
-from trio_afrender.errors import is_exhausted
+from trio_afrender.errors import ProtocolError, is_exhausted
 from trio_afrender.process.interfaces import ProcessTree
 from trio_afrender.protocol.messages import (
     AskedOutput,
@@ -295,6 +295,15 @@ class Dispatcher:
         for state in older:
             text = "the server started the task anew"
             state.control.stop(StopCause(kind=StopKind.CLOSED, text=text))
+        try:
+            # Also one that is refused: the next agent needs the task to list its outcome in its
+            # register (test_an_outcome_of_a_refused_task_is_delivered_by_the_next_agent).
+            self._outbox.put_accepted(task)
+        except ProtocolError as error:
+            # The rest of its message is applied all the same.
+            text = f"the task cannot be recorded: {error}"
+            self._end_unstarted(RunRef.of(task), TaskStatus.FailedToStart, text)
+            return
         if reason := self.refusing or "; ".join(self.unavailable.values()):
             # Not counted: the server may hand the same task to this host again, and the task has
             # done nothing (test_a_host_that_waits_fails_no_task).
@@ -309,7 +318,6 @@ class Dispatcher:
             predecessors=tuple(older),
             give_backs=self._give_backs.get(_identify(task), 0),
         )
-        self._outbox.put_accepted(task)
         self._counters.note_accepted(task.run)
         self._launch(state)
 
@@ -457,7 +465,7 @@ class Dispatcher:
     def _end_unstarted(
         self, ref: RunRef, status: TaskStatus, text: str, task: TaskExec | None = None
     ) -> None:
-        """Put the outcome of a run that is not started; `task` is None if its exec was lost."""
+        """Put the outcome of a run that is not started; `task` is None if it is in no journal."""
         now = self._dependencies.wall()
         update = TaskUpdate(
             run=ref.run,
@@ -466,10 +474,6 @@ class Dispatcher:
             finished=now,
             why=(Reason(time=now, event="refused", text=text),),
         )
-        if task is not None:
-            # Journaled as well: the next agent needs the task to list this outcome in its register
-            # (test_an_outcome_of_a_refused_task_is_delivered_by_the_next_agent).
-            self._outbox.put_accepted(task)
         self._outbox.put_log(ref.run, f"{text}\n")
         self._outbox.put_outcome(update, task)
         self._wake()
