@@ -20,8 +20,8 @@ from trio_afrender.protocol.afanasy import (
     RenderRegister,
     RenderUpdate,
 )
-from trio_afrender.protocol.json_codec import encode
-from trio_afrender.protocol.messages import HostResources, Register, Update
+from trio_afrender.protocol.json_codec import MAX_FRAME, encode
+from trio_afrender.protocol.messages import HostResources, Register, TaskStatus, Update
 from trio_afrender.testing import Fault, NativeState
 from trio_afrender.transport.interfaces import Link
 from trio_afrender.transport.tokens import make_token
@@ -435,3 +435,19 @@ async def test_a_log_line_of_the_server_is_forwarded(autojump_clock: MockClock) 
                     message = await link.receive()
                     if getattr(message, "log", "") == "dinner is ready":
                         break
+
+
+async def test_a_task_that_is_too_large_costs_no_other_one(autojump_clock: MockClock) -> None:
+    """The server's messages may have 64 MiB, those of the gateway 8 MiB."""
+    async with open_gateway_harness() as harness:
+        running, child = await harness.begin()
+        large = harness.server.add_task(attrs.evolve(make_task(1), command_task="x" * MAX_FRAME))
+        other = harness.server.add_task(make_task(2))
+        spawn = harness.hosts["n1"].spawn
+        await harness.server.until(lambda: len(spawn.launches) == 2)
+        (await spawn.next()).exit(0)
+        await until_done(harness.server, other)
+        await harness.server.until(lambda: large.state is NativeState.ERROR)
+        assert set(large.statuses) <= {TaskStatus.Percent, TaskStatus.FailedToStart}
+        assert "the gateway cannot send the task" in "".join(large.log)
+        assert (harness.counters["sessions_lost"], running.errors, child.signals) == (0, 0, [])

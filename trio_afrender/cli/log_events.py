@@ -265,6 +265,7 @@ KINDS: Mapping[str, str] = {
     "refused agents": "agent-refused",
     "refused registers": "register-refused",
     "refused requests": "page-request-refused",
+    "refused tasks": "task-refused",
     "registered agents": "agent-registered",
     "registrations": "render-registered",
     "rejected handshakes": "client-rejected",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
+import attrs
 import trio
 
 from trio_afrender.errors import LinkLost, ProtocolError
@@ -16,9 +17,11 @@ from trio_afrender.gateway.counters import GatewayCounters
 from trio_afrender.gateway.rate_limit import TokenBucket
 from trio_afrender.protocol.messages import (
     Deregister,
+    Events,
     FromRender,
     FromServer,
     Register,
+    TaskExec,
     Unknown,
     Update,
 )
@@ -49,6 +52,7 @@ class MessageHandler(Protocol):
 
     async def update(self, session: AgentSession, update: Update) -> None: ...
     async def leave(self, session: AgentSession, reason: str) -> None: ...
+    async def refuse(self, session: AgentSession, task: TaskExec, reason: str) -> None: ...
 
 
 class AgentSession:
@@ -109,7 +113,7 @@ class AgentSession:
     async def run(self, handler: MessageHandler) -> None:
         """Serve until the websocket ends. Raises `LinkLost` unless the agent deregistered."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._write)
+            nursery.start_soon(self._write, handler)
             try:
                 while await self._handle(handler, await self._ws.receive()):
                     size = self._ws.connection.message_size
@@ -132,15 +136,29 @@ class AgentSession:
         if self._end_reason:
             raise LinkLost(f"{self}: {self._end_reason}")
 
-    async def _write(self) -> None:
+    async def _write(self, handler: MessageHandler) -> None:
         """Send what is queued, then close the websocket, which ends the reader."""
         with self._writing:
             try:
                 async for message in self._queue:
-                    await self._ws.send(message)
+                    try:
+                        await self._ws.send(message)
+                    except ProtocolError:
+                        if not isinstance(message, Events):
+                            raise
+                        await self._send_parts(handler, message)
             except LinkLost as error:
                 _log.debug("%s: %s", self, error)
         await self._ws.send_away(self._end_reason)
+
+    async def _send_parts(self, handler: MessageHandler, events: Events) -> None:
+        """Send what is larger than a frame in parts: the server's messages may have eight times as much."""
+        for task in events.tasks:
+            try:
+                await self._ws.send(Events(tasks=(task,)))
+            except ProtocolError as error:
+                await handler.refuse(self, task, str(error))
+        await self._ws.send(attrs.evolve(events, tasks=()))
 
     async def _handle(self, handler: MessageHandler, message: FromRender) -> bool:
         """Handle a message; return whether another one may follow."""

@@ -22,10 +22,13 @@ from trio_afrender.gateway.counters import GatewayCounters
 from trio_afrender.gateway.pending_commands import PendingCommands, undelivered
 from trio_afrender.protocol.messages import (
     Events,
+    LogEntry,
     Refused,
     Register,
     Registered,
     TaskExec,
+    TaskStatus,
+    TaskUpdate,
     Update,
 )
 from trio_afrender.transport.repeated_lines import RepeatedLines
@@ -195,6 +198,19 @@ class RenderProxy:
             await link.send(update)
         except AfRenderError as error:
             raise LinkLost(str(error)) from error
+
+    async def refuse(self, session: AgentSession, task: TaskExec, reason: str) -> None:
+        """Report a task as one that cannot start: no message to the agent can have it."""
+        text = f"the gateway cannot send the task: {reason}"
+        self._log("refused tasks", f"task {task.key}: {text}", logging.WARNING)
+        outcome = TaskUpdate(
+            run=task.run,
+            **task.key._asdict(),
+            status=TaskStatus.FailedToStart,
+            finished=time.time(),
+        )
+        log = LogEntry(run=task.run, n=1, text=f"{text}\n")
+        await self.update(session, Update(seq=0, tasks=(outcome,), log=(log,)))
 
     async def _pump(self, link: AfserverLink, done: trio.Event) -> None:
         """Forward messages of the server until the link ends. Its `receive` sends the heartbeats."""
