@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from support.farm import FarmHarness, listed, make_update
 
 from trio_afrender.farm import renders
-from trio_afrender.protocol.messages import Refused, Registered, TaskExec, TaskStatus
+from trio_afrender.protocol.messages import (
+    ListenedEntry,
+    Refused,
+    Registered,
+    TaskExec,
+    TaskStatus,
+)
 
 
 def test_a_name_belongs_to_one_render() -> None:
@@ -312,6 +318,36 @@ def test_requests_are_sent_again_after_a_lost_link() -> None:
     assert [(ref.run, ref.reason) for ref in events.stops] == [(one.run, "no")]
     assert [ref.run for ref in events.listens_add] == [two.run]
     assert [ref.run for ref in events.outputs] == [two.run]
+
+
+def test_what_ended_a_request_is_sent_again_after_a_lost_link() -> None:
+    """A render that has not got them would keep the task suspended, and send its output to nobody."""
+    farm = FarmHarness()
+    job = farm.job(listed(3))
+    render = farm.render()
+    one, two, three = render.take()
+    farm.suspend_task(one.key, "later")
+    farm.listen(two.key)
+    render.take()
+    render.send(listened=(ListenedEntry(run=two.run, n=0, text="x"),))
+    farm.suspend_task(one.key, "")
+    farm.unlisten(two.key)
+    render.take()  # lost with the link
+    render.cut()
+    render.events.clear()
+    render.register(running=[one, two, three])
+    render.take()
+    (events,) = render.events
+    assert [ref.run for ref in events.resumes] == [one.run]
+    assert events.suspends == ()
+    assert [ref.run for ref in events.listens_rem] == [two.run]
+    farm.suspend_task(one.key, "once more")
+    render.cut()
+    render.register(running=[one, two, three])
+    render.take()
+    assert [ref.run for ref in render.events[-1].suspends] == [one.run]
+    assert render.events[-1].resumes == ()
+    assert farm.states(job) == ["running"] * 3
 
 
 def test_a_stop_while_a_render_is_disconnected() -> None:

@@ -154,6 +154,21 @@ def test_requests_that_were_under_way() -> None:
     assert new.bits(job) == [" ERR", " DON SKP", " SUS", " RUN SUS"]
 
 
+def test_a_task_that_was_resumed_is_resumed_again() -> None:
+    old = FarmHarness()
+    old.job(listed(2))
+    render = old.render()
+    resumed, _other = render.take()
+    old.suspend_task(resumed.key, "later")
+    old.suspend_task(resumed.key, "")  # what it sends ends with the farm
+    new = restart(old, zombie_time=50.0)
+    back = come_back(new, render)
+    back.take()
+    (events,) = back.events
+    assert [ref.run for ref in events.resumes] == [resumed.run]
+    assert events.suspends == ()
+
+
 def test_a_task_that_is_stopped_and_then_suspended_is_noted() -> None:
     farm = FarmHarness()
     job = farm.job(listed(1))

@@ -110,6 +110,8 @@ class Run:
     stop: Stop | None = None
     suspended: str = ""
     """Why its processes are suspended; empty: they are not."""
+    resumed: bool = False
+    """Whether the last such request was to resume it: one that was lost is sent again."""
     log_n: int = -1
     """The highest entry number applied; the next two likewise."""
     listened_n: int = -1

@@ -147,6 +147,7 @@ def _task_data(task: Task, since: float) -> dict[str, object]:
                 "capacity": run.capacity,
                 "assigned": run.assigned + since,
                 "suspended": run.suspended,
+                "resumed": run.resumed,
                 "entries": (run.log_n, run.listened_n, run.files_n),
             }
             if run.stop is not None:
@@ -285,6 +286,7 @@ def _restore_task(state: FarmState, key: TaskKey, text: str, since: float, now: 
             sent=True,
             over=True,
             suspended=of_run.get("suspended", ""),
+            resumed=of_run.get("resumed", False),
         )
         run.log_n, run.listened_n, run.files_n = of_run.get("entries", (-1, -1, -1))
         if "stop" in of_run:

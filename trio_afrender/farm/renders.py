@@ -146,8 +146,12 @@ def _queue_requests_again(state: FarmState, run: Run) -> None:
         box.stops[run.id] = run.ref(run.stop.reason)
     if run.suspended:
         box.suspends[run.id] = run.ref(run.suspended)
+    elif run.resumed:
+        box.resumes[run.id] = run.ref()
     if task.listeners:
         box.listens_add[run.id] = run.ref()
+    elif run.listened_n >= 0:
+        box.listens_rem[run.id] = run.ref()
     if task.asked:
         box.outputs[run.id] = run.ref()
     if box:

@@ -74,6 +74,7 @@ def suspend_task(state: FarmState, task: Task, reason: str) -> bool:
         return False
     if bool(reason) != bool(run.suspended):
         run.suspended = reason[:_MAX_REASON]
+        run.resumed = not reason
         box = run.render.outbox
         wanted, opposite = (box.suspends, box.resumes) if reason else (box.resumes, box.suspends)
         # A message has no order between the two, so the later request replaces the earlier one.
