@@ -350,6 +350,44 @@ def test_what_ended_a_request_is_sent_again_after_a_lost_link() -> None:
     assert farm.states(job) == ["running"] * 3
 
 
+def stop_process(farm: FarmHarness, seconds: float) -> None:
+    """The farm's process does not run for so long; its clock task is the first that runs then."""
+    farm.now += seconds
+    renders.tick(farm.state, farm.now)
+    farm.assign()
+
+
+def test_a_farm_that_was_stopped_hears_its_renders_first() -> None:
+    farm = FarmHarness(zombie_time=16.0)
+    job = farm.job(listed(2))
+    one, two = farm.render("one", max_tasks=1), farm.render("two", max_tasks=1)
+    first, second = one.take_one(), two.take_one()
+    farm.pass_time(1.0)
+    two.cut()
+    stop_process(farm, 60.0)
+    assert farm.states(job) == ["running", "running"]
+    one.send()  # has waited to be read meanwhile
+    two.register(running=[second])
+    farm.pass_time(15.0)
+    assert farm.states(job) == ["running", "running"]
+    one.end(first)
+    two.end(second)
+    assert "lost" not in {step.event for task in farm.view(job).tasks for step in task.why}
+
+
+def test_a_farm_that_was_stopped_gives_up_who_stays_silent() -> None:
+    farm = FarmHarness(zombie_time=16.0)
+    job = farm.job(listed(2))
+    silent, gone = farm.render("silent", max_tasks=1), farm.render("gone", max_tasks=1)
+    silent.take_one()
+    gone.take_one()
+    gone.cut()
+    stop_process(farm, 60.0)
+    farm.pass_time(1.0)
+    assert farm.states(job) == ["ready", "ready"]
+    assert [view.state for view in farm.renders()] == ["offline", "offline"]
+
+
 def test_a_stop_while_a_render_is_disconnected() -> None:
     farm = FarmHarness()
     job = farm.job(listed(2))

@@ -34,6 +34,10 @@ __all__ = (
 
 _MAX_TEXT = 1000
 """Characters of a text of a render in its log."""
+_PUNCTUAL = 0.05
+"""Seconds after which a deadline is noticed late, so that this process has not run."""
+_DOUBT = 0.5
+"""Seconds in which renders are heard then, before they are given up."""
 _MAX_SICK_ERRORS = 100
 """Users whose errors are kept of a render."""
 
@@ -316,6 +320,24 @@ def tick(state: FarmState, now: float) -> None:
         state.check_by(state.retry_at)
 
 
+def _is_certain(state: FarmState, render: RenderState, deadline: float, now: float) -> bool:
+    """Whether a render that was to be heard of by `deadline` may be given up.
+
+    After a stop of this process (Ctrl-Z) all of them look silent, until what they have sent
+    meanwhile is read.
+    """
+    if now <= deadline + _PUNCTUAL:
+        return True
+    if render.doubted is None:
+        render.doubted = now
+    certain = render.doubted + _DOUBT
+    if now < certain:
+        state.check_by(certain)
+        return False
+    render.doubted = None
+    return True
+
+
 def _tick_render(state: FarmState, render: RenderState, now: float) -> None:
     zombie = state.settings.zombie_time
     if render.session is not None:
@@ -324,16 +346,18 @@ def _tick_render(state: FarmState, render: RenderState, now: float) -> None:
         # and a virtual clock would never move on.
         deadline = render.last_seen + zombie
         if render.busy or now < deadline:
+            render.doubted = None
             state.check_by(now + zombie if render.busy else deadline)
-        else:
+        elif _is_certain(state, render, deadline, now):
             silent = now - render.last_seen
             state.outgoing.drop_sessions.append(render.session)
             _end_session(state, render, now)
             _leave(state, render, f"silent for {silent:.0f} s", now)
     elif render.lost_at is not None:
         if now < render.lost_at:
+            render.doubted = None
             state.check_by(render.lost_at)
-        else:
+        elif _is_certain(state, render, render.lost_at, now):
             _leave(state, render, f"gone for {zombie:.0f} s", now)
             state.outgoing.changed = True
     check_limits(state, render, now)
