@@ -187,6 +187,24 @@ async def test_a_monitor_that_misses_too_many_tasks_is_dropped(
         assert "more than 10 changed tasks wait for it" in caplog.text
 
 
+async def test_a_monitor_that_comes_when_the_only_one_is_dropped(
+    autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_monitors, "MAX_TASKS", 10)
+    async with open_json_farm() as farm:
+        await farm.ask(job(11))
+        await register(farm)
+        await farm.watch("tasks", ids=[2])
+        await farm.act("jobs", [2], block_ids=[0], operation={"type": "skip"})
+        number = await register(farm)
+        assert await farm.get("monitors", ids=[1], mode="events") == {"monitor": {"id": 0}}
+        for each in ({"class": "perm", "uid": 0}, {"class": "jobs"}):
+            operation = {"type": "watch", "status": "subscribe", **each}
+            await farm.act("monitors", [number], operation=operation)
+        await farm.ask(job())
+        assert (await farm.events(number))["jobs_add"] == [3]
+
+
 async def test_new_output_of_a_task(autojump_clock: trio.abc.Clock) -> None:
     async with open_json_farm() as farm:
         await register(farm)

@@ -169,7 +169,7 @@ class MonitorRegistry:
         )
         if self.monitors:
             self.distribute()  # what happened before it came is not for it
-        else:
+        if not self.monitors:  # `distribute` may have dropped the last one
             self.state.changes.watch(on=True)
         self.next_id += 1
         self.monitors[monitor.id] = monitor
