@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -230,6 +231,35 @@ def test_a_file_without_older_ones_does_not_grow(tmp_path: Path) -> None:
     assert settings.file is not None
     assert settings.file.stat().st_size <= 64 * 1024
     assert settings.file.read_text().splitlines()[-1].endswith(f"3999 {'x' * 60}")
+
+
+def test_a_log_goes_on_after_a_file_that_could_not_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "log"
+    settings = LogSettings(file=path, file_bytes=64 * 1024, files=0)
+    remove, tried = os.unlink, threading.Event()
+
+    def refuse(name: str) -> None:
+        if os.fspath(name) != str(path):
+            remove(name)
+        elif tried.is_set():
+            monkeypatch.undo()
+            remove(name)
+        else:
+            tried.set()
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    with open_daemon_log("agent", settings, logging.INFO):
+        for number in range(1000):
+            logger.info("%s %s", number, "x" * 60)
+    assert tried.is_set()
+    assert path.read_text().splitlines()[-1].endswith(f"999 {'x' * 60}")
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: the log file {path}: Permission denied",
+        f"the log file {path} is written again",
+    ]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such links")

@@ -155,7 +155,10 @@ class _File(RotatingFileHandler):
         self._problem = str(getattr(error, "strerror", None) or error)
 
     def _reopen_if_renamed(self) -> None:
-        if self.stream is None:  # a division has failed; `emit` opens the file
+        if (
+            self.stream is None or self.stream.closed
+        ):  # a division has failed; `emit` opens the file
+            self.stream = None
             return
         ours, there = os.fstat(self.stream.fileno()), None
         with suppress(FileNotFoundError):
