@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 from support.web_page import WebPage, change_body, open_own_page
 from trio.testing import MockClock
 
@@ -98,6 +99,29 @@ async def test_a_change_that_the_farm_may_have_done_is_in_the_log(
         assert (await page.post("/api/undo", {"id": 1})).status == 200
         await watch.round.wait()
         assert "OFF" not in watch.jobs[2].states
+
+
+async def test_a_change_whose_browser_is_gone_is_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """The connection is closed before the farm has answered."""
+    async with open_own_page(job()) as page, page.view("log") as viewer:
+        farm_type = type(page.page.watch.farm)
+        act = farm_type.act
+
+        async def act_and_stall(farm: RemoteFarm, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - as `act`
+            await act(farm, *arguments, **more)
+            await trio.sleep_forever()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(farm_type, "act", act_and_stall)
+            with trio.move_on_after(60) as connection:
+                await page.change("job", "pause", (2, 1))
+        assert connection.cancelled_caught
+        row = await viewer.expect_row("log", 1)
+        assert (row["text"], row["who"]) == ('pause job 2 "j"', "ann on this machine")
+        assert "before the farm had answered" in row["problems"][0]
+        assert (await page.post("/api/undo", {"id": 1})).status == 200
 
 
 @pytest.mark.parametrize("failing", [1, 2], ids=["at once", "in the middle"])

@@ -502,20 +502,23 @@ async def _act(page: Page, request: Request) -> Response:
     begun: list[BegunChange] = []
     try:
         report, undo, steps = await _steering_of(page, session).act(change, begun.append)
-    except (LinkLost, ProtocolError) as error:
-        # The farm may have done it before it was lost: then this is the only way back.
+    except (LinkLost, LinkRefused, ProtocolError, OSError, trio.Cancelled) as error:
+        # The farm may have done it before it was lost, or before the connection of the browser was
+        # closed, as one without a byte for long is: then this is the only way back.
+        lost = f"the farm was lost, so whether this is done is not known: {error}"
+        if isinstance(error, trio.Cancelled):
+            lost = "the connection of the browser was closed before the farm had answered"
         for each in begun:
-            problem = f"the farm was lost, so whether this is done is not known: {error}"
             page.log.add(
                 now=page.watch.clock(),
                 who=session.name,
                 address=session.address,
                 text=each.text,
-                problems=[problem],
+                problems=[lost],
                 undo=each.undo,
                 steps=each.steps,
             )
-            _log.info("the page: %s: %s", session.name, f"{each.text}: {problem}")
+            _log.info("the page: %s: %s", session.name, f"{each.text}: {lost}")
         raise
     return _log_action(page, session, report, undo, steps)
 
