@@ -443,6 +443,35 @@ def test_who_may_not_steer_keeps_no_views_that_wait_for_it(page: Page) -> None:
     assert run(page, STEER, False) == [1, 0]
 
 
+AGAIN = """async () => {
+  const { loadActions, makeSettings } = await import("/static/steering.js");
+  window.setTimeout = (call, _delay, ...given) => { queueMicrotask(() => call(...given)); return 1; };
+  const asked = [];
+  const given = {
+    "/api/actions": { verbs: [], settings: { job: [{ name: "depend_mask", expected: "a text", type: "text" }] } },
+    "/api/values/job/2": { values: { depend_mask: "a.*" } },
+  };
+  window.fetch = async (path) => {
+    asked.push(path);
+    const first = asked.filter((each) => each === path).length === 1;
+    return first ? new Response('{"error": "later"}', { status: 503 }) : new Response(JSON.stringify(given[path]));
+  };
+  const made = makeSettings("job", () => ({ id: 2 }), () => ({}));
+  main.append(made.element);
+  await loadActions(makePage(true));
+  await frames();
+  const hidden = made.element.hidden;
+  made.read();
+  await frames();
+  return [hidden, made.element.querySelector(".now").textContent, asked.length,
+    document.querySelectorAll(".toast").length];
+}"""
+
+
+def test_what_could_not_be_read_for_changes_is_read_again(page: Page) -> None:
+    assert run(page, AGAIN) == [False, "a.*", 4, 1]
+
+
 # -- the views ---------------------------------------------------------------------------------------
 
 

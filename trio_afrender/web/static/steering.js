@@ -9,7 +9,12 @@ import { tell } from "./messages.js";
 
 let page = null;
 let known = null;
+let told = false; // that the actions cannot be read
 const waiting = [];
+const AGAIN = 3000; // ms until what could not be read is asked for again
+
+/** Whether an error may be another one soon: no connection, too many requests, a host without resources. */
+const mayPass = (error) => !error.status || error.status === 429 || error.status >= 500;
 
 /** Read what can be done, if this user may steer. */
 export async function loadActions(given) {
@@ -18,7 +23,9 @@ export async function loadActions(given) {
   try {
     known = await get("/api/actions");
   } catch (error) {
-    tell(`What can be changed cannot be read: ${error.message}`, { kind: "error" });
+    if (!told) tell(`What can be changed cannot be read: ${error.message}`, { kind: "error" });
+    told = true;
+    if (mayPass(error)) setTimeout(loadActions, AGAIN, given);
     return;
   }
   for (const call of waiting.splice(0)) call();
@@ -202,11 +209,12 @@ export function makeSettings(kind, nodeOf, known) {
     if (!page.session.steer) return;
     readWith = keyOf(known());
     const mine = ++turn;
-    // Without an answer, what is not known is not shown.
-    const answer = await get(`/api/values/${kind}/${nodeOf().id}`).catch(() => ({}));
+    // Without an answer, what is not known is not shown, and asked for again.
+    const answer = await get(`/api/values/${kind}/${nodeOf().id}`).catch((error) => ({ error }));
     if (mine !== turn) return;
     values = answer.values ?? {};
     show();
+    if (answer.error && mayPass(answer.error)) setTimeout(() => mine === turn && element.isConnected && read(), AGAIN);
   }
 
   function show() {
