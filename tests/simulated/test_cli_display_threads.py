@@ -13,8 +13,9 @@ from trio.testing import MockClock
 from trio_afrender.cli import task_output
 from trio_afrender.cli.job_progress import open_progress
 from trio_afrender.cli.progress_display import QuietScreen
+from trio_afrender.farm.store import MemoryFarmStore
 from trio_afrender.jobs.job_file import parse_job
-from trio_afrender.jobs.views import JobView
+from trio_afrender.jobs.views import JobView, TaskView
 
 SPEC = parse_job({"job": {"name": "j", "blocks": [{"name": "b", "tasks": [{"command": "true"}]}]}})
 
@@ -39,15 +40,34 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> Threads:
     return made
 
 
+def make_task(state: str) -> TaskView:
+    return TaskView(
+        job=1,
+        block=0,
+        task=0,
+        name="1",
+        block_name="b",
+        service="generic",
+        state=state,
+        attempt=1,
+        texts=MemoryFarmStore(),
+    )
+
+
 class OneJob:
     """A source of one job that changes each second."""
+
+    def __init__(self) -> None:
+        self.tasks: tuple[TaskView, ...] = ()
 
     async def changed(self, seen: int) -> int:
         await trio.sleep(1)
         return seen + 1
 
     def view(self, job: int) -> JobView:
-        return JobView(id=job, name="j", user_name="u", state="running", counts={}, tasks=())
+        return JobView(
+            id=job, name="j", user_name="u", state="running", counts={}, tasks=self.tasks
+        )
 
     def why_waiting(self, job: int) -> Sequence[str]:
         return ()
@@ -65,6 +85,9 @@ class CountingScreen(QuietScreen):
     def output(self, name: str, number: int, text: str) -> None:
         self.lines.append(text)
 
+    def line(self, text: str, style: str = "") -> None:
+        self.lines.append(text)
+
 
 async def test_the_display_waits_for_a_thread(autojump_clock: MockClock, threads: Threads) -> None:
     screen = CountingScreen()
@@ -78,6 +101,28 @@ async def test_the_display_waits_for_a_thread(autojump_clock: MockClock, threads
         threads.left = True
         await trio.sleep(60)
         assert screen.drawn > shown + 10
+
+
+async def test_what_happened_last_is_shown_without_a_thread(
+    autojump_clock: MockClock, threads: Threads
+) -> None:
+    """The job ends while its display waits for a thread."""
+    source, screen = OneJob(), CountingScreen()
+    screen.kinds = ("done",)
+
+    async def free_thread() -> None:
+        await trio.sleep(60)
+        threads.left = True
+
+    async with trio.open_nursery() as nursery:
+        source.tasks = (make_task("running"),)
+        async with open_progress(source, 1, screen, SPEC):
+            await trio.sleep(5)
+            source.tasks = (make_task("done"),)
+            threads.left = False
+            await trio.sleep(3)
+            nursery.start_soon(free_thread)
+    assert screen.lines == ["[1/1] b / 1: done"]
 
 
 async def test_no_line_of_a_task_is_lost_without_a_thread(

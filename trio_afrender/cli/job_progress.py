@@ -118,16 +118,16 @@ class _Follower:
             outlook = self._forecast.update(view, wall).text(wall)
         cost = trio.current_time() - now
         await trio.sleep(self._pause)
-        before, self._before, now = self._before, view, trio.current_time()
-        show = partial(self._show, before, view, waiting, outlook, now)
+        now = trio.current_time()
+        show = partial(self._show, view, waiting, outlook, now)
         call = partial(call_in_thread, show, abandon=True, limiter=_terminal)
         await wait_out("the display of the job", call)
         pause = _SHARE * (cost + trio.current_time() - now)
         self._pause = min(max(_SETTLE_DELAY, pause), _MAX_PAUSE)
 
-    def _show(
-        self, before: JobView | None, view: JobView, waiting: str, outlook: str, now: float
-    ) -> None:
+    def _show(self, view: JobView, waiting: str, outlook: str, now: float) -> None:
+        # Only here: a refresh that is cancelled while it waits for a thread has shown nothing.
+        before, self._before = self._before, view
         # Counted on from one event to the next, since several tasks may have ended since the last look.
         ended = sum(task.state in FINAL_STATES for task in before.tasks) if before else 0
         kinds = self._screen.kinds
