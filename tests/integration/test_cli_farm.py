@@ -204,6 +204,19 @@ async def test_a_port_in_use_is_named_with_its_program(tmp_path: Path) -> None:
             other.process.send_signal(signal.SIGTERM)
 
 
+async def test_a_farm_whose_address_nobody_gets_has_no_job(tmp_path: Path) -> None:
+    store = ("--store", tmp_path / "mine", "--agents", "0")
+    job = write_job(tmp_path, "true")
+    line = ("farm", job, *store, "--json", "127.0.0.1:0", "--af_store_folder", tmp_path / _STORE)
+    full = ("sh", "-c", 'exec "$@" >/dev/full', "sh")
+    async with open_command(*line, home=tmp_path, wrapper=full) as command:
+        await command.wait()
+    assert "cannot write to stdout: No space left on device" in command.err
+    assert 'job "' not in command.err, "the next try would submit it again"
+    async with open_farm_program(tmp_path, *store):
+        assert await look(tmp_path, "jobs") == []
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

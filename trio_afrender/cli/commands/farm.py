@@ -205,12 +205,12 @@ class _OpenFarm:
                             host_name=self.host_name,
                         )
                         await open_page(servers, own, self.page)
+                    sys.stdout.write(f"{place}\n")
+                    sys.stdout.flush()
                     # Last: a farm that could not be opened would have them, and at the next try again.
                     for spec in self.specs:
                         number = farm.submit(spec)
                         print_line(f'job "{shorten(clean(spec.name), 100)}" is {number}')
-                    sys.stdout.write(f"{place}\n")
-                    sys.stdout.flush()
                     names = ", ".join(config.name for config in self.configs) or "none"
                     print_line(f"the farm is open; renders: {clean(names)}; Ctrl-C closes it")
                     if self.gui is not None:
