@@ -14,7 +14,7 @@ from support.farm import FakeLink, listed, make_update, one_job
 from support.polling import until
 
 from trio_afrender.errors import StoreError
-from trio_afrender.farm import make_report, open_farm
+from trio_afrender.farm import FarmSettings, make_report, open_farm
 from trio_afrender.farm.json_interface import open_requests
 from trio_afrender.farm.json_interface.answers import info
 from trio_afrender.farm.json_interface.asker import Asker
@@ -264,5 +264,29 @@ async def test_texts_and_records_wait_on_a_host_without_threads(
             assert answer == info("error", "the farm cannot answer now: no thread can be started")
         await farm.dispatch_and_store()
         assert "texts and records are stored again" in caplog.text
+    async with open_farm(tmp_path / "farm") as farm:
+        assert farm.jobs == (job,)
+
+
+async def test_a_farm_opens_and_closes_on_a_host_without_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_afrender.tasklog.io_threads.PAUSES", (0.01,))
+
+    async def refuse(*_: object, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as context:
+        context.setattr(trio.to_thread, "run_sync", refuse)
+        with pytest.raises(StoreError, match="no thread can be started"):
+            async with open_farm(tmp_path / "farm"):
+                pass
+    with monkeypatch.context() as context:
+        async with open_farm(tmp_path / "farm", settings=FarmSettings(flush=0.1)) as farm:
+            job = farm.submit(one_job())
+            await farm.dispatch_and_store()
+            context.setattr(trio.to_thread, "run_sync", refuse)
+    # The file is closed: another farm can open it.
     async with open_farm(tmp_path / "farm") as farm:
         assert farm.jobs == (job,)

@@ -13,6 +13,7 @@ from pathlib import Path
 import trio
 
 from trio_afrender.async_helpers import RepeatedEvent, open_bare_nursery
+from trio_afrender.errors import StoreError
 from trio_afrender.farm import render_sleep, renders, scheduler, transitions, user_requests
 from trio_afrender.farm.output_listeners import Answers, Listeners
 from trio_afrender.farm.record_batches import RecordBatches, open_records
@@ -28,6 +29,7 @@ from trio_afrender.jobs.job_spec import JobSpec
 from trio_afrender.jobs.report import make_report
 from trio_afrender.jobs.views import JobView, RenderView
 from trio_afrender.protocol.messages import Reason, TaskKey
+from trio_afrender.tasklog.io_threads import call_in_thread
 from trio_afrender.transport.interfaces import ServerLink
 
 __all__ = ("Farm", "FarmSettings", "open_farm")
@@ -55,16 +57,20 @@ async def open_farm(
     and writes what is queued to disk. An exception of the body is raised as it is, in no group.
     """
     store: FarmStore = MemoryFarmStore() if folder is None else DiskFarmStore(folder)
-    # In memory no thread may be waited for: the mock clock of a test would jump.
-    first = store.open() if store.in_memory else await trio.to_thread.run_sync(store.open)
-    make_state = partial(
-        FarmState, settings=settings or FarmSettings(), wall=wall, texts=store, next_job=first
-    )
     async with AsyncExitStack() as stack:
         state, batches = None, None
-        if folder is not None and records:
-            opening = open_records(folder, make_state, move_damaged=move_damaged)
-            state, batches = await stack.enter_async_context(opening)
+        make_state = partial(FarmState, settings=settings or FarmSettings(), wall=wall, texts=store)
+        if folder is None:
+            # No thread may be waited for here: the mock clock of a test would jump.
+            make_state = partial(make_state, next_job=store.open())
+        else:
+            try:
+                make_state = partial(make_state, next_job=await call_in_thread(store.open))
+                if records:
+                    opening = open_records(folder, make_state, move_damaged=move_damaged)
+                    state, batches = await stack.enter_async_context(opening)
+            except OSError as error:  # the host has no thread left
+                raise StoreError.of(folder, error) from error
         farm = Farm(store, state or make_state(), batches, send_packets)
         nursery = await stack.enter_async_context(open_bare_nursery())
         nursery.start_soon(farm._writer.run)  # noqa: SLF001 - opening is a part of the farm

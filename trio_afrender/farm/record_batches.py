@@ -32,7 +32,8 @@ async def open_records(
 ) -> AsyncIterator[tuple[FarmState, RecordBatches]]:
     """Open the database of a farm's folder, and make the farm's state of what it holds.
 
-    A damaged one is an error, unless `move_damaged` is set. Raises `StoreError`.
+    A damaged one is an error, unless `move_damaged` is set. Raises `StoreError`, and `OSError` on a
+    host that has no thread.
     """
     database = Database(folder)
     now = trio.current_time()
@@ -52,12 +53,15 @@ async def open_records(
             return fill()
 
     try:
-        state = await trio.to_thread.run_sync(fill_or_begin)
+        state = await call_in_thread(fill_or_begin)
         yield state, RecordBatches(state, database, trio.current_time)
     finally:
         # Also when cancelled: SQLite then writes the last batches into the file itself.
         with trio.CancelScope(shield=True):
-            await call_in_thread(database.close)
+            try:
+                await call_in_thread(database.close)
+            except OSError:  # the host has no thread left: the loop waits for this one
+                database.close()
 
 
 class RecordBatches:
