@@ -6,12 +6,14 @@ import errno
 import fcntl
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 from support.plugins import PLUGINS
 
 from trio_afrender.config import PluginSettings
+from trio_afrender.devtools import plugin_check
 from trio_afrender.errors import PluginError, PluginNotFound
 from trio_afrender.testing import check_meter, check_plugins
 
@@ -102,6 +104,29 @@ def test_a_check_that_cannot_be_started_is_an_error(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
     with pytest.raises(PluginError, match="cannot be started: Resource temporarily unavailable"):
+        check_plugins(names=[("parser", "generic")])
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_host_without_threads_is_an_error(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = threading.Thread.start, 0
+
+    def start_some(thread: threading.Thread) -> None:
+        nonlocal started
+        if started == threads:
+            raise RuntimeError("can't start new thread")
+        started += 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_some)
+    with pytest.raises(PluginError, match="cannot be used: can't start new thread"):
+        check_plugins(names=[("parser", "generic")])
+
+
+def test_a_process_that_starts_too_late_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first line was taken for the answer of the first plugin."""
+    monkeypatch.setattr(plugin_check, "_START_TIMEOUT", 0.001)
+    with pytest.raises(PluginError, match="the process that checks plugins cannot be started"):
         check_plugins(names=[("parser", "generic")])
 
 

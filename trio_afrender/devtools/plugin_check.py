@@ -123,14 +123,21 @@ def _check_in_process(
         text = f"the process that checks plugins cannot be started: {why}"
         raise PluginError(text) from error
     with started as process:
-        # Threads, because neither end of a pipe has a time limit. They close their streams themselves:
-        # one that a thread waits for cannot be closed here.
-        stdout, process.stdout = process.stdout, None
-        threading.Thread(target=_forward_lines, args=(stdout, answers), daemon=True).start()
-        stdin, process.stdin = process.stdin, None
-        threading.Thread(target=_send, args=(stdin, request), daemon=True).start()
         try:
-            if _next(answers, _START_TIMEOUT) is _ENDED:
+            # Threads, because neither end of a pipe has a time limit. They close their streams
+            # themselves: one that a thread waits for cannot be closed here.
+            try:
+                sending = (process.stdin, request)
+                threading.Thread(target=_send, args=sending, daemon=True).start()
+                process.stdin = None
+                reading = (process.stdout, answers)
+                threading.Thread(target=_forward_lines, args=reading, daemon=True).start()
+                process.stdout = None
+            except RuntimeError as error:  # the host has no thread left
+                text = f"the process that checks plugins cannot be used: {error}"
+                raise PluginError(text) from error
+            # Not a later line: each of those is the answer for one plugin.
+            if not isinstance(_next(answers, _START_TIMEOUT), str):
                 raise PluginError("the process that checks plugins cannot be started")
             for kind, name in names:
                 answer = _next(answers, limit)
