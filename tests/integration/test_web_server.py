@@ -328,6 +328,27 @@ async def test_connections_that_fail_fill_no_log(caplog: pytest.LogCaptureFixtur
     assert not any(each.exc_info for each in records if each.levelno >= logging.INFO)
 
 
+async def test_browsers_wait_for_a_descriptor(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    accept, refused = trio.SocketListener.accept, 0
+
+    async def refuse_some(listener: trio.SocketListener) -> trio.SocketStream:
+        nonlocal refused
+        if refused < 3:
+            refused += 1
+            await trio.lowlevel.checkpoint()
+            raise OSError(errno.EMFILE, "Too many open files")
+        return await accept(listener)
+
+    monkeypatch.setattr(trio.SocketListener, "accept", refuse_some)
+    async with open_served() as served:
+        assert (await served.ask("/api/session"))[0].startswith("HTTP/1.1 200")
+    assert refused == 3
+    assert not any(each.exc_info for each in caplog.records)
+    assert "browsers: no connection can be accepted now: Too many open files" in caplog.text
+
+
 async def test_connections_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest ones of the address with most give their places to newer ones."""
     monkeypatch.setattr(http_listener, "_connection_limit", lambda: 16)

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 
 from trio_afrender.transport.connection_seats import ConnectionSeats, address_group
 from trio_afrender.transport.repeated_lines import RepeatedLines
+from trio_afrender.transport.waiting_listener import WaitingListener
 from trio_afrender.web.turns import Turns
 
 __all__ = ("serve_http",)
@@ -135,7 +136,8 @@ async def serve_http(
     try:
         async with trio.open_nursery() as nursery:
             try:
-                await trio.serve_listeners(serve, [*listeners], handler_nursery=nursery)
+                waiting = [WaitingListener(each, "browsers") for each in listeners]
+                await trio.serve_listeners(serve, waiting, handler_nursery=nursery)
             finally:
                 for stream in streams:
                     stream.socket.close()
