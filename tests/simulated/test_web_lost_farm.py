@@ -26,6 +26,7 @@ from trio_afrender.protocol.messages import (
     TaskStatus,
 )
 from trio_afrender.transport.address import NativeAddress
+from trio_afrender.web.farm_watch import FarmWatch
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 20
 
@@ -139,6 +140,30 @@ async def test_a_farm_that_is_back_before_its_tasks_are_read(
             await remote.link.update(make_update(exec_, TaskStatus.FinishedSuccess))
             rows = (await viewer.expect("change", "tasks.2"))["rows"]
             assert rows[0][2] & 16
+
+
+async def until_connected(watch: FarmWatch, *, connected: bool) -> None:
+    while (watch.monitor is not None) is not connected:
+        await watch.round.wait()
+
+
+async def test_events_of_a_lost_connection_do_not_count(autojump_clock: MockClock) -> None:
+    """They have come while all tasks were read, which failed with the connection."""
+    async with open_remote() as remote:
+        watch = remote.page.page.watch
+        with watch.watch_job(2) as tasks:
+            items = [{"st": 2, "per": 50, "str": 1}]
+            tasks.take({"job_id": 2, "blocks": [0], "tasks": [0], "progress": items}, 0.0)
+            remote.switch.down = True
+            await until_connected(watch, connected=False)
+            (exec_, *_) = (await remote.link.expect(Events)).tasks
+            await remote.link.update(make_update(exec_, TaskStatus.FinishedSuccess))
+            remote.switch.down = False
+            await until_connected(watch, connected=True)
+            await watch.load_tasks(tasks)
+            task = watch.find_watched(2, 0, 0)
+            assert task is not None
+            assert task.over
 
 
 async def test_an_output_is_followed_again(autojump_clock: MockClock) -> None:

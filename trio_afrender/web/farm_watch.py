@@ -166,7 +166,7 @@ class FarmWatch:
         await self._read_all("renders")
         await self._read_all("jobs")
         for tasks in self._watched.values():
-            tasks.mark_stale()
+            tasks.begin_anew()
         self.monitor = monitor
         self.connections += 1
         self.problem = ""

@@ -88,6 +88,11 @@ class JobTasks:
         self.marks += 1
         self.changed.set()
 
+    def begin_anew(self) -> None:
+        """Have all tasks read by a new registration, which brings no event of before again."""
+        self._waiting.clear()
+        self.mark_stale()
+
     async def load(
         self, node: JobNode, names: list[list[str]], progress: list[list[object]], marks: int
     ) -> None:
