@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -139,6 +139,26 @@ async def test_a_change_of_state_is_reported_within_a_second(
             "STATUS=connecting, 0 tasks running",
             "STATUS=online, 0 tasks running",
         ]
+        agent.over.set()
+
+
+async def test_what_the_manager_did_not_take_is_sent_again(
+    manager: socket.socket, autojump_clock: MockClock
+) -> None:
+    """Its queue is full while many units start; without READY=1 it would stop the agent."""
+    agent, waiting = Agent(), 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as others:
+        others.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                others.sendto(b"STATUS=other", manager.getsockname())
+                waiting += 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(report_to_manager, agent, {"NOTIFY_SOCKET": manager.getsockname()})
+        await trio.sleep(2)
+        assert receive_all(manager) == ["STATUS=other"] * waiting
+        await trio.sleep(20)
+        assert receive_all(manager) == ["READY=1", "STATUS=online, 0 tasks running"]
         agent.over.set()
 
 

@@ -10,7 +10,6 @@ import logging
 import os
 import socket
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Protocol
 
 import trio
@@ -51,7 +50,7 @@ async def report_to_manager(handle: Reported, environ: Mapping[str, str] = os.en
         datagrams.setblocking(False)
         # "@" stands for the NUL of an abstract socket.
         notifier = _Notifier(datagrams, f"\0{path[1:]}" if path.startswith("@") else path)
-        notifier.notify("READY=1")
+        ready = notifier.notify("READY=1")
         watchdog = 0.0  # seconds within which systemd expects ``WATCHDOG=1``; 0: no watchdog
         try:
             if int(environ.get("WATCHDOG_PID") or os.getpid()) == os.getpid():
@@ -59,7 +58,7 @@ async def report_to_manager(handle: Reported, environ: Mapping[str, str] = os.en
         except ValueError:
             logger.warning("WATCHDOG_PID or WATCHDOG_USEC is not a number: no watchdog is fed")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_report, handle, notifier, watchdog)
+            nursery.start_soon(_report, handle, notifier, watchdog, ready)
             await handle.finished()
             nursery.cancel_scope.cancel()
         notifier.notify("STOPPING=1")
@@ -73,24 +72,28 @@ class _Notifier:
         self._address = address
         self._status = ""
 
-    def notify(self, text: str) -> None:
-        # systemd may be busy or restarting; the next notification comes in seconds.
-        with suppress(OSError):
+    def notify(self, text: str) -> bool:
+        """Send a notification; False if systemd, busy or restarting, does not take it now."""
+        try:
             self._datagrams.sendto(text.encode(), self._address)
+        except OSError:
+            return False
+        return True
 
     def status(self, text: str) -> None:
-        if text != self._status:
+        if text != self._status and self.notify(f"STATUS={text}"):
             self._status = text
-            self.notify(f"STATUS={text}")
 
 
-async def _report(handle: Reported, notifier: _Notifier, watchdog: float) -> None:
+async def _report(handle: Reported, notifier: _Notifier, watchdog: float, ready: bool) -> None:
     draining = False
     logged: tuple[str, ...] = ()
     # A third of the interval: two notifications may be late or lost.
     period = min(PERIOD, watchdog / 3) if watchdog else PERIOD
     pause = FIRST
     while True:
+        # systemd stops an agent from which this has never come.
+        ready = ready or notifier.notify("READY=1")
         late = handle.check()
         if late and late != logged:
             logger.error("the watchdog is not fed: %s", "; ".join(late))
@@ -100,7 +103,6 @@ async def _report(handle: Reported, notifier: _Notifier, watchdog: float) -> Non
         count = len(handle.running)
         notifier.status(f"{handle.state}, {count} task{'' if count == 1 else 's'} running")
         if handle.state == "draining" and not draining:
-            draining = True
-            notifier.notify("STOPPING=1")
+            draining = notifier.notify("STOPPING=1")
         pause = min(2 * pause, period)
         await trio.sleep(pause)
