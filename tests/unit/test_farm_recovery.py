@@ -375,6 +375,23 @@ def test_a_farm_that_was_stopped_hears_its_renders_first() -> None:
     assert "lost" not in {step.event for task in farm.view(job).tasks for step in task.why}
 
 
+def test_a_farm_that_was_stopped_hears_of_progress_first() -> None:
+    farm = FarmHarness()
+    job = farm.job(listed(2, task_progress_change_timeout=10, task_max_run_time=1000))
+    render = farm.render()
+    one, two = render.take()
+    farm.pass_time(1.0)
+    stop_process(farm, 60.0)
+    progress = make_update(one, TaskStatus.Percent, percent=5, progress_changed=True)
+    render.send(progress)  # has waited to be read meanwhile
+    farm.pass_time(5.0)
+    assert [ref.run for ref in render.stops()] == [two.run]
+    render.send()
+    farm.pass_time(6.0)
+    assert [ref.run for ref in render.stops()] == [two.run, one.run]
+    assert farm.states(job) == ["running", "running"]
+
+
 def test_a_farm_that_was_stopped_gives_up_who_stays_silent() -> None:
     farm = FarmHarness(zombie_time=16.0)
     job = farm.job(listed(2))

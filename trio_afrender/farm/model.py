@@ -107,6 +107,8 @@ class Run:
     """Whether a message with this run has been taken for sending."""
     over: bool = False
     lost: bool = False
+    doubted: float | None = None
+    """As that of a render, for its time limits."""
     stop: Stop | None = None
     suspended: str = ""
     """Why its processes are suspended; empty: they are not."""

@@ -309,9 +309,12 @@ def tick(state: FarmState, now: float) -> None:
             continue
         for when, text in time_limits(run):
             if when <= now:
-                stop_for_limit(state, run, text, now)
+                if _is_certain(state, run, when, now):
+                    stop_for_limit(state, run, text, now)
                 break
             state.check_by(when)
+        else:
+            run.doubted = None
     tick_jobs(state, now)
     if state.retry_at <= now:
         state.retry_at = float("inf")
@@ -320,21 +323,21 @@ def tick(state: FarmState, now: float) -> None:
         state.check_by(state.retry_at)
 
 
-def _is_certain(state: FarmState, render: RenderState, deadline: float, now: float) -> bool:
-    """Whether a render that was to be heard of by `deadline` may be given up.
+def _is_certain(state: FarmState, late: RenderState | Run, deadline: float, now: float) -> bool:
+    """Whether a render, or a run, that was to be heard of by `deadline` may be given up.
 
     After a stop of this process (Ctrl-Z) all of them look silent, until what they have sent
     meanwhile is read.
     """
     if now <= deadline + _PUNCTUAL:
         return True
-    if render.doubted is None:
-        render.doubted = now
-    certain = render.doubted + _DOUBT
+    if late.doubted is None:
+        late.doubted = now
+    certain = late.doubted + _DOUBT
     if now < certain:
         state.check_by(certain)
         return False
-    render.doubted = None
+    late.doubted = None
     return True
 
 
