@@ -204,7 +204,7 @@ async def test_a_port_in_use_is_named_with_its_program(tmp_path: Path) -> None:
             other.process.send_signal(signal.SIGTERM)
 
 
-async def test_a_farm_whose_address_nobody_gets_has_no_job(tmp_path: Path) -> None:
+async def test_a_farm_that_cannot_print_its_address_has_no_job(tmp_path: Path) -> None:
     store = ("--store", tmp_path / "mine", "--agents", "0")
     job = write_job(tmp_path, "true")
     line = ("farm", job, *store, "--json", "127.0.0.1:0", "--af_store_folder", tmp_path / _STORE)

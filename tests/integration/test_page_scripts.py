@@ -443,7 +443,7 @@ def test_who_may_not_steer_keeps_no_views_that_wait_for_it(page: Page) -> None:
     assert run(page, STEER, False) == [1, 0]
 
 
-AGAIN = """async () => {
+REPEATED = """async () => {
   const { loadActions, makeSettings } = await import("/static/steering.js");
   window.setTimeout = (call, _delay, ...given) => { queueMicrotask(() => call(...given)); return 1; };
   const asked = [];
@@ -469,7 +469,7 @@ AGAIN = """async () => {
 
 
 def test_what_could_not_be_read_for_changes_is_read_again(page: Page) -> None:
-    assert run(page, AGAIN) == [False, "a.*", 4, 1]
+    assert run(page, REPEATED) == [False, "a.*", 4, 1]
 
 
 # -- the views ---------------------------------------------------------------------------------------

@@ -233,7 +233,7 @@ def test_a_file_without_older_ones_does_not_grow(tmp_path: Path) -> None:
     assert settings.file.read_text().splitlines()[-1].endswith(f"3999 {'x' * 60}")
 
 
-def test_a_log_goes_on_after_a_file_that_could_not_be_removed(
+def test_a_log_continues_after_a_file_that_could_not_be_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "log"

@@ -321,7 +321,7 @@ def test_requests_are_sent_again_after_a_lost_link() -> None:
 
 
 def test_what_ended_a_request_is_sent_again_after_a_lost_link() -> None:
-    """A render that has not got them would keep the task suspended, and send its output to nobody."""
+    """A render that has not got them would keep the task suspended, and send output without a listener."""
     farm = FarmHarness()
     job = farm.job(listed(3))
     render = farm.render()
@@ -357,7 +357,7 @@ def stop_process(farm: FarmHarness, seconds: float) -> None:
     farm.assign()
 
 
-def test_a_farm_that_was_stopped_hears_its_renders_first() -> None:
+def test_a_farm_that_was_stopped_reads_its_messages_first() -> None:
     farm = FarmHarness(zombie_time=16.0)
     job = farm.job(listed(2))
     one, two = farm.render("one", max_tasks=1), farm.render("two", max_tasks=1)
@@ -375,7 +375,7 @@ def test_a_farm_that_was_stopped_hears_its_renders_first() -> None:
     assert "lost" not in {step.event for task in farm.view(job).tasks for step in task.why}
 
 
-def test_a_farm_that_was_stopped_hears_of_progress_first() -> None:
+def test_a_farm_that_was_stopped_reads_progress_first() -> None:
     farm = FarmHarness()
     job = farm.job(listed(2, task_progress_change_timeout=10, task_max_run_time=1000))
     render = farm.render()

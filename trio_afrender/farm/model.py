@@ -107,7 +107,7 @@ class Run:
     """Whether a message with this run has been taken for sending."""
     over: bool = False
     lost: bool = False
-    doubted: float | None = None
+    late_since: float | None = None
     """As that of a render, for its time limits."""
     stop: Stop | None = None
     suspended: str = ""
@@ -392,7 +392,7 @@ class RenderState:
     """Whether a message of it is being processed: meanwhile it does not count as silent."""
     lost_at: float | None = None
     """When its tasks are queued again; None while it has a link, and after that time."""
-    doubted: float | None = None
+    late_since: float | None = None
     """When it was found to be silent, or lost, for too long: it is given up a moment later."""
     paused_until: float = 0.0
     """It gets no task before that time, because it gave one back."""

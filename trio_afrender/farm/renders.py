@@ -36,8 +36,8 @@ _MAX_TEXT = 1000
 """Characters of a text of a render in its log."""
 _PUNCTUAL = 0.05
 """Seconds after which a deadline is noticed late, so that this process has not run."""
-_DOUBT = 0.5
-"""Seconds in which renders are heard then, before they are given up."""
+_READ_TIME = 0.5
+"""Seconds in which messages of renders are read then, before these are given up."""
 _MAX_SICK_ERRORS = 100
 """Users whose errors are kept of a render."""
 
@@ -314,7 +314,7 @@ def tick(state: FarmState, now: float) -> None:
                 break
             state.check_by(when)
         else:
-            run.doubted = None
+            run.late_since = None
     tick_jobs(state, now)
     if state.retry_at <= now:
         state.retry_at = float("inf")
@@ -324,20 +324,20 @@ def tick(state: FarmState, now: float) -> None:
 
 
 def _is_certain(state: FarmState, late: RenderState | Run, deadline: float, now: float) -> bool:
-    """Whether a render, or a run, that was to be heard of by `deadline` may be given up.
+    """Whether a render, or a run, of which a message was due by `deadline` may be given up.
 
     After a stop of this process (Ctrl-Z) all of them look silent, until what they have sent
     meanwhile is read.
     """
     if now <= deadline + _PUNCTUAL:
         return True
-    if late.doubted is None:
-        late.doubted = now
-    certain = late.doubted + _DOUBT
+    if late.late_since is None:
+        late.late_since = now
+    certain = late.late_since + _READ_TIME
     if now < certain:
         state.check_by(certain)
         return False
-    late.doubted = None
+    late.late_since = None
     return True
 
 
@@ -349,7 +349,7 @@ def _tick_render(state: FarmState, render: RenderState, now: float) -> None:
         # and a virtual clock would never move on.
         deadline = render.last_seen + zombie
         if render.busy or now < deadline:
-            render.doubted = None
+            render.late_since = None
             state.check_by(now + zombie if render.busy else deadline)
         elif _is_certain(state, render, deadline, now):
             silent = now - render.last_seen
@@ -358,7 +358,7 @@ def _tick_render(state: FarmState, render: RenderState, now: float) -> None:
             _leave(state, render, f"silent for {silent:.0f} s", now)
     elif render.lost_at is not None:
         if now < render.lost_at:
-            render.doubted = None
+            render.late_since = None
             state.check_by(render.lost_at)
         elif _is_certain(state, render, render.lost_at, now):
             _leave(state, render, f"gone for {zombie:.0f} s", now)

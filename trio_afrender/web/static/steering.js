@@ -9,9 +9,9 @@ import { tell } from "./messages.js";
 
 let page = null;
 let known = null;
-let told = false; // that the actions cannot be read
+let reported = false; // that the actions cannot be read
 const waiting = [];
-const AGAIN = 3000; // ms until what could not be read is asked for again
+const RETRY_DELAY = 3000; // ms until what could not be read is asked for again
 
 /** Whether an error may be another one soon: no connection, too many requests, a host without resources. */
 const mayPass = (error) => !error.status || error.status === 429 || error.status >= 500;
@@ -23,9 +23,9 @@ export async function loadActions(given) {
   try {
     known = await get("/api/actions");
   } catch (error) {
-    if (!told) tell(`What can be changed cannot be read: ${error.message}`, { kind: "error" });
-    told = true;
-    if (mayPass(error)) setTimeout(loadActions, AGAIN, given);
+    if (!reported) tell(`What can be changed cannot be read: ${error.message}`, { kind: "error" });
+    reported = true;
+    if (mayPass(error)) setTimeout(loadActions, RETRY_DELAY, given);
     return;
   }
   for (const call of waiting.splice(0)) call();
@@ -214,7 +214,7 @@ export function makeSettings(kind, nodeOf, known) {
     if (mine !== turn) return;
     values = answer.values ?? {};
     show();
-    if (answer.error && mayPass(answer.error)) setTimeout(() => mine === turn && element.isConnected && read(), AGAIN);
+    if (answer.error && mayPass(answer.error)) setTimeout(() => mine === turn && element.isConnected && read(), RETRY_DELAY);
   }
 
   function show() {
