@@ -136,6 +136,9 @@ async def open_command(
                 yield command
                 await command.wait()
         assert leaves or command.strays() == []
+    except trio.TooSlowError as error:
+        error.add_note(f"after {guard:g} s {words} had printed {command.out!r} and {command.err!r}")
+        raise
     finally:
         if process.returncode is None:
             process.kill()
