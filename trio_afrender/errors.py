@@ -21,6 +21,7 @@ __all__ = (
     "SpawnError",
     "StoreError",
     "StoreInUse",
+    "is_descriptor_missing",
     "is_device_failure",
     "is_exhausted",
 )
@@ -175,6 +176,11 @@ def is_device_failure(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.EIO
     return error.__cause__ is not None and is_device_failure(error.__cause__)
+
+
+def is_descriptor_missing(error: OSError) -> bool:
+    """Whether no file could be opened because no descriptor or memory was left: that may pass."""
+    return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def is_exhausted(error: BaseException) -> bool:

@@ -13,7 +13,6 @@ from support.agent_on_afserver import CONFIG, make_task, open_native_stage, unti
 from trio.testing import MockClock
 
 from trio_afrender import LinkRefused
-from trio_afrender.agent.agent import PAUSED
 from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.config import MemoryGuard
 from trio_afrender.errors import LinkLost
@@ -30,6 +29,7 @@ from trio_afrender.protocol.afanasy import (
 )
 from trio_afrender.protocol.json_codec import MAX_FRAME
 from trio_afrender.protocol.messages import (
+    PAUSED,
     Ack,
     CustomMeter,
     Events,

@@ -21,10 +21,12 @@ from trio.testing import MockClock
 
 from trio_afrender import LinkRefused, run_agent
 from trio_afrender.agent import dispatcher
-from trio_afrender.agent.agent import NIMBY, ONLINE, PAUSED
 from trio_afrender.agent.dispatcher import Dispatcher
 from trio_afrender.process.interfaces import TreeSignal
 from trio_afrender.protocol.messages import (
+    NIMBY,
+    ONLINE,
+    PAUSED,
     Deregister,
     Events,
     Refused,

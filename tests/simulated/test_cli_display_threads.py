@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 import pytest
 import trio
@@ -19,6 +19,8 @@ from trio_afrender.jobs.views import JobView, TaskView
 
 SPEC = parse_job({"job": {"name": "j", "blocks": [{"name": "b", "tasks": [{"command": "true"}]}]}})
 
+_T = TypeVar("_T")
+
 
 class Threads:
     """Stands in for trio's threads: calls in line, or refuses as a host without any does."""
@@ -26,7 +28,7 @@ class Threads:
     def __init__(self) -> None:
         self.left = True
 
-    async def run(self, call: Callable[..., Any], *args: object, **_: object) -> Any:  # noqa: ANN401
+    async def run(self, call: Callable[..., _T], *args: object, **_: object) -> _T:
         await trio.lowlevel.checkpoint()
         if not self.left:
             raise RuntimeError("can't start new thread")

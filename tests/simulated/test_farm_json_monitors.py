@@ -172,6 +172,14 @@ async def test_ten_thousand_changes_wait_as_ids(autojump_clock: trio.abc.Clock) 
         assert {item["state"] for item in progress["progress"]} == {" RDY"}
 
 
+async def register_and_miss(farm: JsonFarm) -> None:
+    """Register a monitor for which more than 10 changed tasks wait."""
+    await farm.ask(job(11))
+    await register(farm)
+    await farm.watch("tasks", ids=[2])
+    await farm.act("jobs", [2], block_ids=[0], operation={"type": "skip"})
+
+
 async def test_a_monitor_that_misses_too_many_tasks_is_dropped(
     autojump_clock: trio.abc.Clock,
     monkeypatch: pytest.MonkeyPatch,
@@ -179,10 +187,7 @@ async def test_a_monitor_that_misses_too_many_tasks_is_dropped(
 ) -> None:
     monkeypatch.setattr(json_monitors, "MAX_TASKS", 10)
     async with open_json_farm() as farm:
-        await farm.ask(job(11))
-        await register(farm)
-        await farm.watch("tasks", ids=[2])
-        await farm.act("jobs", [2], block_ids=[0], operation={"type": "skip"})
+        await register_and_miss(farm)
         assert await farm.get("monitors", ids=[1], mode="events") == {"monitor": {"id": 0}}
         assert "more than 10 changed tasks wait for it" in caplog.text
 
@@ -192,10 +197,7 @@ async def test_a_monitor_that_comes_when_the_only_one_is_dropped(
 ) -> None:
     monkeypatch.setattr(json_monitors, "MAX_TASKS", 10)
     async with open_json_farm() as farm:
-        await farm.ask(job(11))
-        await register(farm)
-        await farm.watch("tasks", ids=[2])
-        await farm.act("jobs", [2], block_ids=[0], operation={"type": "skip"})
+        await register_and_miss(farm)
         number = await register(farm)
         assert await farm.get("monitors", ids=[1], mode="events") == {"monitor": {"id": 0}}
         for each in ({"class": "perm", "uid": 0}, {"class": "jobs"}):

@@ -195,21 +195,26 @@ def test_listing_and_similar_names() -> None:
     assert caught.value.near == ()
 
 
+def announce(folder: Path, parsers: str) -> None:
+    """Write a package with these entry points for parsers."""
+    (folder / "announced_plugins.py").write_text(
+        "from parsers.parser import parser\nclass announced(parser): pass\n", encoding="utf-8"
+    )
+    info = folder / "announced-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: announced\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[trio_afrender.parsers]\n{parsers}")
+
+
 def test_a_package_may_have_plugins_as_entry_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trio_afrender.plugins import lookup
 
-    (tmp_path / "announced_plugins.py").write_text(
-        "from parsers.parser import parser\nclass announced(parser): pass\n", encoding="utf-8"
-    )
-    info = tmp_path / "announced-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: announced\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        "[trio_afrender.parsers]\n"
+    announce(
+        tmp_path,
         "announced = announced_plugins:announced\ngeneric = announced_plugins:announced\n"
-        "gone = announced_plugins:gone\n"
+        "gone = announced_plugins:gone\n",
     )
     monkeypatch.syspath_prepend(tmp_path)
     lookup._entry_points.cache_clear()
@@ -230,15 +235,7 @@ def test_a_package_that_cannot_be_read_for_a_moment_keeps_its_plugins(
 ) -> None:
     from trio_afrender.plugins import lookup
 
-    (tmp_path / "announced_plugins.py").write_text(
-        "from parsers.parser import parser\nclass announced(parser): pass\n", encoding="utf-8"
-    )
-    info = tmp_path / "announced-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: announced\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        "[trio_afrender.parsers]\nannounced = announced_plugins:announced\n"
-    )
+    announce(tmp_path, "announced = announced_plugins:announced\n")
     monkeypatch.syspath_prepend(tmp_path)
     lookup._entry_points.cache_clear()
 

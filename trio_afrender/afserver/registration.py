@@ -21,7 +21,7 @@ from trio_afrender.afserver.task_updates import make_register
 from trio_afrender.config import Timing
 from trio_afrender.errors import LinkLost, ProtocolError
 from trio_afrender.protocol.afanasy import RenderId
-from trio_afrender.protocol.messages import Refused, Register
+from trio_afrender.protocol.messages import NIMBY, NIMBY_OWNER, ONLINE, PAUSED, Refused, Register
 from trio_afrender.text import printable
 
 __all__ = ("Registration",)
@@ -29,7 +29,6 @@ __all__ = ("Registration",)
 
 EXIT_ID = -2
 """The id in an answer that refuses the name. -1 means: register again."""
-ONLINE, NIMBY_OWNER, NIMBY, PAUSED = 1, 2, 4, 256
 _REFUSED_INTERVAL = 60.0
 """Seconds until a pause, or its end, that the server has refused is requested again."""
 _NEW_RENDER_TEXT = "New render registered"

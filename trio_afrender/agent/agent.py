@@ -39,6 +39,10 @@ from trio_afrender.errors import LinkRefused
 from trio_afrender.hostinfo.rates import next_tick
 from trio_afrender.metrics.families import MetricFamily, counter, gauge
 from trio_afrender.protocol.messages import (
+    NIMBY,
+    NIMBY_OWNER,
+    ONLINE,
+    PAUSED,
     GpuCard,
     HostResources,
     Register,
@@ -58,7 +62,6 @@ __all__ = ("AgentHandle", "RunView", "run_agent")
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-ONLINE, NIMBY_OWNER, NIMBY, PAUSED = 1, 2, 4, 256
 FIRST_SAMPLE_TIMEOUT = 2.0
 """Seconds that the register waits for the first measurement of the host."""
 SAMPLE_TIMEOUT = 60.0

@@ -6,7 +6,6 @@ else depends on it, so a disk that refuses costs the line and nothing more.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from typing import Any, Protocol, final
 import attrs
 import trio
 
+from trio_afrender.errors import is_descriptor_missing
 from trio_afrender.protocol.messages import TaskExec, TaskUpdate
 from trio_afrender.safe_files import open_regular, read_at, read_regular, replace_file
 from trio_afrender.tasklog.io_threads import work_in_thread
@@ -131,7 +131,7 @@ def _append(path: Path, lines: list[dict[str, Any]]) -> None:
         if size + len(data) > MAX_FILE_SIZE:
             replace_file(path, path.with_name("history.1.jsonl"))
     except OSError as error:
-        if not written and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        if not written and is_descriptor_missing(error):
             raise
         _warn(path, error)
 

@@ -155,10 +155,8 @@ class _File(RotatingFileHandler):
         self._problem = str(getattr(error, "strerror", None) or error)
 
     def _reopen_if_renamed(self) -> None:
-        if (
-            self.stream is None or self.stream.closed
-        ):  # a division has failed; `emit` opens the file
-            self.stream = None
+        if self.stream is None or self.stream.closed:
+            self.stream = None  # a division has failed; `emit` opens the file
             return
         ours, there = os.fstat(self.stream.fileno()), None
         with suppress(FileNotFoundError):

@@ -8,7 +8,6 @@ counts. In a container the mount often shows the container's own group as the ro
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import attrs
 
+from trio_afrender.errors import is_descriptor_missing
 from trio_afrender.supervisor.cgroup import parse_groups, parse_mounts, read_names
 
 __all__ = ("CgroupLimits", "CgroupReader", "read_small")
@@ -178,7 +178,7 @@ def read_small(path: str) -> bytes:
         # To its end: the kernel gives /proc/vmstat in parts of a page, and `read_file` reads one part.
         return Path(path).read_bytes()
     except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        if is_descriptor_missing(error):
             raise
         return b""
 

@@ -9,7 +9,6 @@ removed with the run's own folder, when the server has closed the run.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import attrs
 
+from trio_afrender.errors import is_descriptor_missing
 from trio_afrender.protocol.messages import FilesEntry, TaskFile, Update
 from trio_afrender.safe_files import (
     NO_LINK,
@@ -90,7 +90,7 @@ class FileSpool:
                 try:
                     data = self.read(entry.run, file.name)
                 except OSError as error:
-                    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                    if is_descriptor_missing(error):
                         raise
                     logger.warning(
                         "run %s: %s is not sent: %s", entry.run, file.name, error.strerror

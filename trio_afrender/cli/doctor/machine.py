@@ -313,11 +313,11 @@ def check_gpus(config: Config, folder: Path = Path("/dev")) -> Iterator[Finding]
     nvidia = [path for path in devices if "nvidia" in path.name]
     forbidden = [str(path) for path in devices if not os.access(path, os.R_OK | os.W_OK)]
     names: list[str] = []
-    problem, failed = "the driver reports no GPU", False
+    problem = ""
     try:
         names = [gpu.name for gpu in GpuSampler(config.gpu_command, config.shell).read()]
     except OSError as error:
-        problem, failed = str(error), True
+        problem = str(error)
     if forbidden:
         text = f"this user may not open {', '.join(forbidden)}"
         yield Finding("gpu", ERROR, text, *_join_groups(map(Path, forbidden)))
@@ -325,8 +325,9 @@ def check_gpus(config: Config, folder: Path = Path("/dev")) -> Iterator[Finding]
         text = f"{len(names)} GPU{'s' * (len(names) > 1)}: {', '.join(names)}"
         yield Finding("gpu", OK, text)
     elif nvidia:
-        yield Finding("gpu", ERROR, f"{nvidia[0]} exists, but {problem}", "nvidia-smi")
-    elif devices and failed:
+        text = f"{nvidia[0]} exists, but {problem or 'the driver reports no GPU'}"
+        yield Finding("gpu", ERROR, text, "nvidia-smi")
+    elif devices and problem:
         text = f"{devices[0]} exists, but the GPU cannot be measured: {problem}"
         command = "trio_afrender config af_render_gpuinfo_nvidia_cmd"
         yield Finding("gpu", WARNING, text, command, LOOK)

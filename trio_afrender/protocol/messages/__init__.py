@@ -12,6 +12,10 @@ from trio_afrender.protocol.messages.resources import (
     HostResources,
 )
 from trio_afrender.protocol.messages.session_messages import (
+    NIMBY,
+    NIMBY_OWNER,
+    ONLINE,
+    PAUSED,
     Ack,
     AskedOutput,
     Deregister,
@@ -41,6 +45,10 @@ from trio_afrender.protocol.messages.tasks import (
 )
 
 __all__ = (
+    "NIMBY",
+    "NIMBY_OWNER",
+    "ONLINE",
+    "PAUSED",
     "Ack",
     "AskedOutput",
     "BlockFlags",

@@ -11,6 +11,10 @@ from trio_afrender.protocol.messages.resources import HostResources
 from trio_afrender.protocol.messages.tasks import TaskExec, TaskKey, TaskUpdate
 
 __all__ = (
+    "NIMBY",
+    "NIMBY_OWNER",
+    "ONLINE",
+    "PAUSED",
     "Ack",
     "AskedOutput",
     "Deregister",
@@ -29,6 +33,9 @@ __all__ = (
     "Unknown",
     "Update",
 )
+
+ONLINE, NIMBY_OWNER, NIMBY, PAUSED = 1, 2, 4, 256
+"""Bits of a render's state: online; only the owner's jobs; no jobs; the NIMBY passes."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -69,8 +76,8 @@ class Register:
     host_name: str = ""
     engine: str = ""
     os: str = ""
-    state: int = 1
-    """Bits: 1 online, 2 nimby (only the owner's jobs), 4 NIMBY (no jobs), 256 paused (the NIMBY passes)."""
+    state: int = ONLINE
+    """Bits: `ONLINE`, `NIMBY_OWNER`, `NIMBY`, `PAUSED`."""
     flags: int = 0
     priority: int = 99
     capacity: int = 1100
