@@ -76,6 +76,8 @@ class Environment:
     while the agent, which is disconnected, still ends the task's processes."""
     agent_number: int = 0
     """The number of agents started so far."""
+    agent_ready: trio.Event = attrs.field(factory=trio.Event)
+    """Set when the current agent connects, which it does once its store is open."""
     _log_position: int = 0
 
     @property
@@ -173,9 +175,11 @@ class Environment:
                 await self.farm_lost.wait()
 
     async def serve_link(self, link: ServerLink) -> None:
+        self.agent_ready.set()
         await self.farm.serve_link(link)
 
     async def start_agent(self) -> None:
+        self.agent_ready = trio.Event()
         url = f"ws://127.0.0.1:{self.relay.port}"
         words = ("--server", url, "--token-file", "token", "--name", "chaos")
         with (self.folder / "agent.log").open("ab") as output:
@@ -231,6 +235,7 @@ async def open_environment(folder: Path) -> AsyncIterator[Environment]:
             environment.relay = FaultyRelay(bound.port)
             await nursery.start(environment.relay.run)
             await environment.start_agent()
+            await environment.agent_ready.wait()  # a new store needs a disk that works
             try:
                 yield environment
             finally:

@@ -79,9 +79,6 @@ def plan_faults(
     names = rng.choices(
         list(weights), list(weights.values()), k=rng.choice((0, 0, 0, 0, 0, 1, 1, 1, 2))
     )
-    if {AGENT_KILL, AGENT_REPLACE} & set(names):
-        # An agent that starts with a read-only store reports that and exits for good.
-        names = [name for name in names if name != DISK_READ_ONLY]
     return tuple(Fault(name, rng.choice((0.0, rng.uniform(0.0, 0.2)))) for name in names)
 
 
@@ -110,6 +107,8 @@ async def inject(environment: Environment, fault: Fault, rng: random.Random) -> 
             await trio.sleep(rng.uniform(0.0, 0.3))
             await trio.to_thread.run_sync(environment.disk.free)
         case "read_only_disk" if environment.disk:
+            # An agent that starts with a read-only store reports that and exits for good.
+            await environment.agent_ready.wait()
             await trio.to_thread.run_sync(environment.disk.make_read_only)
             await trio.sleep(rng.uniform(0.0, 0.3))
             await trio.to_thread.run_sync(environment.disk.make_writable)
