@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -66,7 +67,7 @@ async def test_durable_records_are_on_the_disk(tmp_path: Path) -> None:
 async def test_a_task_is_recorded_before_its_tree_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also while records are held for others; on a disk that is slow the start waits a moment."""
+    """Also while records are held for others, and on a disk that is slow."""
     monkeypatch.setattr(journal_module, "_BATCH_DELAY", math.inf)
     path = tmp_path / "journal"
     journal = open_journal(path)
@@ -87,9 +88,25 @@ async def test_a_task_is_recorded_before_its_tree_is_started(
         journal.write_now()
         await saved.receive.receive()
         assert read_records(path.read_bytes())[3:] == (ACCEPTED,)
+        _slow_down(monkeypatch)
+        journal.write(make_record(log(4)))
+        await journal.wait_written()
+        assert read_records(path.read_bytes())[4:] == (log(4),)
+    monkeypatch.setattr(journal_module, "_WRITE_TIMEOUT", 0.05)
     journal.write(make_record(ACCEPTED))  # nothing writes any more
     with trio.fail_after(20):
         await journal.wait_written()
+
+
+def _slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make each write of a journal take 0.3 s."""
+    append = journal_module._append
+
+    def append_late(path: Path, size: int, data: bytes, *, sync: bool) -> None:
+        time.sleep(0.3)
+        append(path, size, data, sync=sync)
+
+    monkeypatch.setattr(journal_module, "_append", append_late)
 
 
 async def test_writing_continues_after_a_torn_record(tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ DISK_RETRY_DELAY = 5.0
 """Seconds between two attempts to write to a disk that refuses."""
 _BATCH_DELAY = 0.002
 """Seconds that records which nothing waits for are held for others: each write takes a thread."""
-_WRITE_TIMEOUT = 0.05
-"""Seconds that a start waits for its record. Longer takes only a disk that is slow, or syncs an outcome."""
+_WRITE_TIMEOUT = 5.0
+"""Seconds that a start waits for its record, which takes milliseconds unless the disk is slow."""
 
 
 @final
