@@ -1123,6 +1123,40 @@ def test_what_a_handler_of_term_starts_is_not_asked_to_end(handler: str, printed
     assert run_isolated(TRAPPED, handler) == printed
 
 
+ORPHANED = """
+import ctypes, os, signal, subprocess, sys
+sys.path.insert(0, sys.argv[1])
+from trio_afrender.supervisor import process_tree
+
+PR_SET_CHILD_SUBREAPER = 36
+assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1) == 0
+script = "sleep 1000 & echo; while :; do read line; done"
+shell = subprocess.Popen(["/bin/bash", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+shell.stdout.readline()
+first = process_tree.list_children(shell.pid)
+look = process_tree._stat
+
+def end_shell(pid):
+    facts = look(pid) if int(sys.argv[2]) else None
+    if pid == shell.pid:
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return facts or look(pid)
+
+process_tree._stat = end_shell
+found = process_tree.find_below()
+print(found[-1:] == first, found[:-1] == [shell.pid])
+os.kill(first[0], signal.SIGKILL)
+shell.wait()
+"""
+
+
+@pytest.mark.parametrize(("looks_first", "printed"), [("0", "True False\n"), ("1", "True True\n")])
+def test_one_walk_finds_an_orphan_of_the_same_moment(looks_first: str, printed: str) -> None:
+    """A parent that ends during the walk, before it is looked at or after that."""
+    assert run_isolated(ORPHANED, looks_first) == printed
+
+
 async def test_the_path_of_a_store_may_be_long(tmp_path: Path) -> None:
     store = tmp_path / ("d" * 120)
     store.mkdir()

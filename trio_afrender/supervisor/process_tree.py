@@ -1,9 +1,9 @@
 """Find and signal every process below this one, by the kernel's lists of children. Blocking.
 
-This process is a subreaper, so a process that is not below it was not started by its task. One walk
-over the lists may miss a member that changes its parent meanwhile: its parent ends, and it becomes
-a child of this process, whose list has been read already. So a signal that must reach all members is
-sent again until nothing is left.
+This process is a subreaper, so a process that is not below it was not started by its task. A member
+changes its parent when that ends, and becomes a child of this process. One walk over the lists may
+still miss one that is adopted by a member, a subreaper itself. So a signal that must reach all
+members is sent again until nothing is left.
 """
 
 from __future__ import annotations
@@ -54,11 +54,19 @@ def _list_children_of(pid: int, thread: str | int) -> Iterator[int]:
 def find_below(root: int = 0, most: float = math.inf) -> list[int]:
     """Return every living descendant of `root` (0: this process), parents before children.
 
-    The walk ends as soon as it has found more than `most` of them.
+    The walk ends as soon as it has found more than `most` of them. Below another process it may miss
+    one whose parent ends meanwhile.
     """
     waiting, seen = deque(list_children(root or os.getpid())), set[int]()
     found: list[int] = []
-    while waiting and len(found) <= most:
+    adopts = not root
+    while (waiting or adopts) and len(found) <= most:
+        if not waiting:
+            # Orphans may have become children of this process since its list was read. Read again
+            # once: a tree that forks fast has new ones at each look.
+            adopts = False
+            waiting += list_children(os.getpid())
+            continue
         pid = waiting.popleft()
         if pid in seen:
             continue
