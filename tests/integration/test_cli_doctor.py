@@ -17,7 +17,7 @@ import trustme
 from support.agent_program import open_server, write_token
 from support.cli import run_command
 
-from trio_afrender.cli.commands.doctor import _run_check
+from trio_afrender.cli.commands.doctor import _probe_mounts, _run_check
 from trio_afrender.cli.doctor import files, machine, network
 from trio_afrender.cli.doctor.finding import Finding
 from trio_afrender.config import Config
@@ -200,6 +200,14 @@ def test_a_folder_of_the_paths_map(tmp_path: Path) -> None:
     assert files.probe_mount(str(tmp_path)) == ""
     assert files.probe_mount(str(tmp_path / "file")) == "missing"
     assert files.probe_mount(str(tmp_path / "gone")) == "missing"
+
+
+async def test_a_mount_for_which_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("trio.to_thread.run_sync", refuse)
+    assert await _probe_mounts(["/p"]) == {"/p": "can't start new thread"}
 
 
 def test_control_groups_are_examined_and_not_changed(tmp_path: Path) -> None:

@@ -172,6 +172,7 @@ def test_disks(kind: str, sync: float, text: str, fix: str) -> None:
             {"/q": "hangs"},
             [("error", "/q of the paths map does not answer: tasks that use it would hang")],
         ),
+        ({"/q": "no thread"}, [("warning", "/q of the paths map was not looked at: no thread")]),
     ],
 )
 def test_mounts(problems: dict[str, str], expected: list[tuple[str, str]]) -> None:

@@ -208,12 +208,15 @@ async def _probe_mounts(paths: Iterable[str]) -> Mapping[str, str]:
 
     async def probe(path: str) -> None:
         with trio.move_on_after(MOUNT_TIMEOUT):
-            found[path] = await trio.to_thread.run_sync(
-                files.probe_mount,
-                path,
-                abandon_on_cancel=True,
-                limiter=trio.CapacityLimiter(1),  # one that hangs must not delay the others
-            )
+            try:
+                found[path] = await trio.to_thread.run_sync(
+                    files.probe_mount,
+                    path,
+                    abandon_on_cancel=True,
+                    limiter=trio.CapacityLimiter(1),  # one that hangs must not delay the others
+                )
+            except RuntimeError as error:  # no thread is left: the other findings must be shown
+                found[path] = str(error)
 
     async with trio.open_nursery() as nursery:
         for path in found:

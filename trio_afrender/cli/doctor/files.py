@@ -224,7 +224,8 @@ def probe_mount(path: str) -> str:
 
 
 def check_mounts(problems: Mapping[str, str]) -> Iterator[Finding]:
-    """`problems` are those of the client folders in the paths map, by path."""
+    """`problems` are those of the client folders in the paths map, by path: those of `probe_mount`, or
+    why a folder was not looked at."""
     for path, problem in problems.items():
         quoted = quote(path)
         match problem:
@@ -239,6 +240,9 @@ def check_mounts(problems: Mapping[str, str]) -> Iterator[Finding]:
             case "closed":
                 text = f"this user may not enter {path} of the paths map"
                 yield Finding("mount", ERROR, text, f"namei -l {quoted}")
+            case reason if reason:
+                text = f"{path} of the paths map was not looked at: {reason}"
+                yield Finding("mount", WARNING, text)
     if not problems:
         yield Finding("mount", OK, "the paths map is empty")
     elif not any(problems.values()):
