@@ -110,6 +110,9 @@ class RuleParser(parser):
         """Do nothing: the markers are rules here, so that their order among others is kept."""
 
     def do(self, i_args: dict[str, object]) -> str | None:
+        if tail := str(i_args.get("tail", "")):
+            self.read_tail(tail)
+            self._calculate()
         text = str(i_args.get("data", ""))
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -134,6 +137,10 @@ class RuleParser(parser):
             taken.add(verdict)
             if verdict.aborts and not self._is_over:
                 self._apply_rules(text[done:start])
+                if self.tail:
+                    # As if it had come in parts: progress precedes the text that ends the frame.
+                    self.read_tail(text[start:end].rstrip("\n"))
+                    self._calculate()
                 self.aborted = True
                 self._is_over = verdict.flags[0] in ("error", "fatalerror")
                 done = start
@@ -172,6 +179,12 @@ class RuleParser(parser):
                 self._note_decision(flag, text, start)
         if verdict.reported:
             self.note_report(text[start:end], decides=verdict.flags != ("warning",))
+
+    def read_tail(self, tail: str) -> None:
+        """Read the progress of an unfinished line; called in classes with `tail`.
+
+        The result must be at most that of any longer line that begins so.
+        """
 
     def finish(self, mode: str) -> None:
         """Judge the task at its end: `mode` is ``<raw status>:<time of the stop>``."""

@@ -86,19 +86,13 @@ class nuke(RuleParser):
         command = text_of(self.taskInfo.get("command"))
         return not _RUNS_PYTHON.search(command) or bool(_RENDERS.search(command))
 
-    def do(self, i_args: dict[str, object]) -> str | None:
-        tail = str(i_args.get("tail", ""))
-        if tail:
-            self._read_tail(tail)
-        return super().do(i_args)
-
     def finish(self, mode: str) -> None:
         """Where Nuke prints no line for a frame that is done, the last tenth of the last one counts."""
         super().finish(mode)
         if mode == "0:0" and not (self.is_bad() or self.reports_frames) and self.percentframe >= 90:
             frame_finished(self, None)
 
-    def _read_tail(self, tail: str) -> None:
+    def read_tail(self, tail: str) -> None:
         """Read the tenths of an unfinished line: the whole line will have no fewer."""
         writing, tenths = re.match(_WRITING, tail), re.match(_TENTHS, tail)
         after = _AFTER_NAME.search(writing.group(1)) if writing else None
@@ -107,4 +101,3 @@ class nuke(RuleParser):
             tenths = after
         if tenths and tenths.group(1):
             self.grow_frame(_tenths(self, (tenths.group(1),)))
-        self.calculate()

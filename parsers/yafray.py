@@ -27,12 +27,8 @@ class yafray(RuleParser):
 
     rules: tuple[Rule, ...] = (rule("Render pass: [", r"Render pass: \[(#+)", frame_share(_bar)),)
 
-    def do(self, i_args: dict[str, object]) -> str | None:
-        tail = str(i_args.get("tail", ""))
-        if tail:
-            # The bar only grows, so the whole line will have no fewer marks.
-            for one in yafray.rules:
-                for found in one.pattern.finditer(tail):
-                    self.grow_frame(_bar(self, (found.group(1),)))
-            self.calculate()
-        return super().do(i_args)
+    def read_tail(self, tail: str) -> None:
+        """Read the marks of an unfinished line: the whole line will have no fewer."""
+        for one in yafray.rules:
+            for found in one.pattern.finditer(tail):
+                self.grow_frame(_bar(self, (found.group(1),)))

@@ -388,6 +388,18 @@ def test_nuke_shows_tenths_after_a_name() -> None:
     assert (made.frame, made.percentframe) == (1, 30)
 
 
+@pytest.mark.parametrize("cut", [26, 40, 60, 75, 76])
+def test_nuke_keeps_the_tenths_before_an_error_in_the_same_line(cut: int) -> None:
+    """Whether they were seen before the rest of the line came or not."""
+    line = "Writing nk/old.0001.tif .1.2.3.4.5.6.7.8.9A license for nuke was not found\n"
+    made = _nuke(2)
+    made.parse({"data": "", "mode": "RUN", "tail": line[:cut].rstrip("\n")})
+    made.parse({"data": line, "mode": "RUN"})
+    whole = _nuke(2)
+    whole.parse({"data": line, "mode": "RUN"})
+    assert (made.percent, made.frame) == (whole.percent, whole.frame) == (45, 0)
+
+
 @pytest.mark.parametrize(
     "line",
     ["took 0.5", "it took .5", "x.5", "1.2.3", "see 10.5.1.2", "Writing a.tif took 0.5 seconds"],
