@@ -92,13 +92,12 @@ def is_suspended(pid: int) -> bool:
         return False
     if state in "Tt":
         return True
-    line = next(line for line in groups if line[:3] == "0::")
-    events = next(
-        mount / line[3:].lstrip("/") / "cgroup.events"
-        for mount in (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
-        if (mount / line[3:].lstrip("/") / "cgroup.events").exists()
-    )
-    return "frozen 1" in events.read_text()
+    for line in groups:
+        for mount in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup"):
+            events = Path(mount, line[3:].lstrip("/"), "cgroup.events")
+            if line[:3] == "0::" and events.exists():
+                return "frozen 1" in events.read_text()
+    return False  # the root has no such file, and a host may have no cgroups of version 2
 
 
 class RealTrees:
