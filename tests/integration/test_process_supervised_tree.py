@@ -408,6 +408,44 @@ async def test_a_later_agent_takes_the_tree_over(tmp_path: Path) -> None:
     assert third.text() == second.text()
 
 
+async def test_a_tree_that_ends_while_it_is_attached_is_not_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its task supervisor closes the connection unread: it was over when the request came."""
+    send, sent = supervisor_client._send_now, trio.Event()
+
+    async def send_and_tell(sock: socket.socket, data: bytes) -> None:
+        await send(sock, data)
+        sent.set()
+
+    monkeypatch.setattr(supervisor_client, "_send_now", send_and_tell)
+    monkeypatch.setattr(supervisor_client, "WATCH_INTERVAL", 100 * GUARD)  # it continues none
+    folder, ended = tmp_path / "run", list[tuple[int, int | None]]()
+    shell = make_shell(f"echo $$ >> {tmp_path}/pids; exit 3")
+    async with open_supervisor(tmp_path) as supervisor:
+        first = await supervisor.spawn(with_record(shell, folder))
+        await first.exited()
+        # The supervisor first: it would continue the other one.
+        stopped = (int(str(supervisor.facts["pid"])), first.state.parent)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+            await until(partial(is_suspended, pid))
+        await first.reap()  # it will read that, and the next request no longer
+
+        async def attach() -> None:
+            second = await supervisor.spawn(with_record(shell, folder, attach=True))
+            ended.append((second.pid, (await second.reap()).code))
+
+        with trio.fail_after(GUARD):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(attach)
+                await sent.wait()
+                for pid in reversed(stopped):
+                    os.kill(pid, signal.SIGCONT)
+    assert ended == [(first.pid, 3)]
+    assert (tmp_path / "pids").read_text() == f"{first.pid}\n"
+
+
 def check_lines(text: bytes) -> None:
     """Every line is there once, in order."""
     lines = [line.split() for line in text.splitlines()]

@@ -365,27 +365,33 @@ class SupervisorClient:
         # Socket first: a task supervisor stores the last state before it removes its socket. In the
         # other order a tree that ends in between would be found by neither look.
         record = launch.persistence.record
-        try:
-            sock = await call_in_thread(partial(connect, socket_path(record)))
-        except OSError as error:
-            if is_exhausted(error):
-                raise SpawnError(explain_launch_error(launch, error)) from error
-            state = await call_in_thread(partial(read_exit_record, record))
-            if state is None or await self._is_disproved(launch):
-                return None
-            return _make_tree(launch, None, state, attached=True)
-        tree = _make_tree(launch, sock, attached=True)
-        attach = encode({"op": "attach", "token": launch.environment["AF_TASK_TOKEN"]})
-        with suppress(OSError):  # it ends just now: `listen` finds out
-            await retry_exhausted(partial(_send_now, sock, attach))
-        self._listen_to(tree)
-        with trio.move_on_after(SEND_TIMEOUT):
-            await tree.wait_first_message()
-        if tree.pid:
-            return tree
+        # Twice: a task supervisor whose tree is over closes connections without an answer, after it
+        # has removed its socket (test_a_tree_that_ends_while_it_is_attached_is_not_started_again).
+        for last in (False, True):
+            try:
+                sock = await call_in_thread(partial(connect, socket_path(record)))
+            except OSError as error:
+                if is_exhausted(error):
+                    raise SpawnError(explain_launch_error(launch, error)) from error
+                state = await call_in_thread(partial(read_exit_record, record))
+                if state is None or await self._is_disproved(launch):
+                    return None
+                return _make_tree(launch, None, state, attached=True)
+            tree = _make_tree(launch, sock, attached=True)
+            attach = encode({"op": "attach", "token": launch.environment["AF_TASK_TOKEN"]})
+            with suppress(OSError):  # it ends just now: `listen` finds out
+                await retry_exhausted(partial(_send_now, sock, attach))
+            self._listen_to(tree)
+            with trio.move_on_after(SEND_TIMEOUT):
+                await tree.wait_first_message()
+            if tree.pid:
+                return tree
+            closed = tree.has_message
+            tree.abandon()
+            await tree.output.aclose()
+            if last or not closed:
+                break
         # What listens there is not the task supervisor of this run, or it has another token.
-        tree.abandon()
-        await tree.output.aclose()
         folder = Path(record).parent
         await retry_exhausted(partial(call_in_thread, partial(stop_trees, folder, SEND_TIMEOUT)))
         return None
