@@ -878,9 +878,8 @@ def agent():
 
 thread = threading.Thread(target=agent, daemon=True)
 thread.start()
-while not supervisor._closing_agents:  # until the agent has closed its end
+while thread.is_alive():
     supervisor._run_once()
-thread.join()
 print(len(messages[0]["records"]))
 """
 
