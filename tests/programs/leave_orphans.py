@@ -25,12 +25,15 @@ def run_child(ready: int) -> None:
 
 
 reading, writing = os.pipe()
-if os.fork() == 0:
+child = os.fork()
+if child == 0:
     if "setsid" in sys.argv or "daemon" in sys.argv:
         os.setsid()
     if "daemon" in sys.argv and os.fork() != 0:
         os._exit(0)
     run_child(writing)
+if "daemon" in sys.argv:
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # until then it is a member, too
 print("member", int(os.read(reading, 20)), flush=True)
 print("up", flush=True)
 while "stay" in sys.argv:
