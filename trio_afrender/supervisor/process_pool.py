@@ -100,10 +100,11 @@ def _run_pool_process(sock: socket.socket, host: HostCapabilities) -> None:
         poll = select.poll()
         poll.register(supervisor, select.POLLIN)
         while not supervisor.over:
+            # One that a signal has stopped would not read that its supervisor has been killed. Before
+            # anything that may wait, and before it shows that it is idle.
+            die_with_parent(on=True)
             set_name(IDLE_NAME)
             cgroups.prepare()
-            # One that a signal has stopped would not read that its supervisor has been killed.
-            die_with_parent(on=True)
             poll.modify(supervisor, select.POLLIN | (select.POLLOUT if supervisor.waiting else 0))
             poll.poll()
             die_with_parent(on=False)
