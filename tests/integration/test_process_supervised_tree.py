@@ -562,9 +562,11 @@ async def test_a_start_is_repeated_when_its_task_supervisor_is_killed(
             if len(started) > 1:
                 return tree
             # The supervisor first: it would adopt the leader and kill it.
-            for pid in (cast("int", supervisor.facts["pid"]), tree.state.parent):
+            killed = (cast("int", supervisor.facts["pid"]), tree.state.parent)
+            for pid in killed:
                 os.kill(pid, signal.SIGKILL)
-            await until(lambda: tree.lost)
+            # Until it has ended, the supervisor takes the next start, which is lost with it.
+            await until(lambda: tree.lost and have_ended(killed))
             return None
 
         monkeypatch.setattr(supervisor, "_try_spawn", kill_once)
