@@ -71,10 +71,12 @@ async def test_a_supervisor_without_descriptors_does_not_spin(tmp_path: Path) ->
     path = supervisor_path(str(tmp_path), "sock")
     async with open_trees(tmp_path) as trees, trees.start("obeys") as started:
         pid = psutil.Process(started.tree.pid).parents()[1].pid
-        with without_descriptors(pid), closing(connect(path)) as first:
-            assert receive(first)["records"]
-            second = connect(path)
-            check_quiet(pid, second)
+        with closing(connect(path)) as agent:
+            receive(agent)  # before, the supervisor closes what the start of the tree needed
+            with without_descriptors(pid), closing(connect(path)) as first:
+                assert receive(first)["records"]
+                second = connect(path)
+                check_quiet(pid, second)
         with closing(second):
             assert receive(second)["records"], "accepted when it could be"
         assert await started.tree.signal_tree(TERM)
