@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import trio
+from support.cli import make_gate, pass_gate
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_afrender.errors import SpawnError
 from trio_afrender.process import host_commands
@@ -34,13 +36,23 @@ async def test_long_output_is_cut() -> None:
 
 
 async def test_after_the_time_limit_the_code_is_none_and_the_command_is_killed(
-    tmp_path: Path,
+    tmp_path: Path, mock_clock: MockClock
 ) -> None:
-    script = f"sleep 1000 & echo $$ $! > {tmp_path}/pids.part; mv {tmp_path}/pids.part {tmp_path}/pids; echo up; wait"
-    with trio.fail_after(30):
-        result = await ask_command(("/bin/sh", "-c", script), 1.0, PLAIN)
-    assert result == CommandResult(None, "up\n")
-    leader, _ = map(int, (tmp_path / "pids").read_text().split())
+    up = make_gate(tmp_path / "up")
+    script = f"sleep 1000 & echo up; echo $$ > {up}; wait"
+    results: list[CommandResult] = []
+
+    async def ask() -> None:
+        results.append(await ask_command(("/bin/sh", "-c", script), 30.0, PLAIN))
+
+    mock_clock.rate = 1.0  # the command may need any part of its time until it has printed
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            leader = int(await pass_gate(up))
+            await wait_all_tasks_blocked()  # its output has been read
+            mock_clock.jump(30.0)
+    assert results == [CommandResult(None, "up\n")]
     with pytest.raises(ProcessLookupError):
         os.kill(leader, 0)
 
