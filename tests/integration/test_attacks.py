@@ -11,6 +11,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
@@ -53,6 +54,12 @@ def find_helpers(agent: int, task_supervisor: int) -> dict[str, list[int]]:
     return {**found, "all": [pid for pids in found.values() for pid in pids]}
 
 
+def send(pid: int, number: signal.Signals) -> None:
+    """Signal a process that may have ended by what was done before."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
 @pytest.mark.parametrize(
     ("helper", "step", "how"), choose(list(product(HELPERS, STEPS, SIGNALS)), 9)
 )
@@ -76,13 +83,13 @@ async def test_a_helper_that_is_attacked_costs_seconds(
         assert targets
         began = time.monotonic()
         for pid in targets:
-            os.kill(pid, signal.Signals[how])
+            send(pid, signal.Signals[how])
         match step:
             case "stopping":
                 farm.stop_job(job)
-            case "ending" if lives(leader):
+            case "ending":
                 hold.unlink()
-                os.kill(leader, signal.SIGTERM)
+                send(leader, signal.SIGTERM)
             case "draining":
                 agent.process.send_signal(signal.SIGTERM)
             case "starting another":
@@ -90,8 +97,7 @@ async def test_a_helper_that_is_attacked_costs_seconds(
         if step in ("running", "starting another"):
             farm.stop_job(job)
         if step == "draining":
-            if lives(leader):
-                os.kill(leader, signal.SIGTERM)
+            send(leader, signal.SIGTERM)
             assert await agent.wait() == 0
         else:
             (task,) = (await farm.wait(job)).tasks
@@ -188,7 +194,7 @@ async def test_a_file_of_a_run_that_is_exchanged_costs_its_own_run_at_most(
         assert task.state == "done", task.why
         assert (await farm.wait(submit(farm, "echo next"))).tasks[0].output == "next\n"
         if kind == "link" and path != "files/thumb.jpg":
-            victim = place.parent / "victim"
-            assert not victim.exists() or victim.read_text() == "untouched"
+            with suppress(FileNotFoundError):  # the folder of the run is removed meanwhile
+                assert (place.parent / "victim").read_text() == "untouched"
         agent.process.send_signal(signal.SIGTERM)
         assert await agent.wait() == 0
