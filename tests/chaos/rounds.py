@@ -150,7 +150,8 @@ async def _run_on(
         steps = (step for task in view.tasks for step in task.why)
         environment.render_lost = any(step.event == "lost" for step in steps)
         nursery.cancel_scope.cancel()
-    if problems is not None:
+    # A farm that has died stores nothing any more, also not what it is to forget.
+    if problems is not None and not lost.is_set():
         await farm.forget_job(job)
     return problems
 
