@@ -46,10 +46,10 @@ class SmallDisk:
         """Make everything below `store` read-only."""
         # By a mount of its own, on which no file is open for writing yet. None is ever detached: a
         # program that was started in a folder of it would find that its current folder does not exist.
+        # One command, or files would be opened for writing while the second one is started.
         for is_last in (*(False,) * MOUNT_TRIES, True):
-            _run("mount", "--bind", str(self.store), str(self.store))
             try:
-                _run("mount", "-o", "remount,bind,ro", str(self.store))
+                _run("mount", "-o", "bind,ro", str(self.store), str(self.store))
             except subprocess.CalledProcessError:  # a file was opened for writing in between
                 if is_last:
                     raise
