@@ -33,6 +33,8 @@ USERS = ("--trio_afrender.tasks.user", "job")
 TABLE = ("--trio_afrender.tasks.users", '{"alice": "nobody", "*": "daemon"}')
 ROOM = ("--trio_afrender.capacity", "4000")
 LONG_ZOMBIE_TIME = FarmSettings(zombie_time=600.0)
+SLEEP = f"sleep {9_000_000 + os.getpid()}"
+"""A command that no other run of the tests on this host has started."""
 
 
 @pytest.fixture
@@ -214,7 +216,7 @@ async def test_a_working_folder_that_the_user_cannot_enter_is_named(place: Path)
 async def test_attacks_of_a_task_fail(place: Path) -> None:
     """Against the agent, its helpers, a neighbour of another user and one of the same user."""
     attack = place / "attack.json"
-    escape = "(setsid env -i /bin/sh -c 'sleep 9876 & sleep 9876' > /dev/null 2>&1 &)"
+    escape = f"(setsid env -i /bin/sh -c '{SLEEP} & {SLEEP}' > /dev/null 2>&1 &)"
     script = (
         f"{escape}; while [ ! -e {attack} ]; do sleep 0.02; done;"
         f" exec {PYTHON} -I -S {place}/attack.py {attack}"
@@ -305,7 +307,7 @@ def find_plugin_hosts(agent: int) -> list[int]:
 
 def is_escaped(process: psutil.Process) -> bool:
     try:
-        return process.cmdline() == ["sleep", "9876"] and lives(process.pid)
+        return process.cmdline() == SLEEP.split() and lives(process.pid)
     except psutil.Error:
         return False
 
