@@ -151,7 +151,7 @@ async def _run_on(
         environment.render_lost = any(step.event == "lost" for step in steps)
         nursery.cancel_scope.cancel()
     # A farm that has died stores nothing any more, also not what it is to forget.
-    if problems is not None and not lost.is_set():
+    if not lost.is_set():
         await farm.forget_job(job)
     return problems
 
