@@ -12,7 +12,7 @@ import attrs
 import pytest
 import trio
 from support.plugins import make_spec
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import PluginError
@@ -124,6 +124,37 @@ async def test_a_call_without_processor_time_has_a_longer_limit(autojump_clock: 
         pending = call(host, 5)
         await pending.done.wait()
         assert trio.current_time() - started == pytest.approx(3 * LIMITS.time, abs=0.5)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("before", [0.0, 5.0])
+async def test_time_in_which_the_agent_did_not_run_does_not_count(
+    before: float, shared: bool, autojump_clock: MockClock
+) -> None:
+    """It was stopped, and has not read the replies that the host has sent meanwhile."""
+    async with running(shared=shared) as (host, process):
+        process.alive = False  # its answer to the ping is late as well
+        pending = call(host, 5)
+        await trio.sleep(before)
+        autojump_clock.jump(100.0)
+        await wait_all_tasks_blocked()
+        await trio.sleep(4.0)
+        assert not pending.done.is_set()
+        reply_to(process, 5)
+        await pending.done.wait()
+        assert pending.reply is not None
+        assert host.failure is None
+
+
+async def test_a_call_that_hangs_is_given_up_although_the_agent_did_not_run(
+    autojump_clock: MockClock,
+) -> None:
+    async with running(shared=False) as (host, _):
+        pending = call(host, 5)
+        autojump_clock.jump(100.0)
+        started = trio.current_time()
+        await pending.done.wait()
+        assert trio.current_time() - started == pytest.approx(LIMITS.time, abs=0.5)
 
 
 async def test_a_hanging_call_of_the_shared_host_costs_its_run_alone(

@@ -282,18 +282,32 @@ class PluginHost:
             with trio.CancelScope() as self._rest:
                 self._rest.deadline = self._next_check()
                 await trio.sleep_forever()
+            due = self._next_check()
             while self._calls:
                 if self._next_check() > trio.current_time():
                     break  # the call that this was for has been answered
+                self._leave_out(trio.current_time() - due)
                 oldest = next(iter(self._calls.values()))
                 # Here too, not only with replies: a call can take memory for as long as it lasts.
                 self._check_memory(self.process.resident(), oldest.run)
                 self._check_calls(trio.current_time())
-                await trio.sleep(self._limits.check_interval)
+                due = trio.current_time() + self._limits.check_interval
+                await trio.sleep_until(due)
 
     def _next_check(self) -> float:
         oldest = next((call.started for call in self._calls.values()), math.inf)
         return oldest + self._limits.check_interval
+
+    def _leave_out(self, lost: float) -> None:
+        """Do not count the last `lost` seconds, in which this process did not run."""
+        # It was stopped, or got no processor: it has read no reply meanwhile, and the host may have
+        # been stopped too.
+        now = trio.current_time()
+        for call in self._calls.values():
+            call.started = min(call.started + lost, now)
+        if self._ping is not None:
+            number, sent = self._ping
+            self._ping = (number, min(sent + lost, now))
 
     def _check_calls(self, now: float) -> None:
         """Give up calls that exceed the time limit, or the host."""
