@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import types
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 import trio
 from support.polling import until
 
-from trio_afrender.hostinfo import sampler
+from trio_afrender.hostinfo import sampler, source
 from trio_afrender.hostinfo.cpu import Processors
 from trio_afrender.hostinfo.io_counters import Disks, Nets
 from trio_afrender.hostinfo.sampler import Sampler, SamplerConfig
@@ -129,6 +130,27 @@ def test_interfaces_by_their_whole_name(
     assert nets.read()["net_recv_kbsec"] == 0
 
 
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> list[trio.CancelScope]:
+    """The time limits of measurements, which `give_up` reaches: no time is short enough to be waited
+    for, and long enough for the sources that answer."""
+    made: list[trio.CancelScope] = []
+
+    def limit(seconds: float) -> trio.CancelScope:
+        made.append(trio.move_on_after(seconds))
+        return made[-1]
+
+    names = types.SimpleNamespace(move_on_after=limit, lowlevel=trio.lowlevel)
+    monkeypatch.setattr(source, "trio", names)
+    return made
+
+
+async def give_up(limits: list[trio.CancelScope], stuck: Callable[[], object]) -> None:
+    """Once a source is stuck, end the time limit of the measurement."""
+    await until(stuck)
+    limits[-1].cancel()
+
+
 async def test_a_stuck_source_keeps_its_values_until_it_answers(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -157,13 +179,16 @@ async def test_a_stuck_source_keeps_its_values_until_it_answers(
     assert caplog.text.count("no answer from the temperature") == 1
 
 
-async def test_the_sources_share_a_thread_until_one_of_them_hangs() -> None:
-    go = threading.Event()
+async def test_the_sources_share_a_thread_until_one_of_them_hangs(
+    limits: list[trio.CancelScope],
+) -> None:
+    go, stuck = threading.Event(), threading.Event()
     threads: dict[str, int] = {}
 
     def read(name: str) -> dict[str, int]:
         threads[name] = threading.get_ident()
         if name == "b" and hangs:
+            stuck.set()
             go.wait()
         return {name: len(threads)}
 
@@ -177,8 +202,9 @@ async def test_the_sources_share_a_thread_until_one_of_them_hangs() -> None:
         assert len(set(threads.values())) == 1
         hangs.append(True)
         threads.clear()
-        while len(threads) < len(names):
-            await measure_sources(sources, 0.05, limiter)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(give_up, limits, stuck.is_set)
+            await measure_sources(sources, 10, limiter)
         assert threads["c"] == threads["d"] != threads["b"]
         assert [source.stale for source in sources] == [(), ("b",), (), ()]
         go.set()
@@ -201,8 +227,10 @@ async def test_a_cancelled_measurement_leaves_its_other_sources_to_the_next() ->
     sources = [MetricSource(name, (name,), partial(read, name)) for name in "abc"]
     limiter = trio.CapacityLimiter(len(sources))
     with trio.fail_after(20):
-        with trio.move_on_after(0.05):
-            await measure_sources(sources, 10, limiter)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(measure_sources, sources, 10, limiter)
+            await until(lambda: reads)
+            nursery.cancel_scope.cancel()
         go.set()
         await until(lambda: not limiter.borrowed_tokens)
         assert released.is_set()
@@ -224,13 +252,14 @@ async def test_a_measurement_without_a_thread_ends() -> None:
 
 
 async def test_a_stuck_disk_stops_only_its_own_fields(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    limits: list[trio.CancelScope], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    go = threading.Event()
+    go, stuck = threading.Event(), threading.Event()
     real = psutil.disk_usage
 
     def usage(path: str) -> object:
         if armed:
+            stuck.set()
             go.wait()
         return real(path)
 
@@ -243,15 +272,19 @@ async def test_a_stuck_disk_stops_only_its_own_fields(
         assert first.stale == ()
         assert first.hdd_total_gb > 0
         armed.append(True)
-        monkeypatch.setattr(sampler, "SAMPLE_TIMEOUT", 0.05)
-        second = await measure.measure()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(give_up, limits, stuck.is_set)
+            second = await measure.measure()
         go.set()
     assert second.stale == ("hdd_total_gb", "hdd_free_gb")
     assert second.hdd_total_gb == first.hdd_total_gb
     assert second.mem_total_mb == first.mem_total_mb
 
 
-async def test_a_source_that_fails_is_stale_and_empty(tmp_path: Path) -> None:
+async def test_a_source_that_fails_is_stale_and_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampler, "SAMPLE_TIMEOUT", 30)
     found = await Sampler(SamplerConfig(disk_path=str(tmp_path / "none"))).measure()
     assert found.stale == ("hdd_total_gb", "hdd_free_gb")
     assert (found.hdd_total_gb, found.hdd_free_gb) == (0, 1)
@@ -280,6 +313,7 @@ async def test_files_missing_in_proc_leave_the_fields_of_other_files(
         for name in ("stat", "meminfo", "diskstats", "net/dev", "cpuinfo", "vmstat", "loadavg"):
             write(tmp_path / name, text)
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    monkeypatch.setattr(sampler, "SAMPLE_TIMEOUT", 30)
     found = await Sampler(SamplerConfig(disk_path=str(tmp_path))).measure()
     assert found.hdd_total_gb > 0
     assert "mem_total_mb" in found.stale or found.mem_total_mb == 0
