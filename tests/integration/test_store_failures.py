@@ -85,6 +85,10 @@ async def test_a_disk_without_room_for_a_folder_gives_the_task_back(tmp_path: Pa
                     filler.touch()
             job = loopback.submit(block(f"touch {tmp_path}/started"))
             await agent.says("no new tasks: ")
+            # The agent stores the outcome after that line, and then sends it.
+            seen = 0
+            while loopback.farm.view(job).tasks[0].status != TaskStatus.GiveBack:
+                seen = await loopback.farm.changed(seen)
             assert not (tmp_path / "started").exists()
             [task] = loopback.farm.view(job).tasks
             assert (task.status, task.attempts) == (TaskStatus.GiveBack, 1)
