@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -21,6 +22,7 @@ from trio_afrender.safe_files import read_regular
 from trio_afrender.supervisor.paths import write_end
 from trio_afrender.supervisor.protocol import TreeState
 from trio_afrender.supervisor.run_folders import make_folders, remove_folders
+from trio_afrender.task import collected_files
 from trio_afrender.task.collected_files import SentFiles
 from trio_afrender.task.run_folder import (
     OWN_SLOT,
@@ -44,10 +46,12 @@ async def run_folder(tmp_path: Path) -> AsyncIterator[DiskRunFolder]:
         yield opened
 
 
-def put(run_folder: DiskRunFolder, name: str, data: bytes, age: float = 0.0) -> None:
+def put(
+    run_folder: DiskRunFolder, name: str, data: bytes, age: float = 0.0, now: float | None = None
+) -> None:
     file = Path(run_folder.files_dir) / name
     file.write_bytes(data)
-    moment = time.time() - age
+    moment = (time.time() if now is None else now) - age
     os.utime(file, (moment, moment))
 
 
@@ -75,11 +79,13 @@ async def test_images_are_complete_with_their_end_marker(run_folder: DiskRunFold
 
 
 async def test_other_files_are_complete_when_unchanged_for_a_while(
-    run_folder: DiskRunFolder,
+    run_folder: DiskRunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(run_folder, "new.txt", b"being written")
-    put(run_folder, "old.txt", b"written", age=5)
-    put(run_folder, "empty.txt", b"", age=5)
+    now = time.time()
+    monkeypatch.setattr(collected_files, "time", SimpleNamespace(time=lambda: now))
+    put(run_folder, "new.txt", b"being written", now=now)
+    put(run_folder, "old.txt", b"written", age=5, now=now)
+    put(run_folder, "empty.txt", b"", age=5, now=now)
     assert await collected(run_folder) == ["old.txt"]
 
 
