@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -184,12 +185,15 @@ trio.run(main)
 async def test_an_agent_killed_while_filling_loses_no_byte(tmp_path: Path) -> None:
     folder = tmp_path / "log"
     data = b"".join(b"%07d\n" % number for number in range(500_000))
+    last = threading.Event()
     reader = open_reader(folder)
     with trio.fail_after(60), open_pipe() as (out, write, close):
 
         def write_all() -> None:
             piece = data
             while piece:
+                if len(piece) <= len(data) // 5:
+                    last.wait(60)  # else a process could end by itself, before it is killed
                 piece = piece[write(piece[:40_000]) :]
             close()
 
@@ -204,6 +208,7 @@ async def test_an_agent_killed_while_filling_loses_no_byte(tmp_path: Path) -> No
                     await trio.lowlevel.checkpoint()
                 process.kill()
                 await process.wait()
+            last.set()
             async with open_written_log(folder, quota=1 << 28) as log:
                 while await log.fill_from(out):
                     pass
