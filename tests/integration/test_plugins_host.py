@@ -29,13 +29,15 @@ from trio_afrender.plugins.interfaces import Conclusion, ParserState, PluginSpec
 from trio_afrender.tasklog.memory_log import MemoryLog
 
 NUMBERS = count()
-LIMIT = 0.5
-"""Seconds for one call: long for a call that works, also on a busy machine."""
+LIMIT = 1.0
+"""Seconds for one call where one hangs. A host without processor time has three times as long."""
+HANGING = ("bad_loop", "bad_sleep", "bad_regex", "bad_init_loop")
+"""Plugins whose calls do not return."""
 
 
 @asynccontextmanager
-async def runner_of(limit: float = LIMIT, **more: int) -> AsyncIterator[HostRunner]:
-    """A warm runner. Checks that no process is left after its end."""
+async def runner_of(limit: float = GUARD, **more: int) -> AsyncIterator[HostRunner]:
+    """A warm runner, of `limit` seconds for a call. Checks that no process is left after its end."""
     with trio.fail_after(GUARD):
         async with open_plugin_host(
             PluginSettings(), folders=[PLUGINS], time_limit=limit, **more
@@ -63,6 +65,11 @@ async def feed(
 ) -> ParserState:
     await log.append(data)
     return await task.parse(log.size, mode=mode)
+
+
+def limit_of(plugin: str) -> float:
+    """Seconds for a call where this plugin is used."""
+    return LIMIT if plugin in HANGING else GUARD
 
 
 def own_pid(runner: HostRunner) -> int:
@@ -211,7 +218,7 @@ async def test_a_plugin_that_fails_costs_only_its_own_run(
         expected += [await feed(task, memory, piece) for piece in data]
         expected.append(await task.parse(memory.size, mode="0:0"))
 
-    async with runner_of() as runner:
+    async with runner_of(limit_of(parser)) as runner:
         pid = runner.pid
         async with (
             task_of(runner, tmp_path, make_spec(parser)) as (bad, bad_log),
@@ -277,7 +284,7 @@ async def test_no_run_waits_for_a_call_of_another_one_that_hangs(
 async def test_repeated_failures_of_a_plugin_do_not_affect_other_runs(
     parser: str, fatal: bytes, tmp_path: Path
 ) -> None:
-    async with runner_of() as runner:
+    async with runner_of(limit_of(parser)) as runner:
         async with task_of(runner, tmp_path, make_spec(parser)) as (first, first_log):
             await feed(first, first_log, fatal)
             assert first.disabled_reason
@@ -352,7 +359,7 @@ def children() -> set[psutil.Process]:
 
 async def test_the_base_class_replaces_a_disabled_service(tmp_path: Path) -> None:
     spec = make_spec("counts", "bad_checks", wdir=str(tmp_path), files_block=["a.exr"])
-    async with runner_of() as runner, task_of(runner, tmp_path, spec) as (task, log):
+    async with runner_of(LIMIT) as runner, task_of(runner, tmp_path, spec) as (task, log):
         assert (await feed(task, log, b"FRAME\n")).frame == 1
         assert not (await task.run_end_checks(7, check_files=True, post=True)).exit_ok
         assert "conclude does not come back" in task.disabled_reason
@@ -368,7 +375,7 @@ async def test_the_base_class_replaces_a_disabled_service(tmp_path: Path) -> Non
 async def test_a_service_whose_constructor_hangs_or_exits_is_an_error(
     service: str, seen: str, tmp_path: Path
 ) -> None:
-    async with runner_of() as runner:
+    async with runner_of(limit_of(service)) as runner:
         async with task_of(runner, tmp_path, make_spec("counts")) as (good, log):
             await feed(good, log, b"FRAME\n")
             with pytest.raises(PluginError, match=service) as caught:
@@ -379,7 +386,7 @@ async def test_a_service_whose_constructor_hangs_or_exits_is_an_error(
 
 
 async def test_a_run_continues_without_a_parser_whose_constructor_hangs(tmp_path: Path) -> None:
-    async with runner_of() as runner:
+    async with runner_of(LIMIT) as runner:
         async with task_of(runner, tmp_path, make_spec("bad_made")) as (task, log):
             assert not task.facts.has_parser
             assert task.facts.command == "render -f 1"
@@ -432,7 +439,7 @@ async def test_a_shared_host_that_is_stopped_is_replaced(
     # Else the host may be continued before its silence counts.
     monkeypatch.setattr(forkserver, "WATCH_INTERVAL", 100 * GUARD)
     async with (
-        runner_of() as runner,
+        runner_of(LIMIT) as runner,
         task_of(runner, tmp_path, make_spec("generic")) as (task, log),
         task_of(runner, tmp_path, make_spec("generic")) as (other, other_log),
     ):
@@ -548,7 +555,7 @@ async def test_a_task_that_is_closed_during_a_hanging_call(tmp_path: Path) -> No
 
 
 async def test_three_hanging_runs_do_not_affect_another_one(tmp_path: Path) -> None:
-    async with runner_of() as runner, trio.open_nursery() as nursery:
+    async with runner_of(LIMIT) as runner, trio.open_nursery() as nursery:
         reasons = []
 
         async def hang() -> None:
@@ -568,7 +575,7 @@ async def test_three_hanging_runs_do_not_affect_another_one(tmp_path: Path) -> N
 
 
 async def test_a_host_of_a_leaking_plugin_is_killed_at_the_memory_limit(tmp_path: Path) -> None:
-    async with runner_of(LIMIT, memory_limit=256 * 1024 * 1024) as runner:
+    async with runner_of(20.0, memory_limit=256 * 1024 * 1024) as runner:
         async with (
             task_of(runner, tmp_path, make_spec("bad_leak")) as (bad, bad_log),
             task_of(runner, tmp_path, make_spec("counts")) as (good, log),
@@ -736,7 +743,7 @@ async def test_no_descriptor_is_left(tmp_path: Path) -> None:
     async with runner_of() as runner, task_of(runner, tmp_path, make_spec("counts")) as (task, log):
         await feed(task, log, b"FRAME\n")  # opens what stays open for the whole process
     before = count_descriptors()
-    async with runner_of() as runner:
+    async with runner_of(LIMIT) as runner:
         for parser in ("bad_os_exit", "bad_loop", "counts"):
             async with task_of(runner, tmp_path, make_spec(parser)) as (task, log):
                 await feed(task, log, b"EXIT LOOP\n")
