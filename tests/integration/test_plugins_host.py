@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -383,6 +384,29 @@ async def test_a_service_whose_constructor_hangs_or_exits_is_an_error(
                     pass
             assert seen in str(caught.value) + caught.value.details
             assert (await feed(good, log, b"FRAME\n")).frame == 2
+
+
+async def test_a_host_that_waits_for_a_processor_tells_where_it_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill = os.kill
+
+    def kill_if_there(pid: int, number: int) -> None:
+        with suppress(ProcessLookupError):
+            kill(pid, number)
+
+    def kill_late(pid: int, number: int) -> None:
+        """Send the question after a second, as if the host got a processor only then."""
+        if number == signal.SIGUSR1:
+            threading.Timer(1.0, kill_if_there, (pid, number)).start()
+        else:
+            kill(pid, number)
+
+    monkeypatch.setattr(os, "kill", kill_late)
+    async with runner_of(LIMIT) as runner:
+        async with task_of(runner, tmp_path, make_spec("bad_sleep")) as (task, log):
+            await feed(task, log, b"WAIT\n")
+            assert "bad_sleep.py" in problems_of(task)
 
 
 async def test_a_run_continues_without_a_parser_whose_constructor_hangs(tmp_path: Path) -> None:

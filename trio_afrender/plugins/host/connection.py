@@ -20,8 +20,9 @@ __all__ = ("HostProcess", "find_trace", "open_host_process")
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-TRACE_TIMEOUT = 0.5
-"""Seconds it may take to print where its threads are."""
+TRACE_TIMEOUT = 5.0
+"""Seconds it may take to print where its threads are: on a busy machine, where calls are late too, it
+waits for a processor."""
 REAP_TIMEOUT = 5.0
 
 
