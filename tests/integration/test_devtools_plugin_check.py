@@ -6,11 +6,14 @@ import errno
 import fcntl
 import os
 import subprocess
+import sys
 import threading
+from itertools import count
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
-from support.plugins import PLUGINS
+from support.plugins import GUARD, PLUGINS
 
 from trio_afrender.config import PluginSettings
 from trio_afrender.devtools import plugin_check
@@ -76,22 +79,49 @@ def test_problems_are_explained(kind: str, name: str, sentence: str) -> None:
     assert (good.name, good.problems) == ("generic", ())
 
 
-def test_a_plugin_that_hangs_costs_only_its_time_limit() -> None:
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The numbers of the waits for an answer that have the limit of the test; others have a long one.
+
+    The first one, 0, is for the start of a process.
+    """
+    chosen: set[int] = set()
+    wait, numbers = plugin_check._next, count()
+
+    def wait_for(answers: SimpleQueue[str | None], limit: float) -> object:
+        return wait(answers, limit if next(numbers) in chosen else GUARD)
+
+    monkeypatch.setattr(plugin_check, "_next", wait_for)
+    return chosen
+
+
+def test_a_plugin_that_hangs_costs_only_its_time_limit(limited: set[int]) -> None:
     names = [("parser", "generic"), ("service", "bad_init_loop"), ("parser", "blender")]
-    reports = check_plugins([PLUGINS], names=names, limit=3.0)
+    limited.add(2)
+    reports = check_plugins([PLUGINS], names=names, limit=0.5)
     assert [report.problems for report in reports] == [
         (),
-        ("it hung: not finished after 3 seconds",),
+        ("it hung: not finished after 0.5 seconds",),
         (),
     ]
 
 
-def test_what_a_plugin_has_started_ends_with_the_check(tmp_path: Path) -> None:
+def test_what_a_plugin_has_started_ends_with_the_check(
+    tmp_path: Path, limited: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may hold the pipe of the answers open, for as long as it runs."""
     (tmp_path / "parsers").mkdir()
     (tmp_path / "parsers" / "forks.py").write_text(FORKS.format(lock=tmp_path / "lock"))
     names = [("parser", "forks"), ("parser", "generic")]
-    bad, good = check_plugins([tmp_path], names=names, limit=2.0)
+    has_ended = plugin_check._has_ended
+
+    def look(process: subprocess.Popen[str], *, wait: bool) -> bool:
+        has_ended(process, wait=True)  # for as long as it takes
+        return has_ended(process, wait=wait)
+
+    monkeypatch.setattr(plugin_check, "_has_ended", look)
+    limited.add(1)
+    bad, good = check_plugins([tmp_path], names=names, limit=0.1)
     assert bad.problems == ("it ended the process (exit code 3)",)
     assert good.problems == ()
     with (tmp_path / "lock").open() as lock:
@@ -123,9 +153,15 @@ def test_a_host_without_threads_is_an_error(threads: int, monkeypatch: pytest.Mo
         check_plugins(names=[("parser", "generic")])
 
 
-def test_a_process_that_starts_too_late_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_starts_too_late_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its first line was taken for the answer of the first plugin."""
     monkeypatch.setattr(plugin_check, "_START_TIMEOUT", 0.001)
+    late = tmp_path / "late"
+    late.write_text("#!/bin/sh\nexec sleep 600\n")
+    late.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(late))
     with pytest.raises(PluginError, match="the process that checks plugins cannot be started"):
         check_plugins(names=[("parser", "generic")])
 
@@ -159,7 +195,8 @@ def test_a_meter_is_updated() -> None:
     ],
 )
 def test_problems_of_a_meter_are_explained(tmp_path: Path, update: str, sentence: str) -> None:
-    report = check_meter("odd", meter(tmp_path, update), limit=3.0)
+    limit = 3.0 if sentence == "it hung" else GUARD
+    report = check_meter("odd", meter(tmp_path, update), limit=limit)
     assert sentence in "\n".join(report.problems)
 
 
