@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -34,6 +35,15 @@ LIMIT = 1.0
 """Seconds for one call where one hangs. A host without processor time has three times as long."""
 HANGING = ("bad_loop", "bad_sleep", "bad_regex", "bad_init_loop")
 """Plugins whose calls do not return."""
+
+
+@pytest.fixture(autouse=True)
+def stay_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no host that a test has stopped continued.
+
+    That happens at multiples of an interval, of however long: the next one may be now.
+    """
+    monkeypatch.setattr(forkserver, "WATCH_INTERVAL", math.inf)
 
 
 @asynccontextmanager
@@ -456,12 +466,8 @@ async def test_a_run_whose_host_dies_repeatedly_is_disabled(tmp_path: Path) -> N
             assert (await feed(task, log, b"FRAME\n")).frame == 1
 
 
-async def test_a_shared_host_that_is_stopped_is_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_shared_host_that_is_stopped_is_replaced(tmp_path: Path) -> None:
     """The run whose call was under way continues in a host of its own, others in a new shared one."""
-    # Else the host may be continued before its silence counts.
-    monkeypatch.setattr(forkserver, "WATCH_INTERVAL", 100 * GUARD)
     async with (
         runner_of(LIMIT) as runner,
         task_of(runner, tmp_path, make_spec("generic")) as (task, log),
