@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import threading
@@ -171,8 +172,9 @@ def _huge(path: Path) -> None:
 
 @pytest.mark.parametrize("put_in_place", [_fifo, _device, _folder, _huge])
 async def test_what_a_task_puts_in_the_place_of_our_files_is_never_waited_for(
-    tmp_path: Path, put_in_place: Callable[[Path], None]
+    tmp_path: Path, put_in_place: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("trio_afrender.task.run_folder.STOP_FILE_TIMEOUT", math.inf)
     task = TaskExec(run="r1", job=1, block=0, task=7)
     with trio.fail_after(20):
         async with open_run_folder(tmp_path, task, quota=1000) as run_folder:
