@@ -306,10 +306,13 @@ async def test_a_report_that_cannot_be_written_is_an_error_after_the_summary(
 
 
 async def test_a_closed_stdout_gives_no_traceback(tmp_path: Path) -> None:
-    job = write_job(tmp_path, "echo one")
+    hold = make_gate(tmp_path / "hold")
+    # A report that is written before the reader leaves would be in the pipe.
+    job = write_job(tmp_path, f"read x < {hold}; echo one")
     async with open_command("run", job, "--report", "-", home=tmp_path) as command:
         assert command.process.stdout is not None
         await command.process.stdout.aclose()
+        await open_gate(hold)
         assert await command.wait() == 141
     assert 'job "j": done' in command.err
     assert "Traceback" not in command.err
