@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -158,10 +157,7 @@ async def test_a_drain_waits_for_running_tasks_and_a_second_signal_does_not(
 
 
 async def test_an_agent_of_this_machine_joins_with_the_token_file(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    words = ("--agents", "0", "--listen", f"127.0.0.1:{port}")
+    words = ("--agents", "0", "--listen", "127.0.0.1:0")
     async with open_farm_program(tmp_path, *words) as (command, _):
         [line] = [each for each in command.err.splitlines() if "other agents" in each]
         server, file = line.split("--server ")[1].split(" --token-file ")
