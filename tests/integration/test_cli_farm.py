@@ -79,6 +79,13 @@ async def until_state(home: Path, word: str) -> JobNode:
         await trio.sleep(_PAUSE)
 
 
+async def until_render(home: Path) -> None:
+    """Wait until a farm has a render: its address is printed before its agents have registered."""
+    farm = _connect(home)
+    while not await farm.renders():  # noqa: ASYNC110 - as above
+        await trio.sleep(_PAUSE)
+
+
 @pytest.mark.usefixtures("plain_hangup")
 async def test_a_farm_runs_the_jobs_it_is_given_and_closes(tmp_path: Path) -> None:
     job = write_job(tmp_path, "echo one", "exit 5", errors_retries=0)
@@ -165,8 +172,7 @@ async def test_an_agent_of_this_machine_joins_with_the_token_file(tmp_path: Path
         agent = ("agent", "--server", server, "--token-file", file, "--name", "guest")
         store = ("--store", tmp_path / "agent")
         async with open_command(*agent, *store, home=tmp_path) as guest:
-            while not await _connect(tmp_path).renders():  # noqa: ASYNC110 - as above
-                await trio.sleep(_PAUSE)
+            await until_render(tmp_path)
             code, _, err = await ask(tmp_path, "exit", "guest", "--yes")
             assert code == 0, err
             assert await guest.wait() == 0
@@ -256,9 +262,9 @@ async def test_commands_steer_jobs_and_renders(tmp_path: Path) -> None:
     gate = make_gate(tmp_path / "gate")
     job = write_job(tmp_path, f"read x < {gate}", "echo two", "echo three")
     async with open_farm_program(tmp_path, job) as (_, url):
+        await until_state(tmp_path, "RUN")
         [render] = await look(tmp_path, "renders")
         name = render["name"]
-        await until_state(tmp_path, "RUN")
         [waiting] = await look(tmp_path, "jobs", "--why")
         [why] = waiting["why"]
         assert why["tasks"] == 2
@@ -310,6 +316,7 @@ async def test_output_is_followed_until_the_end(tmp_path: Path) -> None:
 
 async def test_watching_ends_with_a_signal(tmp_path: Path) -> None:
     async with open_farm_program(tmp_path):
+        await until_render(tmp_path)
         words = ("renders", "--watch", "0.1", "--json", "--af_store_folder", tmp_path / _STORE)
         async with open_command(*words, home=tmp_path) as watcher:
             while watcher.out.count("\n") < 2:
