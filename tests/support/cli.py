@@ -62,7 +62,11 @@ class Command:
         return self.out.partition("\n")[0]
 
     async def wait(self) -> int:
-        return await self.process.wait()
+        """Wait until the command has ended and what it has printed is read; return its exit code."""
+        code = await self.process.wait()
+        while self._open:
+            await self.output()
+        return code
 
     def strays(self) -> list[str]:
         """Return the living processes of this command, found by a mark in their environment."""
