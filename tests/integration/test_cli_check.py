@@ -154,21 +154,23 @@ async def test_a_limit_that_is_over_at_once_is_an_error(tmp_path: Path) -> None:
 
 
 async def test_the_line_of_a_plugin_that_hangs_is_named(tmp_path: Path) -> None:
+    # The plugin has 0.1 s of the limit left, however long it took to reach it.
+    begin = "_, again = signal.getitimer(signal.ITIMER_REAL)\n        signal.setitimer(signal.ITIMER_REAL, 0.1, again)"
     for kind, body in (
-        ("parser", "def do(self, i_args):\n        try:\n            re.match(r'(a+)+$', 'a' * 60 + 'b')\n        except:\n            pass\n        while True: pass"),
-        ("service", "def __init__(self, *words):\n        re.match(r'(a+)+$', 'a' * 60 + 'b')"),
+        ("parser", f"def do(self, i_args):\n        {begin}\n        try:\n            re.match(r'(a+)+$', 'a' * 60 + 'b')\n        except:\n            pass\n        while True: pass"),
+        ("service", f"def __init__(self, *words):\n        {begin}\n        re.match(r'(a+)+$', 'a' * 60 + 'b')"),
     ):  # fmt: skip
         folder = tmp_path / "plugins" / f"{kind}s"
         folder.mkdir(parents=True)
-        source = f"import re\nfrom {kind}s import {kind}\nclass evil({kind}.{kind}):\n    {body}\n"
-        (folder / "evil.py").write_text(source)
+        source = f"from {kind}s import {kind}\nclass evil({kind}.{kind}):\n    {body}\n"
+        (folder / "evil.py").write_text(f"import re, signal\n{source}")
     (tmp_path / "x.log").write_bytes(LOG)
     (tmp_path / "x.json").write_text('{"command_block": "true"}')
     for kind, file in (("parser", "x.log"), ("service", "x.json")):
-        words = ("check", kind, "evil", file, "--plugins", "plugins", "--limit", "1")
+        words = ("check", kind, "evil", file, "--plugins", "plugins", "--limit", "50")
         code, out, err = await run_command(*words, home=tmp_path)
         assert (code, out) == (2, "")
-        assert f'{kind} "evil" did not end in 1 s; it was at' in err
+        assert f'{kind} "evil" did not end in 50 s; it was at' in err
         assert "evil.py, line" in err
 
 
