@@ -118,14 +118,18 @@ async def test_a_failed_task_ends_the_wait_with_1_and_shows_its_output(tmp_path:
     outputs = {(0, 0, 1): "first words\n", (0, 0, 2): "no licence\n"}
     # An afserver reports tasks of a block that waits for another one as ready.
     waiting = {"blocks": [{"st": RUNNING}, {"st": DEPENDS}]}
-    async with open_fake_job_server(steps=steps, outputs=outputs, job=waiting) as server:
+    async with open_fake_job_server(steps=steps[:1], outputs=outputs, job=waiting) as server:
         words = ("submit", job, "--server", server.url, "--wait")
-        code, out, err = await run_command(*words, home=tmp_path)
-    assert (code, out) == (1, "7\n")
-    assert "trying again\n    | first words\n" in err
-    assert "failed: a / frame 1: 2 tries\n    | no licence\n" in err
-    assert 'job "j": error' in err
-    assert "tasks: 1 done, 1 error, 1 not run" in err
+        async with open_command(*words, home=tmp_path) as command:
+            # Of several changes between two looks only the last one is shown.
+            await command.says("trying again")
+            server.steps.append(steps[1])
+            assert await command.wait() == 1
+    assert command.out == "7\n"
+    assert "trying again\n    | first words\n" in command.err
+    assert "failed: a / frame 1: 2 tries\n    | no licence\n" in command.err
+    assert 'job "j": error' in command.err
+    assert "tasks: 1 done, 1 error, 1 not run" in command.err
 
 
 @pytest.mark.usefixtures("plain_hangup")
