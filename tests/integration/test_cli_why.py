@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import trio
 from support.agent_program import open_agent, open_server, submit
 from support.cli import make_gate, pass_gate, run_command
+from support.polling import until
 
 from trio_afrender.agent.journal_format import MAGIC, make_record
 from trio_afrender.agent.run_history import DiskRunHistory, read_history
@@ -27,8 +29,15 @@ from trio_afrender.protocol.messages import (
 from trio_afrender.safe_files import open_regular
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the end of a history wait for the disk: an agent's leaves a slow one after a second."""
+    monkeypatch.setattr("trio_afrender.agent.run_history.WRITE_DELAY", math.inf)
+
+
 async def test_ended_stopped_and_running_tasks_are_explained(tmp_path: Path) -> None:
     up = make_gate(tmp_path / "up")
+    history = tmp_path / "store" / "trio_afrender" / "render-1" / "history.jsonl"
     async with open_server(tmp_path) as (farm, url):
         farm.change_settings(FarmSettings(errors_retries=0))
         async with open_agent(tmp_path, url) as command:
@@ -42,6 +51,8 @@ async def test_ended_stopped_and_running_tasks_are_explained(tmp_path: Path) -> 
             assert (code, "running" in out) == (0, True)
             farm.stop_task(TaskKey(stopped, 0, 0), "request of the artist")
             await farm.wait(stopped)
+            # Its end waits only a second for the disk.
+            await until(lambda: history.exists() and "request of the artist" in history.read_text())
             command.process.send_signal(signal.SIGTERM)
             assert await command.wait() == 0
     code, out, _ = await run_command("why", f"{ended}.0.0", "--store", "store", home=tmp_path)
@@ -68,6 +79,7 @@ async def test_a_store_without_agents(tmp_path: Path) -> None:
     assert "that folder has no records" in err
 
 
+@pytest.mark.usefixtures("patient")
 async def test_several_runs_are_shown_newest_last_without_control_characters(
     tmp_path: Path,
 ) -> None:
@@ -111,6 +123,7 @@ def test_incomplete_and_invalid_lines_are_left_out(tmp_path: Path) -> None:
     assert [facts["run"] for facts in read_history(tmp_path)] == ["old", "new"]
 
 
+@pytest.mark.usefixtures("patient")
 async def test_the_history_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trio_afrender.agent.run_history.MAX_FILE_SIZE", 2000)
     history = DiskRunHistory(tmp_path)
@@ -127,6 +140,7 @@ async def test_the_history_is_bounded(tmp_path: Path, monkeypatch: pytest.Monkey
     assert runs == [f"r{number}" for number in range(30 - len(runs), 30)]
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_history_that_cannot_be_written_is_only_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -141,6 +155,7 @@ async def test_a_history_that_cannot_be_written_is_only_logged(
     assert "cannot be written" in caplog.text
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_history_outlives_a_host_without_descriptors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
