@@ -121,9 +121,12 @@ async def test_jobs_states_outputs_and_settings_survive_a_kill(tmp_path: Path) -
     job = write_job(tmp_path, "echo one", waiting)
     async with open_farm_program(tmp_path, job, leaves=True) as (command, _):
         await pass_gate(up)
-        assert (await until_state(tmp_path, "RUN")).count("done") == 1
+        running = await until_state(tmp_path, "RUN")
+        assert running.count("done") == 1
         name = (await look(tmp_path, "renders"))[0]["name"]
         assert (await ask(tmp_path, "set", "render", name, "priority=77"))[0] == 0
+        # Read from the disk when all that has changed is stored there.
+        assert await ask(tmp_path, "output", f"{running.id}.0.0") == (0, "one\n", "")
         command.process.kill()
         await command.wait()
     # Its record is still there and does not count.
