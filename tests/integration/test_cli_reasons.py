@@ -28,6 +28,8 @@ async def test_no_licence_in_four_ways(tmp_path: Path) -> None:
     code, _, err = await run_command(*words, home=tmp_path)
     assert code == 1
     quotes = [f'licence: "{line}" (line 1 of the output)' for line in LINES]
+    # The second one's line has no end, so it decides only when the process has ended: a whole one is
+    # enough to stop a process that takes 50 ms to exit.
     ends = ["", "; exit code 100", "", "; exit code 1"]
     for quote, end in zip(quotes, ends, strict=True):
         # When it happens, and in the summary.
