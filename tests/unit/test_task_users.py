@@ -220,10 +220,11 @@ def test_a_wrong_row_is_named_with_its_place(tmp_path: Path) -> None:
 def test_a_directory_service_that_hangs_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trio_afrender.task.task_users.REFRESH_INTERVAL", 0.0)
     monkeypatch.setattr("trio_afrender.task.task_users.LOOKUP_TIMEOUT", 0.02)
-    answers, asked = threading.Event(), list[str]()
+    answers, asked, begun = threading.Event(), list[str](), threading.Event()
 
     def hang(name: str) -> TaskUser:
         asked.append(name)
+        begun.set()
         answers.wait(30)
         return KNOWN[name]
 
@@ -235,6 +236,7 @@ def test_a_directory_service_that_hangs_has_one_thread(monkeypatch: pytest.Monke
 
     try:
         trio.run(start_tasks)
+        assert begun.wait(30)
     finally:
         answers.set()
     assert asked == ["render"]
