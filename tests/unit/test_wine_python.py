@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -57,8 +58,9 @@ def test_a_download_that_hangs_is_ended(programs: Path, monkeypatch: pytest.Monk
 
 
 def test_a_limit_counts_in_its_body_alone() -> None:
-    with limited(1, TimeoutError("over")):
-        pass
+    with limited(60, TimeoutError("over")):
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
     with pytest.raises(TimeoutError, match="over"), limited(1, TimeoutError("over")):
         subprocess.run(["/bin/sleep", "100"], check=False)
 
