@@ -397,15 +397,16 @@ async def test_a_share_that_hangs_keeps_no_expired_token_valid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("trio_afrender.gateway.gateway.CHECK_INTERVAL", 0.05)
-    monkeypatch.setattr("trio_afrender.gateway.gateway.FILE_TIMEOUT", 0.1)
     path, token, now = tmp_path / "tokens", make_token(), [100.0]
     write_tokens(path, f"* {token.secret}")
     tokens = TokenTable(lambda: now[0])
     tokens.add("*", token, expires=200.0)
-    answers = threading.Event()
+    registered, hanging, answers = (threading.Event() for _ in range(3))
 
     def hang(*_: object) -> None:
-        answers.wait(60)
+        if registered.is_set():
+            hanging.set()
+            answers.wait(60)
 
     monkeypatch.setattr(token_reload, "_read_changed", hang)
     try:
@@ -415,6 +416,10 @@ async def test_a_share_that_hangs_keeps_no_expired_token_valid(
             open_websocket_link(gateway.url, token=token) as link,
         ):
             await link.register(Register(name="n1"))
+            # Not before: a register has that time for the stored id, on a busy machine too.
+            monkeypatch.setattr("trio_afrender.gateway.gateway.FILE_TIMEOUT", 0.1)
+            registered.set()
+            await until(hanging.is_set)
             now[0] = 300.0
             with trio.fail_after(30), pytest.raises(LinkLost, match=r"1013 .*has expired"):
                 await drain(link)
