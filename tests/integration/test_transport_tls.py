@@ -168,11 +168,11 @@ class FailingResolver(trio.abc.HostnameResolver):
 
 
 async def test_refused_connects_and_unknown_hosts_are_named() -> None:
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listeners[0].socket.getsockname()[1]
-    await listeners[0].aclose()
-    with pytest.raises(LinkLost, match=r"no server listens there \(connection refused\)"):
-        await register(f"ws://127.0.0.1:{port}")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nothing listens there, and no other program can
+        port = taken.getsockname()[1]
+        with pytest.raises(LinkLost, match=r"no server listens there \(connection refused\)"):
+            await register(f"ws://127.0.0.1:{port}")
     trio.socket.set_custom_hostname_resolver(FailingResolver())  # no request to a real resolver
     with pytest.raises(LinkLost, match=r"unknown host \(Name or service not known\)"):
         await register("wss://no-such-host.invalid")
