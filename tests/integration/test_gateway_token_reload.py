@@ -73,3 +73,25 @@ async def test_a_file_is_read_when_its_folder_is_safe_again(tmp_path: Path) -> N
     set_mode(tmp_path, 0o700)
     await reload.check()
     assert (accepts(table, old), accepts(table, new)) == (False, True)
+
+
+async def test_two_changes_within_a_tick_of_the_clock_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is looked at between them, and has the same time and size after both."""
+    path, old, new = tmp_path / "tokens", make_token(), make_token()
+    write(path, old)
+    table, counters = read_tokens_file(path), GatewayCounters()
+    reload = TokenReload(path, table, counters)
+    await reload.check()
+    first, look = path.stat(), Path.stat
+
+    def look_again(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        return first if self == path else look(self, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", look_again)
+    write(path, new)
+    for _ in range(3):
+        await reload.check()
+    assert (accepts(table, old), accepts(table, new)) == (False, True)
+    assert counters.token_files_read == 1

@@ -32,6 +32,9 @@ class TokenReload:
         self._counters = counters
         self._version: tuple[int, ...] | None = None
         """What identifies the file that was read last; None: it was not read, or has an error."""
+        self._settled = False
+        """Whether that version was there at two looks, and read at both. Until then the file may have
+        changed without another version: it has the time of a clock that ticks."""
         self._begun = False
         self._problem = ""
         """The error of the file, which is logged once."""
@@ -41,7 +44,7 @@ class TokenReload:
         """Read the file if it has changed. Raises OSError where the host has no thread for it."""
         # Abandoned when cancelled: a network share that hangs must not hold the gateway's end up.
         result = await call_in_thread(
-            partial(_read_changed, self._path, self._version),
+            partial(_read_changed, self._path, self._version if self._settled else None),
             abandon=True,
             limiter=self._thread,
         )
@@ -52,15 +55,16 @@ class TokenReload:
         if isinstance(found, ConfigError):
             # It is read again: what was wrong may change without the file. It may have been the
             # rights of a folder, or a host that had no descriptor left.
-            self._version = None
+            self._version, self._settled = None, False
             if str(found) != self._problem:
                 self._problem = str(found)
                 self._counters.token_files_refused += 1
                 _log.warning("%s; the tokens that were read before stay valid", found)
             return
+        self._settled = version == self._version
         self._version, self._problem = version, ""
-        self._tokens.replace(found)
-        if not at_start:
+        are_others = self._tokens.replace(found)
+        if not at_start and (are_others or not self._settled):
             self._counters.token_files_read += 1
             _log.info("tokens file %s: it has changed and was read", self._path)
 

@@ -111,9 +111,13 @@ class TokenTable:
         """Accept a token of which only the SHA-256 is known."""
         self._entries.append((pattern, digest, expires))
 
-    def replace(self, other: TokenTable) -> None:
-        """Accept the tokens of another table instead. Both have them from now on."""
-        self._entries = other._entries
+    def replace(self, other: TokenTable) -> bool:
+        """Accept the tokens of another table instead. Both have them from now on.
+
+        Returns whether they are others than before.
+        """
+        before, self._entries = self._entries, other._entries
+        return self._entries != before
 
     def find(self, token: Token) -> TokenGrant:
         """Look a client's token up."""
