@@ -449,6 +449,8 @@ def test_the_end_of_a_job_is_notified_if_the_user_has_asked(
         page.locator(".status .bell").click()
         expect(page.locator(".status .bell")).to_have_attribute("aria-pressed", "true")
         viewer.go("/renders")  # the choice is kept, and counts in every view
+        # A job that has ended before its page watches is none to report.
+        expect(page.locator(".renders .body .row")).to_have_count(2)
         with open_program(tmp_path, "submit", job, "--server", farm.server) as submit:
             assert submit.process.wait(GUARD) == 0
             gate.write_text("go\n")
