@@ -7,11 +7,13 @@ import os
 import signal
 import socket
 from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from trio_afrender.message_framing import FrameReader
+from trio_afrender.supervisor import daemon as supervisor_daemon
 from trio_afrender.supervisor import task_supervisor
 from trio_afrender.supervisor.cgroup import Cgroup
 from trio_afrender.supervisor.channel import Channel, FdChannel
@@ -227,3 +229,30 @@ def test_folders_stay_queued_until_a_process_removes_them(monkeypatch: pytest.Mo
     daemon._remove_folders()
     assert daemon._to_remove == []
     assert [message["folders"] for message in FrameReader().feed(sent[0])] == [["/a", "/b"]]
+
+
+@pytest.mark.parametrize(
+    ("state", "closed_after"), [("removes", 1.5), ("holds a tree", 0.0), ("ends", None)]
+)
+def test_an_agent_sees_the_end_of_a_supervisor_that_removes_folders(
+    monkeypatch: pytest.MonkeyPatch, state: str, closed_after: float | None
+) -> None:
+    """It waits for the end of the connection, and the store must have no process left then."""
+    now = [100.0]
+    monkeypatch.setattr(supervisor_daemon, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    daemon, process = object.__new__(SupervisorDaemon), cast("PoolProcess", object())
+    daemon._pool, daemon._agents = {PID: process}, []
+    daemon._idle = [process] if state == "ends" else []
+    daemon._remover = process if state == "removes" else None
+    daemon._had_agent, daemon._has_orphans, daemon._term_received = True, False, False
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        daemon._closing_agents = {FdChannel(theirs): now[0]}
+        closed: float | None = None
+        for seconds in (0.0, 1.4, 1.5, 60.0):
+            now[0] = 100.0 + seconds
+            daemon._close_agents()
+            if closed is None and not daemon._closing_agents:
+                closed = seconds
+                assert ours.recv(1) == b""
+    assert closed == closed_after

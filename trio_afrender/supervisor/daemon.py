@@ -51,6 +51,8 @@ MAX_OUTPUT_FDS = 2
 CLOSE_DELAY = 0.3
 """Seconds between an agent's end of a connection and ours. The agent waits for ours: if no tree is
 left, the supervisor ends within this time, and has ended when the agent sees the connection close."""
+REMOVAL_DELAY = 1.5
+"""Seconds more if nothing but the removal of folders keeps this process; the agent waits as long."""
 FIRST_AGENT_TIMEOUT = 60.0
 """Seconds for the agent that started it to connect; that may be killed before."""
 MAX_IDLE = 16
@@ -118,10 +120,7 @@ class SupervisorDaemon:
         for process in list(self._idle):
             if time.monotonic() >= process.idle_since + IDLE_TIMEOUT:
                 self._dismiss(process)
-        for agent, close_at in list(self._closing_agents.items()):
-            if time.monotonic() >= close_at:
-                del self._closing_agents[agent]
-                agent.close()
+        self._close_agents()
         if self._has_orphans:
             # This process forks nothing but the pool. So any other child is an adopted member of
             # the tree of a killed task supervisor, or an idle pool process that has been dismissed.
@@ -131,6 +130,17 @@ class SupervisorDaemon:
             self._has_orphans = bool(orphans)
             if not orphans:
                 remove_stale(self._host.cgroups)
+
+    def _close_agents(self) -> None:
+        """Close our end of connections whose agents wait no longer for the end of this process."""
+        if self._is_over():
+            return  # its end closes them
+        removes = self._remover is not None and len(self._pool) == len(self._idle) + 1
+        delay = REMOVAL_DELAY if removes and not self._agents else 0.0
+        for agent, close_at in list(self._closing_agents.items()):
+            if time.monotonic() >= close_at + delay:
+                del self._closing_agents[agent]
+                agent.close()
 
     def _is_over(self) -> bool:
         if len(self._pool) > len(self._idle) or self._has_orphans:
