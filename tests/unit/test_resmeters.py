@@ -101,15 +101,15 @@ def test_a_call_for_which_there_is_no_thread_is_made_the_next_time(
 def test_calls_that_hang_take_the_time_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     go, now = threading.Event(), [100.0]
 
-    class Hanging(Background[bool]):
+    class Hanging(Background[bool | Exception]):
         """Waits in a time of its own: that of a busy machine measures the machine."""
 
-        def wait(self, timeout: float) -> bool:
+        def wait(self, timeout: float) -> bool | Exception:
             now[0] += timeout
             return super().wait(0)
 
     monkeypatch.setattr(_background, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    calls: dict[str, Background[bool]] = {
+    calls: dict[str, Background[bool | Exception]] = {
         name: Hanging(lambda: go.wait(30)) for name in "abcdefghij"
     }
     calls["z"] = Background(lambda: True, max_age=60)
