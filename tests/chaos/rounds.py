@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable
+from functools import partial
 
 import attrs
 import trio
@@ -24,6 +25,7 @@ from chaos.faults import (
 )
 from chaos.task_shapes import ESCAPING, PICTURE, TaskPlan, plan_task
 from chaos.verdict import check_job, find_leftovers
+from trio_afrender.async_helpers import wait_any
 from trio_afrender.farm import Farm, JobSpec, TaskView, parse_job
 from trio_afrender.protocol.messages import BlockFlags
 
@@ -152,7 +154,7 @@ async def _run_on(
         nursery.cancel_scope.cancel()
     # A farm that has died stores nothing any more, also not what it is to forget.
     if not lost.is_set():
-        await farm.forget_job(job)
+        await wait_any(lost.wait, partial(farm.forget_job, job))
     return problems
 
 
