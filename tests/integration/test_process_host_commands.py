@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_afrender.errors import SpawnError
 from trio_afrender.process import host_commands
-from trio_afrender.process.command_result import CommandResult
+from trio_afrender.process.command_result import CommandResult, wait_for_result
 from trio_afrender.process.host_commands import ask_command, spawn_detached
 from trio_afrender.tasklog.io_threads import call_in_thread
 
@@ -36,20 +36,28 @@ async def test_long_output_is_cut() -> None:
 
 
 async def test_after_the_time_limit_the_code_is_none_and_the_command_is_killed(
-    tmp_path: Path, mock_clock: MockClock
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     up = make_gate(tmp_path / "up")
     script = f"sleep 1000 & echo up; echo $$ > {up}; wait"
     results: list[CommandResult] = []
+    reads = trio.Event()
+
+    async def read(process: trio.Process, limit: float) -> CommandResult:
+        reads.set()
+        return await wait_for_result(process, limit)
 
     async def ask() -> None:
         results.append(await ask_command(("/bin/sh", "-c", script), 30.0, PLAIN))
 
+    monkeypatch.setattr(host_commands, "wait_for_result", read)
     mock_clock.rate = 1.0  # the command may need any part of its time until it has printed
-    with trio.fail_after(60):
+    with trio.fail_after(90):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask)
             leader = int(await pass_gate(up))
+            # A thread starts the command, and may be late: the limit begins only now.
+            await reads.wait()
             await wait_all_tasks_blocked()  # its output has been read
             mock_clock.jump(30.0)
     assert results == [CommandResult(None, "up\n")]
