@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -142,17 +142,29 @@ async def test_a_change_of_state_is_reported_within_a_second(
         agent.over.set()
 
 
+def fill_queue(manager: socket.socket) -> int:
+    """Send until the manager takes nothing more; return the number of datagrams that it has.
+
+    Its queue may be longer (net.unix.max_dgram_qlen) than what the buffer of one sender holds.
+    """
+    waiting, before = 0, -1
+    with ExitStack() as senders:
+        while waiting > before:
+            before = waiting
+            unit = senders.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            unit.setblocking(False)
+            with suppress(BlockingIOError):
+                while True:
+                    unit.sendto(b"STATUS=other", manager.getsockname())
+                    waiting += 1
+    return waiting
+
+
 async def test_what_the_manager_did_not_take_is_sent_again(
     manager: socket.socket, autojump_clock: MockClock
 ) -> None:
     """Its queue is full while many units start; without READY=1 it would stop the agent."""
-    agent, waiting = Agent(), 0
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as others:
-        others.setblocking(False)
-        with suppress(BlockingIOError):
-            while True:
-                others.sendto(b"STATUS=other", manager.getsockname())
-                waiting += 1
+    agent, waiting = Agent(), fill_queue(manager)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(report_to_manager, agent, {"NOTIFY_SOCKET": manager.getsockname()})
         await trio.sleep(2)
