@@ -301,15 +301,18 @@ def test_load_of_disks() -> None:
 def test_iostat_by_its_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stats = tmp_path / "diskstats"
     stats.write_text(BEFORE)
+    now = [100.0]
     monkeypatch.setattr(iostat, "DISKSTATS", stats)
+    monkeypatch.setattr(iostat, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.delenv("AF_IOSTAT_DEVICE", raising=False)
     settings = {"variables": {iostat.DEVICES_KEY: "sda|nvme.*"}}
     meter = made(iostat.iostat, **settings)
     meter.update()
     assert meter.label.startswith("nvme0n1 sda: rMB/s=0.00")
     stats.write_text(NOW)
+    now[0] += 1.0
     meter.update()
-    assert meter.value == 100  # a second of busy time in almost no time
+    assert meter.value == 100  # a second of busy time in a second
     assert (meter.graphr, meter.graphg, meter.graphb, meter.bgcolorb) == (250, 5, 10, 100)
     monkeypatch.setenv("AF_IOSTAT_DEVICE", "sd")  # the whole name must match
     meter = made(iostat.iostat, **settings)
