@@ -132,8 +132,10 @@ class WinePython:
             while True:
                 # Not to the end of the pipe: Wine's loader of a process that was killed while it was
                 # being made may wait for ever, and has the pipe of the tests.
+                # Looked at first: what an ended program has printed is in the pipe.
+                running = process.poll() is None
                 if not select.select([process.stdout], [], [], PAUSE)[0]:
-                    if process.poll() is None:
+                    if running:
                         continue
                     sys.stdout.buffer.write(b"note: a loader of Wine stayed, with this output\n")
                     sys.stdout.buffer.flush()
