@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,12 +28,13 @@ def running(marker: str) -> Iterator[int]:
 
 
 def test_processes_are_found_until_they_end() -> None:
-    marked = MarkedProcesses()
-    with running("0123-a") as first, running("0123-b") as second, running("4567"):
+    # Also another run of this test may have such processes.
+    marked, ours, other = MarkedProcesses(), uuid.uuid4().hex, uuid.uuid4().hex
+    with running(f"{ours}-a") as first, running(f"{ours}-b") as second, running(other):
         for _ in range(2):
-            assert {process.pid for process in marked.find("0123-")} == {first, second}
-        assert {process.pid for process in marked.find("0123-b")} == {second}
-    assert marked.find("0123-") == ()
+            assert {process.pid for process in marked.find(f"{ours}-")} == {first, second}
+        assert {process.pid for process in marked.find(f"{ours}-b")} == {second}
+    assert marked.find(f"{ours}-") == ()
 
 
 def test_a_process_without_a_marker_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
