@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
 import socket
@@ -419,7 +420,7 @@ async def test_a_tree_that_ends_while_it_is_attached_is_not_started_again(
         sent.set()
 
     monkeypatch.setattr(supervisor_client, "_send_now", send_and_tell)
-    monkeypatch.setattr(supervisor_client, "WATCH_INTERVAL", 100 * GUARD)  # it continues none
+    monkeypatch.setattr(supervisor_client, "WATCH_INTERVAL", math.inf)  # it continues none
     folder, ended = tmp_path / "run", list[tuple[int, int | None]]()
     shell = make_shell(f"echo $$ >> {tmp_path}/pids; exit 3")
     async with open_supervisor(tmp_path) as supervisor:
@@ -1209,7 +1210,7 @@ async def test_the_path_of_a_store_may_be_long(tmp_path: Path) -> None:
 async def test_the_next_agent_continues_a_supervisor_that_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor_client, "WATCH_INTERVAL", 100 * GUARD)  # that of the first
+    monkeypatch.setattr(supervisor_client, "WATCH_INTERVAL", math.inf)  # that of the first
     async with open_supervisor(tmp_path) as first:
         pid = int(str(first.facts["pid"]))
         os.kill(pid, signal.SIGSTOP)
