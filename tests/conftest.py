@@ -23,10 +23,12 @@ _KEPT = tuple(each for each in (signal.SIGINT, signal.SIGTERM, _HANGUP) if each 
 
 
 @pytest.fixture
-def plain_hangup() -> None:
+def plain_hangup() -> Iterator[None]:
     """Have processes of the test end on SIGHUP, also if this one was started by ``nohup``."""
+    before = None if _HANGUP is None else signal.signal(_HANGUP, signal.SIG_DFL)
+    yield
     if _HANGUP is not None:
-        signal.signal(_HANGUP, signal.SIG_DFL)
+        signal.signal(_HANGUP, before)
 
 
 @pytest.fixture(scope="module")
