@@ -41,11 +41,12 @@ async def main():
                     for pid in pids:
                         try:
                             parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-                        except OSError:
+                            score = Path(f"/proc/{pid}/oom_score_adj").read_text().strip()
+                        except OSError:  # it has ended
                             continue
                         if parent in mine and pid not in mine:
                             mine.add(pid)
-                            scores.append(Path(f"/proc/{pid}/oom_score_adj").read_text().strip())
+                            scores.append(score)
                 print("plugins", sorted(set(scores)))
 
 trio.run(main)
