@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -38,10 +39,12 @@ def waiting() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_snapshot_has_state_name_and_command(waiting: subprocess.Popen[bytes]) -> None:
-    look = take_snapshot(waiting.pid)
+    # It may have to be given a processor or a page of its program before it waits for its input.
+    while (look := take_snapshot(waiting.pid)) is not None and look.state in "RD":
+        pass
     assert look is not None
     assert look.name.startswith("python")
-    assert look.state in "SR"
+    assert look.state == "S"
     assert look.command.endswith(WAITS)
     assert take_snapshot(2**22 + 1) is None
 
@@ -82,7 +85,9 @@ async def test_the_stacks_show_the_call_that_waits(waiting: subprocess.Popen[byt
     assert [look.pid for look in found.looks] == [waiting.pid]
     [stack] = found.stacks
     assert f"stacks of pid {waiting.pid} (python" in stack
-    assert "read" in stack or "ptrace" in stack  # the second where the kernel forbids tracing
+    # A frame of gdb or of py-spy, whose heads "Thread" and "Process" have a "read", too; the last
+    # where the kernel forbids tracing.
+    assert re.search(r"read \(|<module> \(|ptrace", stack)
     assert waiting.poll() is None, "the program continues"
 
 
