@@ -13,7 +13,7 @@ from support.cli import make_gate, pass_gate
 
 STUBBORN = (
     "(setsid sh -c 'trap \"\" TERM; sleep 1000 & wait; sleep 1000' &);"
-    " trap '' TERM; echo up > {up}; while true; do sleep 1000; done"
+    " trap '' TERM; echo up > {up}; exec sleep 1000"
 )
 BUDGET = 6.0
 

@@ -200,7 +200,7 @@ async def test_a_suspended_tree_does_nothing_until_it_is_resumed(trees: RealTree
 
 async def test_a_suspended_wrapper_suspends_what_it_started_at_once(trees: RealTrees) -> None:
     """Its first children are forked before it is moved into its cgroup, and keep forking."""
-    child = "(while :; do sh -c :; sh -c :; done) &"
+    child = "(while kill -0 $$; do sh -c :; sh -c :; done) &"  # no longer than the leader
     script = f"{child * 20} echo member $$; echo up; wait"
     async with trees.run(make_shell(script)) as started:
         # The kernel freezes asynchronously: some of these may end before they are frozen.
@@ -1121,7 +1121,7 @@ from trio_afrender.supervisor import process_tree
 PR_SET_CHILD_SUBREAPER = 36
 assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1) == 0
 handler = sys.argv[2]
-script = handler + "sleep 1000 & echo; while :; do read line; done"
+script = handler + "sleep 1000 & echo; while read line; do :; done"  # until this one ends
 shell = subprocess.Popen(["/bin/bash", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 shell.stdout.readline()
 first = process_tree.list_children(shell.pid)
@@ -1170,7 +1170,7 @@ from trio_afrender.supervisor import process_tree
 
 PR_SET_CHILD_SUBREAPER = 36
 assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1) == 0
-script = "sleep 1000 & echo; while :; do read line; done"
+script = "sleep 1000 & echo; while read line; do :; done"  # until this one ends
 shell = subprocess.Popen(["/bin/bash", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 shell.stdout.readline()
 first = process_tree.list_children(shell.pid)

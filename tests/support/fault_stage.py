@@ -289,9 +289,7 @@ async def run_tasks(stage: FaultStage) -> None:
 
 async def stop_task(stage: FaultStage) -> None:
     up, _ = stage.gates()
-    job = stage.submit(
-        f"trap '' TERM; setsid sleep 1000 & echo up > {up}; while :; do sleep 1; done"
-    )
+    job = stage.submit(f"trap '' TERM; setsid sleep 1000 & echo up > {up}; exec sleep 1000")
     await pass_gate(up)
     stage.farm.stop_job(job)
     check(list((await stage.farm.wait(job)).tasks), "killed")
