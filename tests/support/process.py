@@ -31,6 +31,8 @@ SHAPES: Final[Mapping[Shape, tuple[str, ...]]] = {
 }
 
 
+PF_EXITING: Final = 0x4
+"""A flag of the kernel's in ``/proc/<pid>/stat``."""
 UNPLACED = Persistence(record="", log="", quota=1 << 30, agent_timeout=0, grace=0)
 """In a launch that `RealTrees` has not given a folder yet."""
 
@@ -81,6 +83,15 @@ def find_marked(name: str, value: str) -> list[str]:
 def lives(pid: int) -> bool:
     facts = read_facts(pid)
     return facts is not None and facts.alive
+
+
+def is_exiting(pid: int) -> bool:
+    """Whether it is on its way to be a zombie: it leaves its cgroup first, and is not suspended."""
+    try:
+        flags = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return bool(int(flags) & PF_EXITING)
 
 
 def is_suspended(pid: int) -> bool:
