@@ -236,7 +236,8 @@ async def test_a_changed_tokens_file_is_read_without_a_restart(
             assert "line 2: holds a token of less than 16 characters" in caplog.text
             assert "the tokens that were read before stay valid" in caplog.text
             path.unlink()
-            await until(lambda: gateway.counters.token_files_refused == 2)
+            # Once more if a look was between the two calls of one that reads it.
+            await until(lambda: gateway.counters.token_files_refused >= 2)
             await ask(link, 1)
             write_tokens(path, f"* {second.secret}")
             with pytest.raises(LinkLost, match=r"1013 .*token was removed or has expired"):
