@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-import attrs
 import pytest
 from support.loopback_farm import SHORT_TIMING, Gated, block, open_agent, open_loopback_farm, stored
 
 from trio_afrender import Config, run_agent
+from trio_afrender.agent import session
 from trio_afrender.errors import LinkRefused
 
 
@@ -40,9 +40,11 @@ async def test_on_one_host_the_lock_of_the_store_refuses_the_second(tmp_path: Pa
 
 
 async def test_on_the_farm_the_server_refuses_the_second(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It retries for two zombie times: the render that is online might be its own old session."""
+    """It retries for a while: the render that is online might be its own old session."""
+    # Not by a short zombie time, in which each message of the server would have to come.
+    monkeypatch.setattr(session, "NAME_TAKEN_RETRIES", 0.1)
     gate = Gated.make(tmp_path)
     async with open_loopback_farm(tmp_path) as loopback:
         await loopback.agent()
@@ -54,7 +56,7 @@ async def test_on_the_farm_the_server_refuses_the_second(
             server=loopback.server.url,
             token=loopback.server.token,
             store=tmp_path / "elsewhere",
-            timing=attrs.evolve(SHORT_TIMING, zombie=1.0),
+            timing=SHORT_TIMING,
         )
         with pytest.raises(LinkRefused) as refused:
             await run_agent(second)
