@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -47,10 +47,15 @@ def write_token(path: Path, secret: str, mode: int = 0o600) -> None:
 
 @asynccontextmanager
 async def open_agent(
-    tmp_path: Path, url: str, *words: str, name: str = "render-1", leaves: bool = False
+    tmp_path: Path,
+    url: str,
+    *words: str,
+    name: str = "render-1",
+    leaves: bool = False,
+    wrapper: Sequence[str] = (),
 ) -> AsyncIterator[Command]:
     words = ("--server", url, "--token-file", "token", "--name", name, "--store", "store", *words)
-    async with open_command(*words, home=tmp_path, leaves=leaves) as command:
+    async with open_command(*words, home=tmp_path, leaves=leaves, wrapper=wrapper) as command:
         yield command
 
 
