@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import trio
-from support.process import count_descriptors
+from support.process import open_descriptors
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "embed.py"
 
@@ -20,7 +20,7 @@ async def test_embed(tmp_path: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     before = {child.pid for child in psutil.Process().children(recursive=True)}
-    descriptors = count_descriptors()
+    descriptors = open_descriptors()
     handler = signal.getsignal(signal.SIGTERM)
     with trio.fail_after(60):
         states = await module.main(tmp_path)
@@ -31,5 +31,5 @@ async def test_embed(tmp_path: Path) -> None:
         "sleeps": "killed",
     }
     assert signal.getsignal(signal.SIGTERM) is handler, "an embedded agent takes no signals"
-    assert {child.pid for child in psutil.Process().children(recursive=True)} == before
-    assert count_descriptors() == descriptors
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+    assert open_descriptors() <= descriptors

@@ -18,7 +18,7 @@ import pytest
 import trio
 from support.plugins import GUARD, PLUGINS, make_spec
 from support.polling import until
-from support.process import count_descriptors
+from support.process import open_descriptors
 from support.written_log import WrittenLog, open_written_log
 
 from trio_afrender.config import PluginSettings
@@ -361,9 +361,9 @@ async def test_a_runner_that_is_closed_while_a_host_starts() -> None:
         with trio.fail_after(GUARD):
             async with open_plugin_host(PluginSettings()) as runner, trio.open_nursery() as nursery:
                 nursery.start_soon(runner.warm)
-                await until(lambda: children() != before)
+                await until(lambda: children() - before)
                 nursery.cancel_scope.cancel()
-        assert children() == before
+        assert children() <= before
 
 
 def children() -> set[psutil.Process]:
@@ -683,7 +683,7 @@ async def test_no_process_is_started_before_the_first_task() -> None:
     async with open_plugin_host(PluginSettings()) as runner:
         await trio.testing.wait_all_tasks_blocked()
         assert runner.pid is None
-        assert set(psutil.Process().children()) == before
+        assert set(psutil.Process().children()) <= before
 
 
 async def test_a_host_that_cannot_start_is_an_error(
@@ -774,9 +774,9 @@ async def test_the_host_dies_with_the_agent(tmp_path: Path) -> None:
 async def test_no_descriptor_is_left(tmp_path: Path) -> None:
     async with runner_of() as runner, task_of(runner, tmp_path, make_spec("counts")) as (task, log):
         await feed(task, log, b"FRAME\n")  # opens what stays open for the whole process
-    before = count_descriptors()
+    before = open_descriptors()
     async with runner_of(LIMIT) as runner:
         for parser in ("bad_os_exit", "bad_loop", "counts"):
             async with task_of(runner, tmp_path, make_spec(parser)) as (task, log):
                 await feed(task, log, b"EXIT LOOP\n")
-    assert count_descriptors() == before
+    assert open_descriptors() <= before

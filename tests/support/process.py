@@ -65,9 +65,18 @@ def run_isolated(script: str, *words: str, timeout: float = GUARD) -> str:
     return done.stdout
 
 
-def count_descriptors() -> int:
-    """Count the open descriptors of this process."""
-    return len(list(Path("/proc/self/fd").iterdir()))
+def open_descriptors() -> frozenset[tuple[int, int, int]]:
+    """Return the open descriptors of this process, each with device and inode.
+
+    A test that leaves none open compares sets, not counts: a thread that an earlier test has abandoned
+    may close one of its own meanwhile.
+    """
+    found = set()
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # that of this listing is closed by now
+            status = os.fstat(number := int(path.name))
+            found.add((number, status.st_dev, status.st_ino))
+    return frozenset(found)
 
 
 def find_marked(name: str, value: str) -> list[str]:
