@@ -30,11 +30,15 @@ from chaos.supervisor_faults import (
     freeze_process,
     kill_process,
 )
+from trio_afrender.config import Token
 from trio_afrender.farm import Farm, FarmSettings, open_farm
 from trio_afrender.protocol.messages import TaskKey
-from trio_afrender.transport.interfaces import ServerLink
 from trio_afrender.transport.tokens import TokenTable, make_token
-from trio_afrender.transport.websocket_server import BoundAddress, serve_websocket
+from trio_afrender.transport.websocket_server import (
+    BoundAddress,
+    WebSocketServerLink,
+    serve_websocket,
+)
 
 __all__ = ("Environment", "open_environment")
 
@@ -78,6 +82,10 @@ class Environment:
     """The number of agents started so far."""
     agent_ready: trio.Event = attrs.field(factory=trio.Event)
     """Set when the current agent connects, which it does once its store is open."""
+    tokens: TokenTable = attrs.field(factory=TokenTable)
+    """A token of each agent: the connection of one that was killed may be accepted late."""
+    _token: Token = attrs.field(factory=make_token)
+    """That of the current agent."""
     _log_position: int = 0
 
     @property
@@ -174,12 +182,16 @@ class Environment:
                 task_status = trio.TASK_STATUS_IGNORED
                 await self.farm_lost.wait()
 
-    async def serve_link(self, link: ServerLink) -> None:
-        self.agent_ready.set()
+    async def serve_link(self, link: WebSocketServerLink) -> None:
+        if link.grant.digest == self.tokens.find(self._token).digest:
+            self.agent_ready.set()
         await self.farm.serve_link(link)
 
     async def start_agent(self) -> None:
-        self.agent_ready = trio.Event()
+        self.agent_ready, self._token = trio.Event(), make_token()
+        self.tokens.add("chaos", self._token)
+        (self.folder / "token").touch(mode=0o600)
+        (self.folder / "token").write_text(self._token.secret)
         url = f"ws://127.0.0.1:{self.relay.port}"
         words = ("--server", url, "--token-file", "token", "--name", "chaos")
         with (self.folder / "agent.log").open("ab") as output:
@@ -211,9 +223,6 @@ def _count_ends(farm: Farm, ends: Counter[TaskKey]) -> None:
 @asynccontextmanager
 async def open_environment(folder: Path) -> AsyncIterator[Environment]:
     """Start everything in `folder`; leaving ends it, the agent by SIGTERM."""
-    token = make_token()
-    (folder / "token").touch(mode=0o600)
-    (folder / "token").write_text(token.secret)
     (folder / "config.json").write_text(json.dumps(CONFIG))
     (folder / "picture.png").write_bytes(make_png())
     (folder / "clock").write_bytes(struct.pack("<d", 0.0))
@@ -221,10 +230,9 @@ async def open_environment(folder: Path) -> AsyncIterator[Environment]:
         environment = Environment(folder, disk)
 
         async def serve(task_status: trio.TaskStatus[BoundAddress]) -> None:
-            tokens = TokenTable.single(token, "chaos")
             await serve_websocket(
                 environment.serve_link,
-                tokens=tokens,
+                tokens=environment.tokens,
                 keepalive=ZOMBIE_TIME,
                 task_status=task_status,
             )
