@@ -14,12 +14,14 @@ from support.loopback_farm import block, open_agent, open_loopback_farm
 from trio_afrender.farm.settings import FarmSettings
 
 TASKS = 50
+MANY = 10_000
+"""More lines than tasks are started, however often each one is given back."""
 FAST_FARM = FarmSettings(errors_retries=0, pause=0.05, pause_limit=0.5)
 """A farm that hands a task out again soon after it was given back."""
 FEW_FILES = ("sh", "-c", 'ulimit -n 64; exec "$@"', "sh")
 FEW_PROCESSES = ("sh", "-c", 'ulimit -u 220 2>/dev/null || ulimit -p 220; exec "$@"', "sh")
-USER = 54321
-"""No other process may belong to it: the kernel counts all of a user."""
+USER = 50_000 + os.getpid() % 10_000
+"""The kernel counts all processes of a user: another one than in a test that runs beside this one."""
 # A user without privileges, but for reading: the interpreter may be in a folder of root.
 AS_USER = (
     "setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups",
@@ -45,11 +47,17 @@ async def test_an_agent_gets_more_tasks_than_it_has_room_for(tmp_path: Path, lac
     home.mkdir()
     wrapper = FEW_FILES if lack == "descriptors" else (*as_user(home), *FEW_PROCESSES)
     words = ("--trio_afrender.max_tasks", str(TASKS), "--trio_afrender.capacity", "100000")
+    os.mkfifo(gate := home / "gate")
+    gate.chmod(0o644)
     # One process each: the kernel may refuse a second one to the task itself.
-    command = "echo done; exec sleep 6"
+    command = f"echo done; read x < {gate}"
     async with open_loopback_farm(tmp_path, settings=FAST_FARM) as loopback:
         async with open_agent(home, loopback.server, *words, wrapper=wrapper) as agent:
-            job = await loopback.run(block(*[command] * TASKS, capacity=1))
+            with gate.open("r+b", buffering=0) as lines:  # open for both: a task waits for a line
+                submitted = loopback.submit(block(*[command] * TASKS, capacity=1))
+                await agent.says("no new tasks: ")
+                lines.write(b"\n" * MANY)
+                job = await loopback.farm.wait(submitted)
             assert {task.output for task in job.tasks} == {"done\n"}
             assert {task.state for task in job.tasks} == {"done"}
             assert "no new tasks: " in agent.err
