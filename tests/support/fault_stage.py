@@ -40,7 +40,9 @@ __all__ = ("AGENT", "SCENARIOS", "SUPERVISOR", "Case", "FaultStage", "open_stage
 
 AGENT, SUPERVISOR = 1, 2
 KINDS = {AGENT: "agent", SUPERVISOR: "supervisor"}
-SETTINGS = FarmSettings(errors_retries=0, pause=0.05, pause_limit=0.5, zombie_time=8.0)
+ZOMBIE_TIME = 30.0
+"""Seconds in which an agent that was killed has to be replaced by one whose start may fail."""
+SETTINGS = FarmSettings(errors_retries=0, pause=0.05, pause_limit=0.5, zombie_time=ZOMBIE_TIME)
 BUDGET = 60.0
 """Seconds for a scenario; the waits of an agent for a host that has nothing left are part of it."""
 GROWTH = 64 * 1024 * 1024
@@ -55,7 +57,7 @@ _CONFIG = {
             "capacity": 8000,
             "log_quota": 1 << 20,
             "check_images": "warn",
-            "timing": {"grace": 0.5, "drain": 0.2, "heartbeat": 0.2, "zombie": 8.0},
+            "timing": {"grace": 0.5, "drain": 0.2, "heartbeat": 0.2, "zombie": ZOMBIE_TIME},
         }
     }
 }
