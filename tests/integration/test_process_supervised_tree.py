@@ -256,8 +256,22 @@ async def test_priority_and_streams_are_those_of_the_launch(trees: RealTrees) ->
         assert started.printed.split()[0] == b"%d" % base
 
 
-async def test_one_task_supervisor_starts_trees_of_any_priority(tmp_path: Path) -> None:
+PATIENT_BOOT_CODE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from trio_afrender.supervisor import daemon
+
+daemon.IDLE_TIMEOUT = 10_000.0
+sys.exit(daemon.main(sys.argv[2:]))
+"""
+"""Starts a supervisor that dismisses no task supervisor because it is idle."""
+
+
+async def test_one_task_supervisor_starts_trees_of_any_priority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One after another, and keeps its own priority."""
+    monkeypatch.setattr(supervisor_client, "BOOT_CODE", PATIENT_BOOT_CODE)
     base = os.nice(0)
     task_supervisors = set()
     async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
