@@ -38,7 +38,7 @@ FORGED = TreeState(parent=1, pid=1, raw=0, empty=True, eof=True)
 
 # The process that listens has left its session, has no parent of the task's, and no variable.
 LISTENER = """
-import ctypes, os, socket, sys
+import ctypes, os, signal, socket, sys
 path, name, message, up = sys.argv[1:]
 def rename(name):
     ctypes.CDLL(None).prctl(15, name.encode(), 0, 0, 0)
@@ -47,6 +47,7 @@ if os.fork() == 0:
     rename("af:supervisor")  # the parent of what listens
     if os.fork() == 0:
         rename(name)
+        signal.alarm(1000)  # in case that the test does not kill it
         try:
             os.unlink(path)
         except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import threading
@@ -243,7 +244,8 @@ def test_a_slow_licence_server_does_not_delay_the_update(
 ) -> None:
     monkeypatch.setattr(licence, "UPDATE_TIMEOUT", 0.05)
     go = tmp_path / "go"
-    command = f"while [ ! -e {go} ]; do sleep 0.02; done; echo 1 2"
+    # No longer than this process lives.
+    command = f"while [ ! -e {go} ] && kill -0 $PPID; do sleep 0.02; done; echo 1 2"
     meter = made(licence.licence, licences=(("slow", command),))
     meter.update()
     assert (meter.label, meter.labelr) == ("slow ?", 255)
@@ -257,12 +259,13 @@ def test_a_command_that_hangs_leaves_no_process(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(licence, "COMMAND_TIMEOUT", 0.3)
     monkeypatch.setattr(licence, "UPDATE_TIMEOUT", 30.0)
     # The pipe has two programs: the shell does not become the first one.
-    meter = made(licence.licence, licences=(("down", "sleep 1000.5 | cat"),))
+    duration = f"1000.{os.getpid()}"  # no other test of this machine sleeps as long
+    meter = made(licence.licence, licences=(("down", f"sleep {duration} | cat"),))
     meter.update()
     assert meter.label == "down error"
     assert "timed out after 0.3 seconds" in meter.tooltip
     found = psutil.process_iter(["cmdline"])
-    left = [each for each in found if each.info["cmdline"] == ["sleep", "1000.5"]]
+    left = [each for each in found if each.info["cmdline"] == ["sleep", duration]]
     assert psutil.wait_procs(left, timeout=10)[1] == []
 
 
