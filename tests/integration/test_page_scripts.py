@@ -144,7 +144,7 @@ OUTPUT = """async ({ shown, piece, meanwhile }) => {
   const earlier = [...made.element.querySelectorAll("button")].find((each) => each.textContent === "Earlier output");
   earlier.click();
   if (meanwhile) made.handler.snapshot(meanwhile);
-  answer(new Response(JSON.stringify(piece)));
+  answer(reply(piece));
   await frames(6);
   if (!earlier.hidden) earlier.click();
   return {
@@ -453,7 +453,7 @@ def test_who_may_not_steer_keeps_no_views_that_wait_for_it(page: Page) -> None:
 
 REPEATED = """async () => {
   const { loadActions, makeSettings } = await import("/static/steering.js");
-  window.setTimeout = (call, _delay, ...given) => { queueMicrotask(() => call(...given)); return 1; };
+  endTimersAtOnce();
   const asked = [];
   const given = {
     "/api/actions": { verbs: [], settings: { job: [{ name: "depend_mask", expected: "a text", type: "text" }] } },
@@ -462,7 +462,7 @@ REPEATED = """async () => {
   window.fetch = async (path) => {
     asked.push(path);
     const first = asked.filter((each) => each === path).length === 1;
-    return first ? new Response('{"error": "later"}', { status: 503 }) : new Response(JSON.stringify(given[path]));
+    return first ? reply({ error: "later" }, 503) : reply(given[path]);
   };
   const made = makeSettings("job", () => ({ id: 2 }), () => ({}));
   main.append(made.element);
