@@ -229,8 +229,10 @@ def test_a_job_is_paused_and_started_again_by_clicks(viewer: BrowserViewer, farm
     shown = viewer.agree()
     assert "stuck" in shown
     assert "It can be undone" in shown
+    undo = page.locator(".toast button", has_text="Undo")
+    undo.focus()  # the message stays as long as its button has the focus
     expect(page.locator(".jobhead .chips")).to_contain_text("OFF")
-    page.locator(".toast button", has_text="Undo").click()
+    undo.click()
     expect(page.locator(".jobhead .chips")).not_to_contain_text("OFF")
     viewer.go("/log")
     expect(page.locator(".history")).to_contain_text("stuck")

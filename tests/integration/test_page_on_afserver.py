@@ -133,8 +133,10 @@ def test_it_is_steered_by_clicks(viewer: BrowserViewer, farm: ServedFarm) -> Non
     viewer.go(f"/jobs/{farm.stuck}")
     page.locator(".jobhead [data-verb=pause]").click()
     assert "It can be undone" in viewer.agree()
+    undo = page.locator(".toast button", has_text="Undo")
+    undo.focus()  # the message stays as long as its button has the focus
     expect(page.locator(".jobhead .chips")).to_contain_text("OFF")
-    page.locator(".toast button", has_text="Undo").click()
+    undo.click()
     expect(page.locator(".jobhead .chips")).not_to_contain_text("OFF")
     viewer.go(f"/jobs/{farm.stuck}/settings")
     setting = page.locator(".setting", has=page.get_by_text("priority", exact=True))
