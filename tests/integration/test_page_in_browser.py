@@ -313,6 +313,8 @@ def test_everything_is_done_by_the_keyboard_alone(viewer: BrowserViewer, farm: F
     expect(page.locator("[role=option]")).to_contain_text("frame 5: failed")
     viewer.press("Enter")
     expect(page.locator(".detailhead")).to_contain_text("ERR")
+    # Buttons come with the list of what can be changed, which is an answer of its own.
+    expect(page.locator(".detail .more")).to_be_visible()
     viewer.tab_to(".detail .more")
     viewer.press("ArrowDown")
     expect(page.locator(".detail [role=menuitem]").first).to_be_focused()
