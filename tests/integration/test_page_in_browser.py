@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import attrs
@@ -381,23 +383,28 @@ def test_hostile_texts_are_texts_and_fit(farm: Farm, browser: Browser, width: in
 def test_a_server_that_comes_back_is_found_again(
     farm: Farm, browser: Browser, tmp_path: Path
 ) -> None:
-    words = ("web", "--server", farm.server, "--listen")
-    with open_program(tmp_path, *words, "127.0.0.1:0") as program:
-        address = page_address(program)
+    with ExitStack() as stack:
+        # Bound here without a listener, the port is no other program's between the two servers.
+        kept = stack.enter_context(socket.socket())
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{kept.getsockname()[1]}"
+        words = ("web", "--server", farm.server, "--listen", place)
         expected = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_CONNECTION_RESET")
-        context = open_viewer(browser, address, expected=expected)
-        viewer = context.__enter__()
-        viewer.go("/jobs")
-        expect(viewer.row(farm.shot)).to_be_visible()
-        expect(viewer.page.locator("#banner")).to_be_hidden()
-    banner = viewer.page.locator("#banner")
-    expect(banner).to_contain_text("does not answer")
-    expect(viewer.row(farm.shot)).to_be_visible()  # what was known stays
-    with open_program(tmp_path, *words, address.removeprefix("http://")) as program:
-        page_address(program)
-        expect(banner).to_be_hidden()
-        expect(viewer.row(farm.shot)).to_be_visible()
-        context.__exit__(None, None, None)
+        with open_program(tmp_path, *words) as program:
+            made = open_viewer(browser, page_address(program), expected=expected)
+            viewer = stack.enter_context(made)
+            viewer.go("/jobs")
+            expect(viewer.row(farm.shot)).to_be_visible()
+            expect(viewer.page.locator("#banner")).to_be_hidden()
+        banner = viewer.page.locator("#banner")
+        expect(banner).to_contain_text("does not answer")
+        expect(viewer.row(farm.shot)).to_be_visible()  # what was known stays
+        with open_program(tmp_path, *words) as program:
+            page_address(program)
+            expect(banner).to_be_hidden()
+            expect(viewer.row(farm.shot)).to_be_visible()
+            stack.close()  # the viewer first: it would miss its server
 
 
 def test_a_viewer_that_slept_for_an_hour_sees_what_is_true(
