@@ -244,8 +244,9 @@ async def test_the_end_waits_for_no_browser() -> None:
 async def test_half_a_request_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_listener, "_IDLE_TIMEOUT", 0.2)
     async with open_served() as served, await served.connect() as stream:
-        await stream.send_all(b"GET /api/session HTTP/1.1\r\nHost: loc")
-        with trio.fail_after(10):
+        # A close before the server has read what was sent resets the connection.
+        with trio.fail_after(10), suppress(trio.BrokenResourceError):
+            await stream.send_all(b"GET /api/session HTTP/1.1\r\nHost: loc")
             while await stream.receive_some():
                 pass
 
