@@ -195,6 +195,20 @@ async def test_jobs_that_are_deleted_are_gone(autojump_clock: MockClock) -> None
                 assert number in (await viewer.expect("gone", topic))["error"]
 
 
+async def test_the_topics_of_a_deleted_job_give_one_reason(autojump_clock: MockClock) -> None:
+    """They end one after the other, and a page shows the reason that it gets last."""
+    async with (
+        open_own_page(listed(1)) as page,
+        page.view("blocks.2") as blocks,
+        page.view("tasks.2") as tasks,
+    ):
+        await blocks.expect("snapshot", "blocks.2")
+        await tasks.expect("snapshot", "tasks.2")
+        assert (await page.change("job", "delete", (2, 1))).status == 200
+        assert (await blocks.expect("gone", "blocks.2"))["error"] == "job 2 was deleted"
+        assert (await tasks.expect("gone", "tasks.2"))["error"] == "job 2 was deleted"
+
+
 async def test_a_task_that_is_not_there_ends_its_own_topic_alone(autojump_clock: MockClock) -> None:
     async with open_own_page(listed(2), renders=("r1",)) as page, page.view("tasks.2") as viewer:
         await viewer.expect("snapshot", "tasks.2")

@@ -77,7 +77,9 @@ async def feed_blocks(watch: FarmWatch, topic: Topic, numbers: tuple[int, ...]) 
     while True:
         if watch.monitor is not None:
             if (node := watch.jobs.get(job)) is None:
-                topic.end(f"there is no job {job}")
+                # With the words of the other topics of the job: a page shows those that come last.
+                known = topic.describe is not None
+                topic.end(f"job {job} was deleted" if known else f"there is no job {job}")
                 return
             topic.update(map(block_row, node.blocks))
             topic.keep_only(block.number for block in node.blocks)
