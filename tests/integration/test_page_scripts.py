@@ -291,6 +291,44 @@ def test_a_job_that_changes_stays_selected(page: Page) -> None:
     assert found["hidden"] == [False, False]
 
 
+EARLY = """async (order) => {
+  const { makeView } = await import("/static/job.js");
+  const page = makePage(false);
+  let opened = 0;
+  page.feed.reopen = () => { opened += 1; };
+  page.notifier = { listen: () => () => {}, wants: () => false };
+  endTimersAtOnce();
+  main.append(makeView(page, { job: "5" }).element);
+  const row = { id: 5, serial: 5, name: "j5", user: "ann", states: ["RDY"], tasks: 1, done: 0, running: 0,
+    error: 0, skipped: 0, percent: 0, bar: "r", priority: 99, created: 1 };
+  const told = {
+    row: () => page.watched.get("jobs").change({ rows: [row] }),
+    refusal: () => page.watched.get("tasks.5").gone({ error: "there is no job 5" }),
+  };
+  for (const each of order) {
+    told[each]();
+    await frames();
+  }
+  return opened;
+}"""
+
+
+@pytest.mark.parametrize(
+    ("order", "opened"),
+    [
+        (["refusal", "row"], 1),
+        (["row", "refusal"], 1),
+        (["row", "refusal", "refusal"], 1),
+        (["refusal"], 0),
+    ],
+)
+def test_the_tasks_of_a_job_that_is_new_are_asked_for_again(
+    page: Page, order: list[str], opened: int
+) -> None:
+    """Its row and the refusal of its tasks may come in one piece, in either order."""
+    assert run(page, EARLY, order) == opened
+
+
 RENDERS = """async (then) => {
   const { makeView } = await import("/static/renders.js");
   const { setClock } = await import("/static/format.js");

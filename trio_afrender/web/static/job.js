@@ -36,19 +36,12 @@ export function makeView(page, names) {
   let detail = null;
   let row = null;
   let again = 0;
+  let early = true; // whether a refusal of the tasks may only mean that the server did not know the job yet
 
   const jobs = new RowStore((ids) => {
     if (ids === null || ids.includes(id)) {
       row = jobs.rows.get(id) ?? null;
-      // A job that was submitted a moment ago: its list of tasks was asked for too early.
-      if (row && tasks.error) {
-        clearTimeout(again);
-        again = setTimeout(() => {
-          if (!row || !tasks.error) return;
-          tasks.error = "";
-          page.feed.reopen();
-        }, 1000);
-      }
+      askAgain();
       drawHead();
     }
   });
@@ -58,7 +51,22 @@ export function makeView(page, names) {
     drawFrames();
     drawImage();
     if (tasks.error || toolLine.hidden) drawHead();
+    if (tasks.error && row && early) {
+      early = false; // once: a refusal of another kind would come each time
+      askAgain();
+    }
   });
+
+  /** For a job that was submitted a moment ago, whose list of tasks was asked for too early. */
+  function askAgain() {
+    if (!row || !tasks.error) return;
+    clearTimeout(again);
+    again = setTimeout(() => {
+      if (!row || !tasks.error) return;
+      tasks.error = "";
+      page.feed.reopen();
+    }, 1000);
+  }
 
   // The head
   const title = el("h1", { tabindex: "-1" });
