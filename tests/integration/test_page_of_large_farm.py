@@ -81,7 +81,7 @@ def test_the_cornell_example_is_watched_to_its_end(browser: Browser, tmp_path: P
 @contextmanager
 def open_large_farm(*words: str) -> Iterator[str]:
     """A simulated farm of 1000 renders and a job of 10,000 frames; yields its page's address."""
-    # Nobody reads what it prints later: lines about a late loop would fill the pipe, and stop it.
+    # Later output is not read: lines about a late loop would fill the pipe, and stop it.
     process = subprocess.Popen(
         [sys.executable, ROOT / "tests/support/large_page.py", "--late", "inf", *words],
         stdout=subprocess.PIPE, text=True,

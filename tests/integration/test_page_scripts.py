@@ -301,12 +301,12 @@ EARLY = """async (order) => {
   main.append(makeView(page, { job: "5" }).element);
   const row = { id: 5, serial: 5, name: "j5", user: "ann", states: ["RDY"], tasks: 1, done: 0, running: 0,
     error: 0, skipped: 0, percent: 0, bar: "r", priority: 99, created: 1 };
-  const told = {
+  const steps = {
     row: () => page.watched.get("jobs").change({ rows: [row] }),
     refusal: () => page.watched.get("tasks.5").gone({ error: "there is no job 5" }),
   };
   for (const each of order) {
-    told[each]();
+    steps[each]();
     await frames();
   }
   return opened;
@@ -347,7 +347,7 @@ RENDERS = """async (then) => {
   renders.snapshot({ rows: [render("a")] });
   loads.snapshot({ rows: [{ id: 1, load: [90] }] });
   await frames();
-  setClock(Date.now() / 1000 + 30); // a line that goes on from the old point has more points
+  setClock(Date.now() / 1000 + 30); // a line from the old point to the new one has more points
   if (then === "another") {
     renders.change({ gone: [1] });
     loads.change({ gone: [1] });
