@@ -367,7 +367,7 @@ class SupervisorClient:
         record = launch.persistence.record
         # Twice: a task supervisor whose tree is over closes connections without an answer, after it
         # has removed its socket (test_a_tree_that_ends_while_it_is_attached_is_not_started_again).
-        for last in (False, True):
+        for _ in range(2):
             try:
                 sock = await call_in_thread(partial(connect, socket_path(record)))
             except OSError as error:
@@ -389,7 +389,7 @@ class SupervisorClient:
             closed = tree.has_message
             tree.abandon()
             await tree.output.aclose()
-            if last or not closed:
+            if not closed:
                 break
         # What listens there is not the task supervisor of this run, or it has another token.
         folder = Path(record).parent
