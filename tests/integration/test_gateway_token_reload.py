@@ -30,14 +30,20 @@ def accepts(table: TokenTable, token: Token) -> bool:
     return bool(table.find(token).patterns)
 
 
+async def begin_reload(path: Path, token: Token) -> tuple[TokenReload, TokenTable, GatewayCounters]:
+    """Write a tokens file, and look at it for the first time."""
+    write(path, token)
+    table, counters = read_tokens_file(path), GatewayCounters()
+    reload = TokenReload(path, table, counters)
+    await reload.check()
+    return reload, table, counters
+
+
 async def test_a_revocation_counts_although_no_descriptor_was_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, old, new = tmp_path / "tokens", make_token(), make_token()
-    write(path, old)
-    table, counters = read_tokens_file(path), GatewayCounters()
-    reload = TokenReload(path, table, counters)
-    await reload.check()
+    reload, table, counters = await begin_reload(path, old)
 
     def fail(path: Path) -> TokenTable:
         error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -62,10 +68,7 @@ async def test_a_revocation_counts_although_no_descriptor_was_left(
 async def test_a_file_is_read_when_its_folder_is_safe_again(tmp_path: Path) -> None:
     """The change of the folder does not show at the file."""
     path, old, new = tmp_path / "tokens", make_token(), make_token()
-    write(path, old)
-    table, counters = read_tokens_file(path), GatewayCounters()
-    reload = TokenReload(path, table, counters)
-    await reload.check()
+    reload, table, counters = await begin_reload(path, old)
     set_mode(tmp_path, 0o777)
     write(path, new)
     await reload.check()
@@ -80,10 +83,7 @@ async def test_two_changes_within_a_tick_of_the_clock_are_read(
 ) -> None:
     """The file is looked at between them, and has the same time and size after both."""
     path, old, new = tmp_path / "tokens", make_token(), make_token()
-    write(path, old)
-    table, counters = read_tokens_file(path), GatewayCounters()
-    reload = TokenReload(path, table, counters)
-    await reload.check()
+    reload, table, counters = await begin_reload(path, old)
     first, look = path.stat(), Path.stat
 
     def look_again(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
